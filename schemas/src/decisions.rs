@@ -1,0 +1,127 @@
+//! `decisions.<configuration>`: what must stick once chosen, or would else depend on arrival. A decision is written
+//! before it is acted on, and a replay reads it instead of deciding again.
+
+use forestsync_domain::{Dn, ObjectGuid, SourceAnchor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Envelope, EventBody};
+
+/// An event of a `decisions` stream.
+pub type DecisionRecord = Envelope<DecisionEvent>;
+
+/// Whose decision it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DecisionContext {
+    /// The configuration's name.
+    pub configuration: String,
+}
+
+/// The events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum DecisionEvent {
+    /// An object got its source anchor, for life.
+    AnchorAssigned(AnchorAssigned),
+    /// A container named in the scope was found, and is known by its objectGUID from now on.
+    ScopeResolved(ScopeResolved),
+    /// The configuration stopped emitting, with the reason.
+    ConfigurationHeld(ConfigurationHeld),
+    /// What held the configuration is gone.
+    ConfigurationReleased(ConfigurationReleased),
+}
+
+impl EventBody for DecisionEvent {
+    type Context = DecisionContext;
+
+    fn type_name(&self) -> &'static str {
+        match self {
+            Self::AnchorAssigned(_) => "AnchorAssigned",
+            Self::ScopeResolved(_) => "ScopeResolved",
+            Self::ConfigurationHeld(_) => "ConfigurationHeld",
+            Self::ConfigurationReleased(_) => "ConfigurationReleased",
+        }
+    }
+
+    fn from_data(kind: &str, data: &str) -> Option<Result<Self, serde_json::Error>> {
+        Some(match kind {
+            "AnchorAssigned" => serde_json::from_str(data).map(Self::AnchorAssigned),
+            "ScopeResolved" => serde_json::from_str(data).map(Self::ScopeResolved),
+            "ConfigurationHeld" => serde_json::from_str(data).map(Self::ConfigurationHeld),
+            "ConfigurationReleased" => serde_json::from_str(data).map(Self::ConfigurationReleased),
+            _ => return None,
+        })
+    }
+}
+
+/// An object got its source anchor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AnchorAssigned {
+    /// The forest's configured name.
+    pub forest: String,
+    /// The object's naming context.
+    pub naming_context: Dn,
+    /// objectGUID of the object.
+    pub object: ObjectGuid,
+    /// What it got.
+    pub anchor: SourceAnchor,
+    /// What the anchor was made of.
+    pub basis: AnchorBasis,
+}
+
+/// What an anchor is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AnchorBasis {
+    /// ms-DS-ConsistencyGuid, which the object had.
+    ConsistencyGuid,
+    /// objectGUID, because it had none.
+    ObjectGuid,
+}
+
+/// A container named in the scope was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ScopeResolved {
+    /// The forest's configured name.
+    pub forest: String,
+    /// The naming context.
+    pub naming_context: Dn,
+    /// The name as the configuration has it.
+    pub dn: Dn,
+    /// What it is.
+    pub object: ObjectGuid,
+}
+
+/// The configuration stopped emitting. Nothing is deleted, and nothing else sent, until it is released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigurationHeld {
+    /// What kind of reason.
+    pub reason: HoldReason,
+    /// The forest concerned.
+    pub forest: String,
+    /// What was seen, for a person.
+    pub detail: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// Why a configuration is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldReason {
+    /// A container named in the scope was deleted, or never existed.
+    ScopeContainerMissing,
+    /// Every container named in the scope is empty, while the configuration manages objects from there.
+    ScopeEmpty,
+    /// A full read of a source showed no object at all, or far fewer than are managed.
+    SourceShrunken,
+}
+
+/// What held the configuration is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigurationReleased {
+    /// The reason that no longer holds.
+    pub reason: HoldReason,
+    /// The forest concerned.
+    pub forest: String,
+}

@@ -1,0 +1,290 @@
+//! `outcomes.<configuration>`: what was done to the tenant, and what could not be.
+//!
+//! The provisioner's ledger is a fold over this stream: whoever lost the ledger rebuilds it from offset 0. So every
+//! write that took effect has its event, written after the tenant confirmed it, and carries all that the ledger keeps.
+
+use std::collections::BTreeMap;
+
+use forestsync_domain::SourceAnchor;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::desired::{CloudAttributes, CloudClass, CloudValue};
+use crate::{Envelope, EventBody};
+
+/// An event of an `outcomes` stream.
+pub type OutcomeRecord = Envelope<OutcomeEvent>;
+
+/// What an outcome is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OutcomeContext {
+    /// The configuration's name.
+    pub configuration: String,
+    /// The object's anchor; of a membership, the group's.
+    pub anchor: SourceAnchor,
+    /// What kind of object.
+    pub class: CloudClass,
+    /// The cloud object's id, once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_id: Option<String>,
+    /// Offset in `desired` of the record that caused it.
+    pub desired_offset: u64,
+    /// Graph's `request-id` of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// HTTP status of the answer; absent where the write was confirmed by reading after its answer was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// W3C trace context of the directory change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+}
+
+/// The events.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum OutcomeEvent {
+    /// A cloud object was created.
+    ObjectProvisioned(ObjectProvisioned),
+    /// Attributes of a cloud object were written.
+    ObjectUpdated(ObjectUpdated),
+    /// A cloud object that was there already is managed from now on.
+    ObjectAdopted(ObjectAdopted),
+    /// A soft-deleted cloud object was brought back.
+    ObjectRestored(ObjectRestored),
+    /// A cloud object was deleted.
+    ObjectDeprovisioned(ObjectDeprovisioned),
+    /// A user's manager was set or cleared.
+    ManagerChanged(ManagerChanged),
+    /// A group got members.
+    MemberAdded(MemberAdded),
+    /// A group lost members.
+    MemberRemoved(MemberRemoved),
+    /// A write failed and will be tried again.
+    ExportFailed(ExportFailed),
+    /// A write is held until somebody decides.
+    ExportHeld(ExportHeld),
+    /// A held write is free again.
+    ExportReleased(ExportReleased),
+    /// A write failed too often, or in a way that repeating cannot heal; it rests until the object changes.
+    ExportQuarantined(ExportQuarantined),
+    /// The object or some of its attributes cannot be written through Graph.
+    NotWritable(NotWritable),
+}
+
+impl EventBody for OutcomeEvent {
+    type Context = OutcomeContext;
+
+    fn type_name(&self) -> &'static str {
+        match self {
+            Self::ObjectProvisioned(_) => "ObjectProvisioned",
+            Self::ObjectUpdated(_) => "ObjectUpdated",
+            Self::ObjectAdopted(_) => "ObjectAdopted",
+            Self::ObjectRestored(_) => "ObjectRestored",
+            Self::ObjectDeprovisioned(_) => "ObjectDeprovisioned",
+            Self::ManagerChanged(_) => "ManagerChanged",
+            Self::MemberAdded(_) => "MemberAdded",
+            Self::MemberRemoved(_) => "MemberRemoved",
+            Self::ExportFailed(_) => "ExportFailed",
+            Self::ExportHeld(_) => "ExportHeld",
+            Self::ExportReleased(_) => "ExportReleased",
+            Self::ExportQuarantined(_) => "ExportQuarantined",
+            Self::NotWritable(_) => "NotWritable",
+        }
+    }
+
+    fn from_data(kind: &str, data: &str) -> Option<Result<Self, serde_json::Error>> {
+        Some(match kind {
+            "ObjectProvisioned" => serde_json::from_str(data).map(Self::ObjectProvisioned),
+            "ObjectUpdated" => serde_json::from_str(data).map(Self::ObjectUpdated),
+            "ObjectAdopted" => serde_json::from_str(data).map(Self::ObjectAdopted),
+            "ObjectRestored" => serde_json::from_str(data).map(Self::ObjectRestored),
+            "ObjectDeprovisioned" => serde_json::from_str(data).map(Self::ObjectDeprovisioned),
+            "ManagerChanged" => serde_json::from_str(data).map(Self::ManagerChanged),
+            "MemberAdded" => serde_json::from_str(data).map(Self::MemberAdded),
+            "MemberRemoved" => serde_json::from_str(data).map(Self::MemberRemoved),
+            "ExportFailed" => serde_json::from_str(data).map(Self::ExportFailed),
+            "ExportHeld" => serde_json::from_str(data).map(Self::ExportHeld),
+            "ExportReleased" => serde_json::from_str(data).map(Self::ExportReleased),
+            "ExportQuarantined" => serde_json::from_str(data).map(Self::ExportQuarantined),
+            "NotWritable" => serde_json::from_str(data).map(Self::NotWritable),
+            _ => return None,
+        })
+    }
+}
+
+/// An attribute before and after; absent means without a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AttributeChange {
+    /// What the tenant held, as far as known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<CloudValue>,
+    /// What it holds now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<CloudValue>,
+}
+
+/// Attribute changes by Graph name.
+pub type AttributeChanges = BTreeMap<String, AttributeChange>;
+
+/// A cloud object was created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObjectProvisioned {
+    /// What was sent, but for the initial password.
+    pub attributes: CloudAttributes,
+}
+
+/// Attributes of a cloud object were written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObjectUpdated {
+    /// What was written.
+    pub changes: AttributeChanges,
+}
+
+/// How a cloud object was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MatchedBy {
+    /// By its onPremisesImmutableId or uniqueName.
+    Anchor,
+    /// By its userPrincipalName, having no onPremisesImmutableId.
+    UserPrincipalName,
+    /// By its primary mail address, having no onPremisesImmutableId.
+    Mail,
+}
+
+/// A cloud object that was there already is managed from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObjectAdopted {
+    /// How it was found.
+    pub matched_by: MatchedBy,
+    /// The managed attributes it held when it was found.
+    pub attributes: CloudAttributes,
+}
+
+/// A soft-deleted cloud object was brought back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObjectRestored {
+    /// The managed attributes it held when it came back.
+    pub attributes: CloudAttributes,
+}
+
+/// A cloud object was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObjectDeprovisioned {
+    /// Whether Azure AD keeps it for 30 days.
+    pub restorable: bool,
+}
+
+/// A user's manager was set or cleared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ManagerChanged {
+    /// The manager before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<SourceAnchor>,
+    /// The manager now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<SourceAnchor>,
+}
+
+/// A group got members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MemberAdded {
+    /// Their anchors: all of one request.
+    pub members: Vec<SourceAnchor>,
+}
+
+/// A group lost members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MemberRemoved {
+    /// Their anchors.
+    pub members: Vec<SourceAnchor>,
+}
+
+/// What was attempted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Find or create the object.
+    Create,
+    /// Write attributes.
+    Update,
+    /// Delete it.
+    Delete,
+    /// Bring it back.
+    Restore,
+    /// Set or clear the manager.
+    SetManager,
+    /// Add members.
+    AddMembers,
+    /// Remove members.
+    RemoveMembers,
+}
+
+/// A write failed and will be tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExportFailed {
+    /// What was attempted.
+    pub operation: Operation,
+    /// What went wrong.
+    pub error: ExportError,
+    /// Attempts so far.
+    pub attempt: u32,
+    /// When it will be tried again.
+    pub retry_at: Timestamp,
+}
+
+/// What went wrong with a write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExportError {
+    /// Graph's error code, or one of ours where no answer came.
+    pub code: String,
+    /// The attribute at fault, where the answer names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribute: Option<String>,
+    /// For a person; no attribute values.
+    pub detail: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// A write is held until somebody decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExportHeld {
+    /// What is held.
+    pub operation: Operation,
+    /// Why, with the numbers.
+    pub detail: String,
+}
+
+/// A held write is free again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExportReleased {
+    /// What was held.
+    pub operation: Operation,
+    /// Why it is free.
+    pub detail: String,
+}
+
+/// A write rests until the object changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExportQuarantined {
+    /// What was attempted.
+    pub operation: Operation,
+    /// What went wrong.
+    pub error: ExportError,
+    /// Attempts so far.
+    pub attempts: u32,
+}
+
+/// Something cannot be written through Graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NotWritable {
+    /// The directory attributes concerned; empty if it is the whole object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<String>,
+    /// Why.
+    pub reason: String,
+}

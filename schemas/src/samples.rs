@@ -1,0 +1,262 @@
+//! One sample of every event, for golden files and documentation.
+
+use std::collections::BTreeMap;
+
+use forestsync_domain::{AttributeValue, Attributes, Cookie, Dn, InvocationId, ObjectGuid, SourceAnchor, Usn};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::changes::{
+    ChangeContext, ChangeEvent, ChangeRecord, Controller, Cursor, CursorAdvanced, LinkValuesChanged, ObjectChanged,
+    ObjectDeleted, ObjectObserved, ObjectRestored, ReadingResumed, ReadingStopped, SnapshotCompleted, SnapshotId,
+    SnapshotProgress, SnapshotReason, SnapshotStarted, StopCause,
+};
+use crate::control::{ConfigurationActivated, ControlContext, ControlEvent, ControlRecord};
+use crate::decisions::{
+    AnchorAssigned, AnchorBasis, ConfigurationHeld, ConfigurationReleased, DecisionContext, DecisionEvent,
+    DecisionRecord, HoldReason, ScopeResolved,
+};
+use crate::desired::{
+    AttributeFlowDeclared, CloudAttributes, CloudClass, CloudValue, DesiredContext, DesiredEvent, DesiredRecord,
+    LinkDesired, LinkRemoved, ObjectDesired, ObjectRemoved, RemovalReason, SourceObject,
+};
+use crate::outcomes::{
+    self, AttributeChange, ExportError, ExportFailed, ExportHeld, ExportQuarantined, ExportReleased, ManagerChanged,
+    MatchedBy, MemberAdded, MemberRemoved, NotWritable, ObjectAdopted, ObjectDeprovisioned, ObjectProvisioned,
+    ObjectUpdated, Operation, OutcomeContext, OutcomeEvent, OutcomeRecord,
+};
+use crate::{Envelope, EventBody, EventId};
+
+fn guid(n: u8) -> ObjectGuid {
+    ObjectGuid::from_bytes([n; 16])
+}
+
+fn anchor(n: u8) -> SourceAnchor {
+    SourceAnchor::from_guid(guid(n))
+}
+
+fn dn(text: &str) -> Dn {
+    text.parse().unwrap_or_default()
+}
+
+fn wrap<B: EventBody>(context: &B::Context, event: B) -> Envelope<B> {
+    Envelope {
+        id: EventId::of([event.type_name().as_bytes()]),
+        time: Timestamp::UNIX_EPOCH,
+        context: context.clone(),
+        event,
+    }
+}
+
+fn controller() -> Controller {
+    Controller { dns_name: "dc01.emea.example".into(), invocation_id: InvocationId(guid(9)) }
+}
+
+/// A sample of each event of `changes`.
+pub fn changes() -> Vec<ChangeRecord> {
+    let snapshot = SnapshotId(Uuid::from_bytes([7; 16]));
+    let name = dn(r"CN=Müller\, Anna,OU=R&D\; Dept,DC=emea,DC=example");
+    let tombstone = dn(r"CN=Anna\0ADEL:01010101-0101-0101-0101-010101010101,CN=Deleted Objects,DC=emea,DC=example");
+    let attributes: Attributes = BTreeMap::from([
+        ("displayName".into(), vec![AttributeValue::from("Müller, Anna")]),
+        ("objectSid".into(), vec![AttributeValue::Binary(vec![1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0])]),
+    ]);
+    let cursor = Cursor {
+        controller: controller(),
+        highest_committed_usn: Usn(4711),
+        naming_context: dn("DC=emea,DC=example"),
+        flags: 0x8000_0801,
+        attributes: vec!["displayName".into(), "name".into()],
+        cookie: Cookie::new(b"MSDS".to_vec()),
+        snapshot: Some(SnapshotProgress { snapshot, seen: 1 }),
+        complete: false,
+    };
+    let context = ChangeContext {
+        forest: "emea".into(),
+        naming_context: dn("DC=emea,DC=example"),
+        object: Some(guid(1)),
+        controller: Some(controller()),
+        usn_changed: None,
+        when_changed: None,
+        trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+    };
+    [
+        ChangeEvent::SnapshotStarted(SnapshotStarted { snapshot, reason: SnapshotReason::First }),
+        ChangeEvent::ObjectObserved(ObjectObserved {
+            snapshot,
+            dn: name.clone(),
+            parent: Some(guid(2)),
+            attributes: attributes.clone(),
+        }),
+        ChangeEvent::SnapshotCompleted(SnapshotCompleted { snapshot, seen: 1 }),
+        ChangeEvent::ObjectChanged(ObjectChanged {
+            dn: name.clone(),
+            parent: None,
+            set: attributes.clone(),
+            cleared: vec!["mail".into()],
+        }),
+        ChangeEvent::LinkValuesChanged(LinkValuesChanged {
+            snapshot: None,
+            attribute: "member".into(),
+            removed: vec![guid(3)],
+            added: vec![guid(4)],
+        }),
+        ChangeEvent::ObjectDeleted(ObjectDeleted {
+            dn: tombstone,
+            set: Attributes::new(),
+            cleared: vec!["displayName".into()],
+        }),
+        ChangeEvent::ObjectRestored(ObjectRestored {
+            dn: name,
+            parent: Some(guid(2)),
+            set: attributes,
+            cleared: Vec::new(),
+        }),
+        ChangeEvent::CursorAdvanced(CursorAdvanced { from: Some(EventId(Uuid::from_bytes([5; 16]))), to: cursor }),
+        ChangeEvent::ReadingStopped(ReadingStopped {
+            cause: StopCause::Rights,
+            detail: "the controller answered insufficientAccessRights (50)".into(),
+            hint: "grant the account Replicating Directory Changes".into(),
+        }),
+        ChangeEvent::ReadingResumed(ReadingResumed {}),
+    ]
+    .into_iter()
+    .map(|event| wrap(&context, event))
+    .collect()
+}
+
+/// A sample of each event of `decisions`.
+pub fn decisions() -> Vec<DecisionRecord> {
+    let context = DecisionContext { configuration: "contoso".into() };
+    let naming_context = dn("DC=emea,DC=example");
+    [
+        DecisionEvent::AnchorAssigned(AnchorAssigned {
+            forest: "emea".into(),
+            naming_context: naming_context.clone(),
+            object: guid(1),
+            anchor: anchor(1),
+            basis: AnchorBasis::ObjectGuid,
+        }),
+        DecisionEvent::ScopeResolved(ScopeResolved {
+            forest: "emea".into(),
+            naming_context,
+            dn: dn("OU=Staff,DC=emea,DC=example"),
+            object: guid(2),
+        }),
+        DecisionEvent::ConfigurationHeld(ConfigurationHeld {
+            reason: HoldReason::ScopeContainerMissing,
+            forest: "emea".into(),
+            detail: "OU=Staff,DC=emea,DC=example was deleted".into(),
+            hint: "restore the container, or take it out of the scope".into(),
+        }),
+        DecisionEvent::ConfigurationReleased(ConfigurationReleased {
+            reason: HoldReason::ScopeContainerMissing,
+            forest: "emea".into(),
+        }),
+    ]
+    .into_iter()
+    .map(|event| wrap(&context, event))
+    .collect()
+}
+
+/// A sample of each event of `control`.
+pub fn control() -> Vec<ControlRecord> {
+    let context = ControlContext { configuration: "contoso".into(), actor: "anna".into() };
+    let activated = ConfigurationActivated {
+        revision: 1,
+        digest: "af1349b9f5f9a1a6a0404dea36dcc949".into(),
+        document: "configuration = \"contoso\"\n".into(),
+    };
+    vec![wrap(&context, ControlEvent::ConfigurationActivated(activated))]
+}
+
+/// A sample of each event of `desired`.
+pub fn desired() -> Vec<DesiredRecord> {
+    let context = DesiredContext {
+        configuration: "contoso".into(),
+        rules: "af1349b9".into(),
+        offsets: BTreeMap::from([("changes.emea.emea.example".into(), 4712)]),
+        trace: None,
+    };
+    let source = SourceObject { forest: "emea".into(), object: guid(1), dn: dn("CN=Anna,DC=emea,DC=example") };
+    [
+        DesiredEvent::AttributeFlowDeclared(AttributeFlowDeclared {
+            class: CloudClass::Group,
+            attributes: vec!["description".into(), "displayName".into()],
+        }),
+        DesiredEvent::ObjectDesired(ObjectDesired {
+            anchor: anchor(1),
+            class: CloudClass::User,
+            revision: 3,
+            attributes: BTreeMap::from([
+                ("accountEnabled".into(), CloudValue::Bool(true)),
+                ("businessPhones".into(), CloudValue::List(vec!["+41 44 000 00 00".into()])),
+                ("displayName".into(), CloudValue::Text("Anna".into())),
+            ]),
+            manager: Some(anchor(2)),
+            not_writable: vec!["proxyAddresses".into()],
+            source: source.clone(),
+        }),
+        DesiredEvent::ObjectRemoved(ObjectRemoved {
+            anchor: anchor(1),
+            class: CloudClass::User,
+            revision: 4,
+            reason: RemovalReason::OutOfScope,
+            source,
+        }),
+        DesiredEvent::LinkDesired(LinkDesired { group: anchor(3), member: anchor(1) }),
+        DesiredEvent::LinkRemoved(LinkRemoved { group: anchor(3), member: anchor(1) }),
+    ]
+    .into_iter()
+    .map(|event| wrap(&context, event))
+    .collect()
+}
+
+/// A sample of each event of `outcomes`.
+pub fn outcomes() -> Vec<OutcomeRecord> {
+    let context = OutcomeContext {
+        configuration: "contoso".into(),
+        anchor: anchor(1),
+        class: CloudClass::User,
+        cloud_id: Some("87d349ed-44d7-43e1-9a83-5f2406dee5bd".into()),
+        desired_offset: 12,
+        request_id: Some("c1a7f3de-6a3b-4a0e-9f43-0a4f6a1f0001".into()),
+        status: Some(204),
+        trace: None,
+    };
+    let attributes: CloudAttributes = BTreeMap::from([("displayName".into(), CloudValue::Text("Anna".into()))]);
+    let change = AttributeChange { before: Some(CloudValue::Text("Ann".into())), after: None };
+    let error = ExportError {
+        code: "Request_BadRequest".into(),
+        attribute: Some("userPrincipalName".into()),
+        detail: "another object has this value".into(),
+        hint: Some("make the value unique in the directory".into()),
+    };
+    let operation = Operation::Update;
+    [
+        OutcomeEvent::ObjectProvisioned(ObjectProvisioned { attributes: attributes.clone() }),
+        OutcomeEvent::ObjectUpdated(ObjectUpdated { changes: BTreeMap::from([("displayName".into(), change)]) }),
+        OutcomeEvent::ObjectAdopted(ObjectAdopted { matched_by: MatchedBy::Anchor, attributes: attributes.clone() }),
+        OutcomeEvent::ObjectRestored(outcomes::ObjectRestored { attributes }),
+        OutcomeEvent::ObjectDeprovisioned(ObjectDeprovisioned { restorable: true }),
+        OutcomeEvent::ManagerChanged(ManagerChanged { before: None, after: Some(anchor(2)) }),
+        OutcomeEvent::MemberAdded(MemberAdded { members: vec![anchor(1)] }),
+        OutcomeEvent::MemberRemoved(MemberRemoved { members: vec![anchor(1)] }),
+        OutcomeEvent::ExportFailed(ExportFailed {
+            operation,
+            error: error.clone(),
+            attempt: 1,
+            retry_at: Timestamp::UNIX_EPOCH,
+        }),
+        OutcomeEvent::ExportHeld(ExportHeld { operation: Operation::Delete, detail: "12 of 40 users".into() }),
+        OutcomeEvent::ExportReleased(ExportReleased { operation: Operation::Delete, detail: "2 of 40 users".into() }),
+        OutcomeEvent::ExportQuarantined(ExportQuarantined { operation, error, attempts: 5 }),
+        OutcomeEvent::NotWritable(NotWritable {
+            attributes: vec!["proxyAddresses".into()],
+            reason: "Graph derives it from mail".into(),
+        }),
+    ]
+    .into_iter()
+    .map(|event| wrap(&context, event))
+    .collect()
+}

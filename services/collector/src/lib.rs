@@ -1,0 +1,1 @@
+//! The collector: reads the changes of one forest over LDAP into the log.

@@ -1,0 +1,2 @@
+//! The forestsync command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The projector: keeps the materialized state of one configuration in sled.

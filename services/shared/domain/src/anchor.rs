@@ -1,0 +1,59 @@
+//! Source anchors.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{GuidError, ObjectGuid};
+
+/// What ties a directory object to its cloud object for life: base64 of sixteen raw bytes, of ms-DS-ConsistencyGuid or
+/// of objectGUID. Graph holds it as `onPremisesImmutableId` of a user and as `uniqueName` of a group.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct SourceAnchor(String);
+
+impl SourceAnchor {
+    /// The anchor made of these sixteen bytes, in the order the directory stores them.
+    pub fn from_guid(guid: ObjectGuid) -> Self {
+        Self(STANDARD.encode(guid.as_bytes()))
+    }
+
+    /// The bytes the anchor was made of.
+    pub fn guid(&self) -> Result<ObjectGuid, GuidError> {
+        let bytes = STANDARD.decode(&self.0).map_err(|_| GuidError::Text(self.0.chars().take(60).collect()))?;
+        ObjectGuid::from_slice(&bytes)
+    }
+
+    /// The text, as Graph holds it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SourceAnchor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<String> for SourceAnchor {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_base64_of_the_stored_bytes() {
+        let guid: ObjectGuid = "00112233-4455-6677-8899-aabbccddeeff".parse().unwrap();
+        let anchor = SourceAnchor::from_guid(guid);
+        assert_eq!(anchor.as_str(), "MyIRAFVEd2aImaq7zN3u/w==");
+        assert_eq!(anchor.guid(), Ok(guid));
+    }
+}

@@ -1,0 +1,4 @@
+//! The embedded engine.
+/// The embedded engine.
+#[derive(Debug)]
+pub struct EmbeddedLog;

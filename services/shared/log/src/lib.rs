@@ -1,0 +1,42 @@
+//! The event log: one trait, its engines and the suite that both must pass.
+//!
+//! ```text
+//!            0     1     2     3     4     5     6
+//!          +-----+-----+-----+-----+-----+-----+ - - -
+//!  stream  |  a  |  b  |  c  |  d  |  e  |  f  |        one totally ordered sequence, kept for ever
+//!          +-----+-----+-----+-----+-----+-----+ - - -
+//!          |<-- append 0 --->|<-app 1--->|     ^
+//!            all of it is visible, or none      tail: the offset the next record will get
+//! ```
+//!
+//! The contract, for every engine:
+//!
+//! - **Order.** A stream is one sequence. A reader MUST see records in the order of their offsets, each at most once.
+//! - **Atomicity.** What [`LogWriter::append`] takes becomes visible as a whole or not at all, whatever dies in between.
+//! - **Durability.** When `append` returns `Ok`, the records MUST survive the death of the process and of the machine.
+//!   When it returns an error whose [`AppendError::outcome_known`] is false, they may or may not be there: the writer is
+//!   then unusable, and the next one MUST look at the tail before it writes again.
+//! - **One writer.** A stream has one writer at a time. Embedded: a second one is refused while the first lives. Kafka:
+//!   a second one fences the first, whose next append MUST fail with [`AppendError::Fenced`].
+//! - **Offsets** are the stream's own: contiguous from 0 as written, part of the record, equal on every engine. A
+//!   compacted stream has gaps where records were superseded; a reader MUST NOT take a gap for an error.
+//! - **Readers** need no writer, no lock and no permission to write. They start where they are told, follow the tail, and
+//!   can stop at it ([`LogReader::poll`] returns nothing there). A stream that does not exist reads as an empty one.
+//! - **Compaction** applies to streams named `desired.*` only: of records with the same key the last one stays, for ever.
+//!   The last record of the stream stays as well, so that the tail is never lost.
+//!
+//! **Invariant**: values are bytes here. This crate knows no event, no directory and no tenant.
+
+mod error;
+mod name;
+mod record;
+mod traits;
+
+pub mod conformance;
+pub mod embedded;
+
+pub use embedded::EmbeddedLog;
+pub use error::{AppendError, ReadError, WriterError};
+pub use name::{StreamName, StreamNameError};
+pub use record::{MAX_APPEND_BYTES, MAX_RECORD_BYTES, NewRecord, Record};
+pub use traits::{Log, LogReader, LogWriter};

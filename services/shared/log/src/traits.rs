@@ -1,0 +1,56 @@
+//! The trait every engine implements; its contract stands at the top of the crate.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::{AppendError, NewRecord, ReadError, Record, StreamName, WriterError};
+
+/// A log: many streams.
+#[async_trait]
+pub trait Log: Send + Sync + fmt::Debug {
+    /// Becomes the stream's writer, making the stream if it does not exist.
+    async fn writer(&self, stream: &StreamName) -> Result<Box<dyn LogWriter>, WriterError>;
+
+    /// Reads the stream from offset `from` on. An offset beyond the tail waits for the tail to get there.
+    async fn reader(&self, stream: &StreamName, from: u64) -> Result<Box<dyn LogReader>, ReadError>;
+
+    /// The offset the next record will get; 0 for a stream that does not exist.
+    async fn tail(&self, stream: &StreamName) -> Result<u64, ReadError>;
+
+    /// All streams there are, sorted by name.
+    async fn streams(&self) -> Result<Vec<StreamName>, ReadError>;
+}
+
+/// The one writer of a stream. Dropping it gives the stream free.
+#[async_trait]
+pub trait LogWriter: Send + fmt::Debug {
+    /// The stream.
+    fn stream(&self) -> &StreamName;
+
+    /// The offset the next record will get.
+    fn next_offset(&self) -> u64;
+
+    /// Appends all records or none, and returns when they are durable, with the offset of the first one. An empty list
+    /// is no append and returns [`LogWriter::next_offset`].
+    ///
+    /// Not cancel-safe: a dropped call leaves the writer unusable.
+    async fn append(&mut self, records: Vec<NewRecord>) -> Result<u64, AppendError>;
+}
+
+/// A reader of a stream, at a place of its own.
+#[async_trait]
+pub trait LogReader: Send + fmt::Debug {
+    /// The stream.
+    fn stream(&self) -> &StreamName;
+
+    /// The smallest offset the next record can have.
+    fn position(&self) -> u64;
+
+    /// At least one and at most `max` records, waiting for the tail to grow if need be. Cancel-safe: a dropped call has
+    /// taken nothing.
+    async fn next(&mut self, max: usize) -> Result<Vec<Record>, ReadError>;
+
+    /// At most `max` records that are there now, without waiting for more; none at the tail. Cancel-safe.
+    async fn poll(&mut self, max: usize) -> Result<Vec<Record>, ReadError>;
+}

@@ -1,0 +1,1 @@
+//! The synchronization rules: pure functions, no I/O and no clock.
