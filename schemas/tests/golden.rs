@@ -3,6 +3,8 @@
 //! `FORESTSYNC_BLESS=1 cargo test -p forestsync-schemas` writes missing or changed files; the diff is then reviewed. A
 //! golden sample that was released is never changed: a new version gets new ones.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

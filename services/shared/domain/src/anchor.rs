@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::{GuidError, ObjectGuid};
 
 /// What ties a directory object to its cloud object for life: base64 of sixteen raw bytes, of ms-DS-ConsistencyGuid or
-/// of objectGUID. Graph holds it as `onPremisesImmutableId` of a user and as `uniqueName` of a group.
+/// of objectGUID. Graph holds it as `onPremisesImmutableId` of a user and, in another alphabet, as
+/// `uniqueName` of a group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct SourceAnchor(String);
@@ -27,7 +28,13 @@ impl SourceAnchor {
         ObjectGuid::from_slice(&bytes)
     }
 
-    /// The text, as Graph holds it.
+    /// The form a group's `uniqueName` has: base64 in the alphabet for URLs and without padding, because the name is a
+    /// segment of the path that the group is addressed by.
+    pub fn unique_name(&self) -> String {
+        self.0.trim_end_matches('=').replace('+', "-").replace('/', "_")
+    }
+
+    /// The text, as Graph holds it of a user.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -54,6 +61,7 @@ mod tests {
         let guid: ObjectGuid = "00112233-4455-6677-8899-aabbccddeeff".parse().unwrap();
         let anchor = SourceAnchor::from_guid(guid);
         assert_eq!(anchor.as_str(), "MyIRAFVEd2aImaq7zN3u/w==");
+        assert_eq!(anchor.unique_name(), "MyIRAFVEd2aImaq7zN3u_w");
         assert_eq!(anchor.guid(), Ok(guid));
     }
 }
