@@ -1,1 +1,16 @@
-//! End-to-end suites and benchmarks.
+//! The harness of the end-to-end suites: directories driven over LDAP, the command run as a process, the tenant compared
+//! with an oracle that does not share the pipeline's code.
+//!
+//! Waiting is always for a condition, with a deadline that only a defect reaches.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::missing_panics_doc)]
+
+pub mod directory;
+pub mod ldif;
+pub mod peers;
+pub mod pipeline;
+pub mod samba;
+pub mod scenario;
+pub mod suite;
+pub mod wait;
+pub mod world;

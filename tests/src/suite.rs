@@ -1,0 +1,138 @@
+//! The scenario, told once for both kinds of forests.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use forestsync_practice::tenant::{PracticeTenant, TenantOptions};
+use forestsync_practice::tls::PrivateCa;
+
+use crate::pipeline::Pipeline;
+use crate::world::{Peer, World};
+use crate::{peers, scenario};
+
+/// How long a change may take to arrive; only a defect gets there.
+pub const ARRIVAL: Duration = Duration::from_secs(60);
+
+/// Deletions are part of the scenario: more of them than a population this small would let pass.
+pub const WIDE_GUARD: &str = "[delete_guard]\ncount = 500\nshare = 1.0\n";
+
+/// No quota, so that only what a test wants slow is slow.
+pub const NO_QUOTA: &str = "writes_per_150_seconds = 1000000\n";
+
+/// A practice tenant for forests with these domains that records every exchange in `record`.
+pub async fn tenant(ca: &PrivateCa, domains: &[String], record: Option<PathBuf>) -> PracticeTenant {
+    let options =
+        TenantOptions { verified_domains: domains.to_vec(), record_file: record, ..TenantOptions::default() };
+    PracticeTenant::start(options, ca).await.unwrap()
+}
+
+/// What a disturbance does to the sources while they are read.
+#[allow(async_fn_in_trait)]
+pub trait Disturb {
+    /// The controller of forest 0 dies in the middle of whatever it does, and comes back.
+    async fn controller_dies(&mut self, world: &mut World);
+}
+
+/// Runs the whole scenario and checks the tenant against the oracle after each step.
+pub async fn run(world: &mut World, ca: &PrivateCa, record: &std::path::Path, disturb: &mut impl Disturb) {
+    let mut pipeline = Pipeline::new(&world.sources(), &world.tenant_access(ca.pem()), NO_QUOTA, WIDE_GUARD);
+
+    let (code, said) = pipeline.run_until_idle();
+    assert_eq!(code, Some(0), "the initial load: {said}");
+    let wrong = world.differences().await;
+    assert!(wrong.is_empty(), "after the initial load: {}", wrong.join("\n"));
+
+    pipeline.start();
+    let steps = scenario::steps();
+    assert!(steps.len() >= 40);
+    for (n, (what, changes)) in steps.iter().enumerate() {
+        match n {
+            10 => slow_and_throttled(world, true),
+            20 => slow_and_throttled(world, false),
+            25 => disturb.controller_dies(world).await,
+            32 => pipeline.kill9(),
+            45 => pipeline.stop().await,
+            _ => {}
+        }
+        for change in changes {
+            world.apply(change).await;
+        }
+        if matches!(n, 32 | 45) {
+            pipeline.start();
+        }
+        world.agree(what, ARRIVAL).await;
+        pipeline.assert_alive();
+    }
+    pipeline.stop().await;
+    finish(world, &pipeline).await;
+    peers::check_exchanges(record);
+}
+
+/// What must hold once everything has come to rest: nothing left to do, equal to the oracle, replayable.
+pub async fn finish(world: &mut World, pipeline: &Pipeline) {
+    let before = world.tenant.counters().writes;
+    let (code, said) = pipeline.run_until_idle();
+    assert_eq!(code, Some(0), "{said}");
+    let wrong = world.differences().await;
+    assert!(wrong.is_empty(), "at the end: {}", wrong.join("\n"));
+    assert_eq!(world.tenant.counters().writes, before, "a run with nothing to do writes nothing");
+    let verified = pipeline.output(&["replay", "--verify"]);
+    assert!(verified.status.success(), "replay: {}", String::from_utf8_lossy(&verified.stderr));
+    for (anchor, creates) in world.tenant.counters().creates {
+        assert_eq!(creates, 1, "{anchor} was created {creates} times");
+    }
+}
+
+fn slow_and_throttled(world: &World, on: bool) {
+    world.tenant.control().update(|knobs| {
+        knobs.latency = Duration::from_millis(if on { 150 } else { 0 });
+        knobs.visibility.key_reads = Duration::from_millis(if on { 300 } else { 0 });
+        knobs.visibility.filters = Duration::from_millis(if on { 500 } else { 0 });
+        knobs.visibility.references = Duration::from_millis(if on { 700 } else { 0 });
+    });
+    if on {
+        world.tenant.control().throttle_next_writes(3);
+    }
+}
+
+/// The domains of the practice forests of the suites.
+pub fn practice_domains() -> Vec<String> {
+    ["emea", "apac", "amer"].map(|name| format!("{name}.example")).to_vec()
+}
+
+/// Three practice forests, in this process.
+pub async fn practice_peers(ca: &PrivateCa) -> Vec<(Peer, crate::directory::Access)> {
+    let mut all = Vec::new();
+    for name in ["emea", "apac", "amer"] {
+        all.push(practice_peer(ca, name, |_| {}).await);
+    }
+    all
+}
+
+/// One practice forest, with changes to its options.
+pub async fn practice_peer(
+    ca: &PrivateCa,
+    name: &str,
+    change: impl FnOnce(&mut forestsync_practice::forest::ForestOptions),
+) -> (Peer, crate::directory::Access) {
+    use forestsync_practice::forest::{ForestOptions, PracticeForest};
+    let mut options = ForestOptions::new(name, &format!("DC={name},DC=example"), "admin-pw", "reader-pw");
+    // small pages, so that MoreResults is followed even by a small population
+    options.max_page_objects = 40;
+    options.max_link_values = 10;
+    change(&mut options);
+    let access = crate::directory::Access {
+        name: name.to_owned(),
+        base: options.base.clone(),
+        host: options.host.clone(),
+        ldaps: options.listen_ldaps,
+        ca: ca.pem().to_owned(),
+        admin: format!("Administrator@{name}.example"),
+        admin_password: options.admin.password.clone(),
+        reader: format!("{}@{name}.example", options.reader.name),
+        reader_password: options.reader.password.clone(),
+    };
+    let forest = PracticeForest::start(options, ca).await.unwrap();
+    let access = crate::directory::Access { ldaps: forest.ldaps_addr(), ..access };
+    (Peer::Practice(forest), access)
+}
