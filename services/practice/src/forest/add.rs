@@ -43,7 +43,10 @@ impl Store {
         let (parent, step) = self.place_for(dn)?;
         let class = class_of(given)?;
         if !class.get().rdn.label().eq_ignore_ascii_case(&step.kind) {
-            return Err(Refusal::new(Rc::NamingViolation, format!("{} cannot name a {}", step.kind, class.get().name())));
+            return Err(Refusal::new(
+                Rc::NamingViolation,
+                format!("{} cannot name a {}", step.kind, class.get().name()),
+            ));
         }
         check_name(&step.value)?;
         if self.child(parent, &step.value).is_some() {
@@ -78,7 +81,8 @@ impl Store {
             return Err(bad());
         }
         let leaf = steps.remove(0);
-        let parent = steps.iter().map(|s| format!("{}={}", s.kind, dn::escape_rdn(&s.value))).collect::<Vec<_>>().join(",");
+        let parent =
+            steps.iter().map(|s| format!("{}={}", s.kind, dn::escape_rdn(&s.value))).collect::<Vec<_>>().join(",");
         match self.resolve(&parent)? {
             Some(id) if !self.is_marked_deleted(id) => Ok((id, leaf)),
             _ => Err(Refusal::new(Rc::NoSuchObject, format!("0000208D: no such object: {parent}"))),
@@ -113,7 +117,10 @@ impl Store {
                     for value in values {
                         let target = self.link_target(name, value, out)?;
                         if links.contains(&(id, target)) && values.len() < 1000 {
-                            return Err(Refusal::new(Rc::AttributeOrValueExists, format!("{name} names one object twice")));
+                            return Err(Refusal::new(
+                                Rc::AttributeOrValueExists,
+                                format!("{name} names one object twice"),
+                            ));
                         }
                         links.push((id, target));
                     }
@@ -180,13 +187,17 @@ impl Store {
 
     /// Refuses a sAMAccountName that another object has, or that no account may have.
     pub(crate) fn check_account_name(&self, name: &str, owner: Option<Id>) -> Result<(), Refusal> {
-        if name.is_empty() || name.chars().count() > 256 || name.contains(['"', '/', '\\', '[', ']', ':', ';', '|', '=']) {
+        if name.is_empty()
+            || name.chars().count() > 256
+            || name.contains(['"', '/', '\\', '[', ']', ':', ';', '|', '='])
+        {
             return Err(Refusal::new(Rc::ConstraintViolation, format!("sAMAccountName {name:?} is not allowed")));
         }
         match self.by_account(name) {
-            Some(id) if Some(id) != owner => {
-                Err(Refusal::new(Rc::EntryAlreadyExists, format!("00000524: sAMAccountName {name:?} is already in use")))
-            }
+            Some(id) if Some(id) != owner => Err(Refusal::new(
+                Rc::EntryAlreadyExists,
+                format!("00000524: sAMAccountName {name:?} is already in use"),
+            )),
             _ => Ok(()),
         }
     }

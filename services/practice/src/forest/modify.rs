@@ -41,8 +41,7 @@ impl Store {
             return self.undelete(id, changes, out);
         }
         let attrs = self.get(id).unpack();
-        let mut draft =
-            Draft { id, usn: 0, permissive, attrs, changed: BTreeSet::new(), links: HashMap::new() };
+        let mut draft = Draft { id, usn: 0, permissive, attrs, changed: BTreeSet::new(), links: HashMap::new() };
         for change in changes {
             self.apply(&mut draft, change, out)?;
         }
@@ -199,7 +198,8 @@ impl Store {
         let of = |name: AttrId| {
             changes.iter().find(|c| schema().find(&c.modification.atype) == Some(name)).map(|c| (&c.operation, c))
         };
-        let (Some((LdapModifyType::Delete, _)), Some((LdapModifyType::Replace, dn))) = (of(IS_DELETED), of(DISTINGUISHED_NAME))
+        let (Some((LdapModifyType::Delete, _)), Some((LdapModifyType::Replace, dn))) =
+            (of(IS_DELETED), of(DISTINGUISHED_NAME))
         else {
             return Err(Refusal::new(Rc::UnwillingToPerform, "a deleted object can only be undeleted"));
         };

@@ -13,15 +13,8 @@ use super::store::{Refusal, Store};
 use super::text;
 
 /// What a tombstone keeps (MS-ADTS 3.1.1.5.5.1.1), of what this forest stores as attributes.
-const KEPT: &[AttrId] = &[
-    OBJECT_SID,
-    SAM_ACCOUNT_NAME,
-    SID_HISTORY,
-    USER_ACCOUNT_CONTROL,
-    GROUP_TYPE,
-    LEGACY_EXCHANGE_DN,
-    DNS_HOST_NAME,
-];
+const KEPT: &[AttrId] =
+    &[OBJECT_SID, SAM_ACCOUNT_NAME, SID_HISTORY, USER_ACCOUNT_CONTROL, GROUP_TYPE, LEGACY_EXCHANGE_DN, DNS_HOST_NAME];
 
 impl Store {
     /// Renames an object, moves it, or both. Children follow without being changed themselves.
@@ -84,9 +77,8 @@ impl Store {
             let message = format!("00002015: cannot delete {}: it has children", self.dn(id));
             return Err(Refusal::new(Rc::NotAllowedOnNonLeaf, message));
         }
-        let critical = |id: &Id| {
-            self.get(*id).first(IS_CRITICAL) == Some(b"TRUE") || self.context_of_root(*id).is_some()
-        };
+        let critical =
+            |id: &Id| self.get(*id).first(IS_CRITICAL) == Some(b"TRUE") || self.context_of_root(*id).is_some();
         if doomed.iter().any(critical) {
             return Err(Refusal::new(Rc::UnwillingToPerform, "an object of the system cannot be deleted"));
         }
@@ -133,5 +125,4 @@ impl Store {
         let object = self.get(id);
         object.links.iter().flat_map(|(attr, _)| object.targets(*attr).map(|t| (*attr, t))).collect()
     }
-
 }

@@ -276,12 +276,7 @@ impl ClassId {
     }
 }
 
-const fn class(
-    chain: &'static [&'static str],
-    rdn: Rdn,
-    category: &'static str,
-    principal: bool,
-) -> Class {
+const fn class(chain: &'static [&'static str], rdn: Rdn, category: &'static str, principal: bool) -> Class {
     Class { chain, rdn, category, principal }
 }
 
