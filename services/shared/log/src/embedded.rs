@@ -1,4 +1,211 @@
-//! The embedded engine.
-/// The embedded engine.
+//! The embedded engine: a log in a directory of one machine.
+//!
+//! One folder per stream, in it segments of frames; a frame is one append. What makes it safe:
+//! - an append is written at once and synced before it is acknowledged; in this process readers see it only then, and a
+//!   reader in another process syncs what it found before it hands it out;
+//! - a writer that opens a stream cuts off an append that was under way when the one before it died. Damage anywhere else
+//!   is an error and nothing is touched;
+//! - the writer holds a lock on the stream's folder that the system releases when the process dies.
+//!
+//! Readers in the process of the writer are woken by it; others look at the file's length a few times a second.
+//!
+//! **Invariant**: a segment that is not the last one is changed by compaction only, and then replaced as a whole.
+
+mod compact;
+mod cursor;
+mod folder;
+mod frame;
+mod reader;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+use crate::{Log, LogReader, LogWriter, ReadError, StreamName, WriterError};
+use cursor::{Committed, Cursor};
+use folder::Folder;
+use reader::EmbeddedReader;
+use writer::EmbeddedWriter;
+
+/// What can be set. The defaults are right for production; tests use smaller ones.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EmbeddedOptions {
+    /// A segment is closed before it grows beyond this, in bytes. A single append may be larger.
+    pub segment_bytes: u64,
+    /// A compacted stream smaller than this is left alone, in bytes.
+    pub compact_min_bytes: u64,
+    /// How often a reader looks for what a writer in another process has appended.
+    pub follow_interval: Duration,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 * 1024 * 1024,
+            compact_min_bytes: 4 * 1024 * 1024,
+            follow_interval: Duration::from_millis(100),
+        }
+    }
+}
+
+/// A stream at a glance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamInfo {
+    /// The smallest offset a record of the stream can have; `next_offset` where it has none.
+    pub first_offset: u64,
+    /// The offset the next record will get.
+    pub next_offset: u64,
+    /// The size of the stream's segments.
+    pub bytes: u64,
+    /// When the last append was made that still has records.
+    pub last_append: Option<Timestamp>,
+}
+
+/// A log in a directory. Clones share what wakes readers up; two handles opened apart behave like two processes.
+#[derive(Debug, Clone)]
+pub struct EmbeddedLog {
+    inner: Arc<Inner>,
+}
+
 #[derive(Debug)]
-pub struct EmbeddedLog;
+struct Inner {
+    dir: PathBuf,
+    options: EmbeddedOptions,
+    /// One per stream that this handle has touched.
+    committed: Mutex<BTreeMap<StreamName, Arc<watch::Sender<Committed>>>>,
+}
+
+impl EmbeddedLog {
+    /// Opens the log in a directory, making the directory if it does not exist.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, ReadError> {
+        Self::open_with(dir, EmbeddedOptions::default())
+    }
+
+    /// [`EmbeddedLog::open`] with other options.
+    pub fn open_with(dir: impl Into<PathBuf>, options: EmbeddedOptions) -> Result<Self, ReadError> {
+        let dir = dir.into();
+        let made = fs::create_dir_all(&dir).and_then(|()| fs::canonicalize(&dir));
+        let dir = made.map_err(|source| ReadError::List { place: dir.display().to_string(), source })?;
+        Ok(Self { inner: Arc::new(Inner { dir, options, committed: Mutex::default() }) })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// Size and ends of a stream, for a listing. A stream that does not exist is an empty one.
+    pub async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo, ReadError> {
+        let committed = *self.sender(stream).borrow();
+        self.blocking(stream, move |folder| info(&folder, committed)).await
+    }
+
+    fn sender(&self, stream: &StreamName) -> Arc<watch::Sender<Committed>> {
+        let mut senders = self.inner.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(senders.entry(stream.clone()).or_insert_with(|| Arc::new(watch::Sender::default())))
+    }
+
+    fn folder(&self, stream: &StreamName) -> Folder {
+        Folder::new(&self.inner.dir, stream)
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        stream: &StreamName,
+        work: impl FnOnce(Arc<Folder>) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let folder = Arc::new(self.folder(stream));
+        let lost = Arc::clone(&folder);
+        spawn_blocking(move || work(folder)).await.map_err(|e| lost.unreadable(io::Error::other(e)))?
+    }
+}
+
+/// The offset the next record will get, by a look at the last segment.
+fn tail(folder: &Arc<Folder>) -> Result<Cursor, ReadError> {
+    let mut cursor = Cursor::new(Arc::clone(folder), u64::MAX);
+    while !cursor.fetch(Committed::default())?.is_empty() {}
+    Ok(cursor)
+}
+
+fn info(folder: &Arc<Folder>, committed: Committed) -> Result<StreamInfo, ReadError> {
+    let io = |source| folder.unreadable(source);
+    let end = tail(folder)?;
+    let bases = folder.segments().map_err(io)?;
+    let mut bytes = 0;
+    for base in &bases {
+        match fs::metadata(folder.segment(*base)) {
+            Ok(metadata) => bytes += metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io(error)),
+        }
+    }
+    let mut last = end.last();
+    for base in bases.iter().rev().skip(1) {
+        if last.is_some() {
+            break;
+        }
+        let mut cursor = Cursor::within(Arc::clone(folder), *base)?;
+        while !cursor.fetch(Committed::default())?.is_empty() {}
+        last = cursor.last();
+    }
+    let first = Cursor::new(Arc::clone(folder), 0).fetch(Committed::default())?;
+    let next_offset = if committed.live { committed.next } else { end.next_offset() };
+    Ok(StreamInfo {
+        first_offset: first.first().map_or(next_offset, |frame| frame.header.base),
+        next_offset,
+        bytes,
+        last_append: last.and_then(|frame| Timestamp::from_millisecond(frame.time_ms).ok()),
+    })
+}
+
+#[async_trait]
+impl Log for EmbeddedLog {
+    async fn writer(&self, stream: &StreamName) -> Result<Box<dyn LogWriter>, WriterError> {
+        let (folder, sender, options) = (self.folder(stream), self.sender(stream), self.inner.options.clone());
+        let opened = spawn_blocking(move || EmbeddedWriter::open(folder, sender, options)).await;
+        let writer = opened.map_err(|e| WriterError::Io { stream: stream.clone(), source: io::Error::other(e) })??;
+        Ok(Box::new(writer))
+    }
+
+    async fn reader(&self, stream: &StreamName, from: u64) -> Result<Box<dyn LogReader>, ReadError> {
+        let folder = Arc::new(self.folder(stream));
+        Ok(Box::new(EmbeddedReader::new(folder, self.sender(stream), self.inner.options.follow_interval, from)))
+    }
+
+    async fn tail(&self, stream: &StreamName) -> Result<u64, ReadError> {
+        let committed = *self.sender(stream).borrow();
+        if committed.live {
+            return Ok(committed.next);
+        }
+        self.blocking(stream, |folder| Ok(tail(&folder)?.next_offset())).await
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamName>, ReadError> {
+        let dir = self.inner.dir.clone();
+        let listed = spawn_blocking(move || {
+            let mut streams = Vec::new();
+            for entry in fs::read_dir(dir)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir()
+                    && let Some(name) = entry.file_name().to_str().and_then(|name| name.parse().ok())
+                {
+                    streams.push(name);
+                }
+            }
+            streams.sort();
+            Ok(streams)
+        });
+        let place = self.inner.dir.display().to_string();
+        listed.await.map_err(io::Error::other).flatten().map_err(|source| ReadError::List { place, source })
+    }
+}

@@ -35,7 +35,7 @@ mod traits;
 pub mod conformance;
 pub mod embedded;
 
-pub use embedded::EmbeddedLog;
+pub use embedded::{EmbeddedLog, EmbeddedOptions, StreamInfo};
 pub use error::{AppendError, ReadError, WriterError};
 pub use name::{StreamName, StreamNameError};
 pub use record::{MAX_APPEND_BYTES, MAX_RECORD_BYTES, NewRecord, Record};

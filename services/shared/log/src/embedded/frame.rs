@@ -1,0 +1,306 @@
+//! The frame: what one append becomes on disk.
+//!
+//! ```text
+//!  0      4       5        8         12      16     24    32           40            44           48
+//!  +------+-------+--------+---------+-------+------+-----+------------+-------------+------------+---------+
+//!  | FSYL | version| zero  | payload | count | base | end | time in ms | payload crc | header crc | payload |
+//!  +------+-------+--------+---------+-------+------+-----+------------+-------------+------------+---------+
+//! ```
+//!
+//! All numbers are little-endian. `base` is the offset the append began at and `end` the one after it; compaction keeps
+//! both when it takes records out, so that the next frame still follows on. The header's checksum also covers the
+//! segment's name and the frame's position in it: a frame is valid in one place only, so bytes inside a value, or a
+//! block the disk put elsewhere, are never taken for one. The payload's checksum is part of the header, so the two
+//! together cover every byte.
+//!
+//! A record in the payload: offset minus `base`, length of the key (all ones: none), length of the value, count of
+//! headers, for each header the lengths of name and value; then the bytes in the same order, headers last.
+
+use bytes::{Buf, Bytes};
+use jiff::Timestamp;
+
+use crate::{MAX_APPEND_BYTES, Record};
+
+/// The length of a header in bytes.
+pub(super) const HEADER_BYTES: usize = 48;
+
+/// The longest payload: keys, values and headers of an append, and the lengths around them.
+pub(super) const MAX_PAYLOAD_BYTES: usize = 4 * MAX_APPEND_BYTES;
+
+/// What a frame begins with.
+pub(super) const MAGIC: [u8; 4] = *b"FSYL";
+
+const VERSION: u8 = 1;
+const NO_KEY: u32 = u32::MAX;
+
+/// Why no header was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NoHeader {
+    /// The bytes are none: torn or damaged.
+    Unfit(&'static str),
+    /// A later version of this program wrote it. It MUST NOT be taken for a torn end.
+    Foreign(u8),
+}
+
+/// A header that was found whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    /// Bytes after the header.
+    pub(super) payload: usize,
+    /// Records.
+    pub(super) count: u32,
+    /// The offset the append began at.
+    pub(super) base: u64,
+    /// The offset after the append.
+    pub(super) end: u64,
+    /// When it was appended, in milliseconds since 1970.
+    pub(super) time_ms: i64,
+    payload_crc: u32,
+}
+
+impl Header {
+    /// Reads the header at `position` of segment `segment` from the first bytes of `bytes`.
+    pub(super) fn parse(bytes: &[u8], segment: u64, position: u64) -> Result<Self, NoHeader> {
+        let Some((mut fields, _)) = bytes.split_at_checked(HEADER_BYTES) else {
+            return Err(NoHeader::Unfit("the frame's header is cut short"));
+        };
+        let (covered, _) = fields.split_at(HEADER_BYTES - 4);
+        let expected = header_crc(covered, segment, position);
+        let magic = fields.get_u32().to_be_bytes();
+        let version = fields.get_u8();
+        fields.advance(3);
+        let header = Self {
+            payload: fields.get_u32_le() as usize,
+            count: fields.get_u32_le(),
+            base: fields.get_u64_le(),
+            end: fields.get_u64_le(),
+            time_ms: fields.get_i64_le(),
+            payload_crc: fields.get_u32_le(),
+        };
+        if magic != MAGIC {
+            return Err(NoHeader::Unfit("no frame begins here"));
+        }
+        if version > VERSION {
+            return Err(NoHeader::Foreign(version));
+        }
+        if fields.get_u32_le() != expected {
+            return Err(NoHeader::Unfit("the checksum of the frame's header does not fit"));
+        }
+        let span = header.end.checked_sub(header.base);
+        if version != VERSION
+            || header.payload > MAX_PAYLOAD_BYTES
+            || header.count == 0
+            || span.is_none_or(|span| span < u64::from(header.count))
+        {
+            return Err(NoHeader::Unfit("the frame's header contradicts itself"));
+        }
+        Ok(header)
+    }
+
+    /// Header and payload, in bytes.
+    pub(super) fn total(&self) -> usize {
+        HEADER_BYTES + self.payload
+    }
+
+    /// Whether this is the payload the header was written for.
+    pub(super) fn fits(&self, payload: &[u8]) -> bool {
+        payload.len() == self.payload && crc32fast::hash(payload) == self.payload_crc
+    }
+}
+
+fn header_crc(covered: &[u8], segment: u64, position: u64) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(covered);
+    crc.update(&segment.to_le_bytes());
+    crc.update(&position.to_le_bytes());
+    crc.finalize()
+}
+
+/// A frame in the making.
+#[derive(Debug)]
+pub(super) struct FrameBuilder {
+    bytes: Vec<u8>,
+    base: u64,
+    count: u32,
+}
+
+impl FrameBuilder {
+    /// An empty frame that begins at offset `base`.
+    pub(super) fn new(base: u64, payload_bytes: usize) -> Self {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + payload_bytes);
+        bytes.resize(HEADER_BYTES, 0);
+        Self { bytes, base, count: 0 }
+    }
+
+    /// Adds a record. The caller has checked its size.
+    pub(super) fn push(&mut self, offset: u64, key: Option<&[u8]>, value: &[u8], headers: &[(String, Bytes)]) {
+        self.put(offset.saturating_sub(self.base) as u32);
+        self.put(key.map_or(NO_KEY, |key| key.len() as u32));
+        self.put(value.len() as u32);
+        self.put(headers.len() as u32);
+        for (name, value) in headers {
+            self.put(name.len() as u32);
+            self.put(value.len() as u32);
+        }
+        self.bytes.extend_from_slice(key.unwrap_or_default());
+        self.bytes.extend_from_slice(value);
+        for (name, value) in headers {
+            self.bytes.extend_from_slice(name.as_bytes());
+            self.bytes.extend_from_slice(value);
+        }
+        self.count += 1;
+    }
+
+    fn put(&mut self, number: u32) {
+        self.bytes.extend_from_slice(&number.to_le_bytes());
+    }
+
+    /// The length of the finished frame, in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether no record was added.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The frame's bytes, for this place and no other.
+    pub(super) fn finish(mut self, end: u64, time_ms: i64, segment: u64, position: u64) -> Vec<u8> {
+        let (header, payload) = self.bytes.split_at_mut(HEADER_BYTES);
+        let mut fields = Vec::with_capacity(HEADER_BYTES);
+        fields.extend_from_slice(&MAGIC);
+        fields.extend_from_slice(&[VERSION, 0, 0, 0]);
+        fields.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+        fields.extend_from_slice(&self.count.to_le_bytes());
+        fields.extend_from_slice(&self.base.to_le_bytes());
+        fields.extend_from_slice(&end.to_le_bytes());
+        fields.extend_from_slice(&time_ms.to_le_bytes());
+        fields.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
+        let crc = header_crc(&fields, segment, position);
+        fields.extend_from_slice(&crc.to_le_bytes());
+        header.copy_from_slice(&fields);
+        self.bytes
+    }
+}
+
+/// The records of a payload, one after the other, without copying keys and values.
+#[derive(Debug)]
+pub(super) struct Records {
+    payload: Bytes,
+    left: u32,
+    base: u64,
+    /// The smallest offset the next record can have, and the one that is too large.
+    span: (u64, u64),
+    broken: bool,
+    timestamp: Timestamp,
+}
+
+/// The payload does not hold what its header says.
+#[derive(Debug)]
+pub(super) struct Malformed;
+
+impl Records {
+    /// The records of a frame whose checksums fit.
+    pub(super) fn new(header: &Header, payload: Bytes) -> Self {
+        let timestamp = Timestamp::from_millisecond(header.time_ms).unwrap_or_default();
+        let span = (header.base, header.end);
+        Self { payload, left: header.count, base: header.base, span, broken: false, timestamp }
+    }
+
+    /// The next record, or none after the last. After an error there is never a record again.
+    pub(super) fn take(&mut self) -> Result<Option<Record>, Malformed> {
+        let taken = if self.broken { Err(Malformed) } else { self.record() };
+        self.broken |= taken.is_err();
+        taken
+    }
+
+    fn record(&mut self) -> Result<Option<Record>, Malformed> {
+        if self.left == 0 {
+            return if self.payload.is_empty() { Ok(None) } else { Err(Malformed) };
+        }
+        let offset = self.base + u64::from(self.number()?);
+        if offset < self.span.0 || offset >= self.span.1 {
+            return Err(Malformed);
+        }
+        self.span.0 = offset + 1;
+        let key_bytes = self.number()?;
+        let value_bytes = self.number()?;
+        let header_count = self.number()? as usize;
+        if header_count > self.payload.len() / 8 {
+            return Err(Malformed);
+        }
+        let mut lengths = Vec::with_capacity(header_count);
+        for _ in 0..header_count {
+            lengths.push((self.number()?, self.number()?));
+        }
+        let key = if key_bytes == NO_KEY { None } else { Some(self.bytes(key_bytes)?) };
+        let value = self.bytes(value_bytes)?;
+        let mut headers = Vec::with_capacity(header_count);
+        for (name, value) in lengths {
+            let name = String::from_utf8(self.bytes(name)?.to_vec()).map_err(|_| Malformed)?;
+            headers.push((name, self.bytes(value)?));
+        }
+        self.left -= 1;
+        Ok(Some(Record { offset, timestamp: self.timestamp, key, value, headers }))
+    }
+
+    fn number(&mut self) -> Result<u32, Malformed> {
+        self.payload.try_get_u32_le().map_err(|_| Malformed)
+    }
+
+    fn bytes(&mut self, count: u32) -> Result<Bytes, Malformed> {
+        let count = count as usize;
+        if count > self.payload.len() { Err(Malformed) } else { Ok(self.payload.split_to(count)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame() -> Vec<u8> {
+        let mut builder = FrameBuilder::new(7, 0);
+        builder.push(7, Some(b"k"), b"v", &[("h".to_owned(), Bytes::from_static(b"\x00\xff"))]);
+        builder.push(8, None, b"", &[]);
+        builder.finish(9, 1234, 5, 100)
+    }
+
+    #[test]
+    fn a_frame_reads_back() {
+        let bytes = Bytes::from(frame());
+        let header = Header::parse(&bytes, 5, 100).unwrap();
+        let payload = bytes.slice(HEADER_BYTES..);
+        assert!(header.fits(&payload));
+        assert_eq!((header.base, header.end, header.count, header.total()), (7, 9, 2, bytes.len()));
+        let mut records = Records::new(&header, payload);
+        let first = records.take().unwrap().unwrap();
+        assert_eq!((first.offset, first.key.as_deref(), &first.value[..]), (7, Some(&b"k"[..]), &b"v"[..]));
+        assert_eq!(first.headers, [("h".to_owned(), Bytes::from_static(b"\x00\xff"))]);
+        assert_eq!(first.timestamp.as_millisecond(), 1234);
+        let second = records.take().unwrap().unwrap();
+        assert_eq!((second.offset, second.key), (8, None));
+        assert!(records.take().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_frame_is_valid_in_its_own_place_only() {
+        let bytes = frame();
+        assert!(Header::parse(&bytes, 5, 101).is_err());
+        assert!(Header::parse(&bytes, 6, 100).is_err());
+    }
+
+    #[test]
+    fn no_flipped_bit_goes_unnoticed() {
+        let good = frame();
+        for bit in 0..good.len() * 8 {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let noticed = match Header::parse(&bytes, 5, 100) {
+                Ok(header) => !header.fits(&bytes[HEADER_BYTES..]),
+                Err(_) => true,
+            };
+            assert!(noticed, "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The writer: one frame, one write, one sync per append.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use forestsync_runtime::clock;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+use super::EmbeddedOptions;
+use super::compact;
+use super::cursor::{Committed, Cursor};
+use super::folder::{Folder, sync_folder};
+use super::frame::{FrameBuilder, HEADER_BYTES, Header, MAX_PAYLOAD_BYTES};
+use crate::{AppendError, LogWriter, MAX_APPEND_BYTES, MAX_RECORD_BYTES, NewRecord, StreamName, WriterError};
+
+/// How much of a key an error message shows, in characters.
+const SHOWN_KEY: usize = 120;
+
+/// The writer of a stream of the embedded log.
+#[derive(Debug)]
+pub(super) struct EmbeddedWriter {
+    folder: Arc<Folder>,
+    next: u64,
+    /// None while an append is under way, and for ever after one that failed or was dropped.
+    core: Option<Core>,
+}
+
+/// What the blocking side owns. When it goes, the readers are told and the lock is free.
+#[derive(Debug)]
+struct Core {
+    folder: Arc<Folder>,
+    sender: Arc<watch::Sender<Committed>>,
+    options: EmbeddedOptions,
+    file: File,
+    segment: u64,
+    bytes: u64,
+    next: u64,
+    /// Released by the system when it is closed, by whatever death.
+    _lock: File,
+}
+
+impl EmbeddedWriter {
+    /// Takes the lock, cuts a torn end off and compacts where that is worth it. Blocking.
+    pub(super) fn open(
+        folder: Folder,
+        sender: Arc<watch::Sender<Committed>>,
+        options: EmbeddedOptions,
+    ) -> Result<Self, WriterError> {
+        let folder = Arc::new(folder);
+        let lock = lock(&folder)?;
+        let io = |source| folder.unwritable(source);
+        remove_leftovers(&folder).map_err(io)?;
+        if folder.segments().map_err(io)?.is_empty() {
+            folder.create_segment(0).map_err(io)?;
+        }
+        let end = Tail::repair(&folder)?;
+        let end = if compact::compact(&folder, end.next, &options)? { Tail::repair(&folder)? } else { end };
+        let Tail { file, segment, bytes, next } = end;
+        let core = Core { folder: Arc::clone(&folder), sender, options, file, segment, bytes, next, _lock: lock };
+        core.publish();
+        Ok(Self { folder, next, core: Some(core) })
+    }
+}
+
+/// Makes the folder and takes its lock.
+fn lock(folder: &Folder) -> Result<File, WriterError> {
+    let io = |source| folder.unwritable(source);
+    if !folder.path.is_dir() {
+        fs::create_dir_all(&folder.path).map_err(io)?;
+        if let Some(parent) = folder.path.parent() {
+            sync_folder(parent).map_err(io)?;
+        }
+    }
+    let path = folder.path.join("lock");
+    let lock = File::options().write(true).create(true).truncate(false).open(path).map_err(io)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(WriterError::Busy(folder.stream.clone())),
+        Err(TryLockError::Error(source)) => Err(folder.unwritable(source)),
+    }
+}
+
+/// Files that a compaction left half written.
+fn remove_leftovers(folder: &Folder) -> io::Result<()> {
+    for entry in fs::read_dir(&folder.path)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == compact::UNFINISHED) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// The last segment, whole to its last byte.
+struct Tail {
+    file: File,
+    segment: u64,
+    bytes: u64,
+    next: u64,
+}
+
+impl Tail {
+    /// Reads the last segment through and cuts off what an append left that was never acknowledged.
+    fn repair(folder: &Arc<Folder>) -> Result<Self, WriterError> {
+        let io = |source| folder.unwritable(source);
+        let segment = folder.segments().map_err(io)?.last().copied().unwrap_or(0);
+        let damage = |error| folder.as_writer_error(error);
+        let mut cursor = Cursor::within(Arc::clone(folder), segment).map_err(damage)?;
+        while !cursor.fetch(Committed::default()).map_err(damage)?.is_empty() {}
+        let (bytes, next) = (cursor.at(), cursor.next_offset());
+        let mut file = File::options().read(true).write(true).open(folder.segment(segment)).map_err(io)?;
+        let torn = file.metadata().map_err(io)?.len() - bytes;
+        if torn > 0 {
+            keep_suspicious(folder, &mut file, segment, bytes).map_err(io)?;
+            tracing::warn!(stream = %folder.stream, place = folder.place(segment, bytes), bytes = torn,
+                "cut off an append that was never acknowledged");
+            file.set_len(bytes).map_err(io)?;
+        }
+        if let Some(last) = cursor.last() {
+            // Written once more: if the sync of a writer before this one failed, the system may hold these bytes for
+            // clean although the disk never got them.
+            let mut frame = vec![0; last.total as usize];
+            file.seek(SeekFrom::Start(last.at)).and_then(|_| file.read_exact(&mut frame)).map_err(io)?;
+            file.seek(SeekFrom::Start(last.at)).and_then(|_| file.write_all(&frame)).map_err(io)?;
+        }
+        file.sync_all().map_err(io)?;
+        file.seek(SeekFrom::Start(bytes)).map_err(io)?;
+        Ok(Self { file, segment, bytes, next })
+    }
+}
+
+/// Keeps a copy of an end that is more than the beginning of a frame: a death of the process alone does not leave that.
+fn keep_suspicious(folder: &Folder, file: &mut File, segment: u64, at: u64) -> io::Result<()> {
+    let mut torn = Vec::new();
+    file.seek(SeekFrom::Start(at))?;
+    file.take((MAX_PAYLOAD_BYTES + HEADER_BYTES) as u64).read_to_end(&mut torn)?;
+    let beginning =
+        torn.len() < HEADER_BYTES || Header::parse(&torn, segment, at).is_ok_and(|header| header.total() > torn.len());
+    if beginning {
+        return Ok(());
+    }
+    let copy = folder.beside(segment, &format!("{at}.cut"));
+    tracing::warn!(stream = %folder.stream, file = %copy.display(), "the end of the stream is unlike a torn append; \
+        a copy is kept beside it: check the disk, then delete the copy");
+    let mut file = File::create(copy)?;
+    file.write_all(&torn)?;
+    file.sync_all()
+}
+
+impl Core {
+    /// Writes the frame and waits for the disk. On an error this side goes, and the writer with it.
+    fn append(mut self, records: &[NewRecord], payload_bytes: usize) -> io::Result<Self> {
+        let mut frame = FrameBuilder::new(self.next, payload_bytes);
+        let mut offset = self.next;
+        for record in records {
+            frame.push(offset, record.key.as_deref(), &record.value, &record.headers);
+            offset += 1;
+        }
+        if self.bytes > 0 && self.bytes + frame.len() as u64 > self.options.segment_bytes {
+            self.file = self.folder.create_segment(self.next)?;
+            self.segment = self.next;
+            self.bytes = 0;
+        }
+        let frame = frame.finish(offset, clock::now().as_millisecond(), self.segment, self.bytes);
+        if let Err(error) = self.file.write_all(&frame) {
+            // Nobody was told of these bytes. If they cannot be taken back, the next writer cuts them off.
+            self.file.set_len(self.bytes).ok();
+            return Err(error);
+        }
+        self.file.sync_data()?;
+        self.bytes += frame.len() as u64;
+        self.next = offset;
+        self.publish();
+        Ok(self)
+    }
+
+    /// Tells the readers what is durable.
+    fn publish(&self) {
+        let committed = Committed { live: true, segment: self.segment, bytes: self.bytes, next: self.next };
+        self.sender.send_replace(committed);
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.sender.send_modify(|committed| committed.live = false);
+    }
+}
+
+#[async_trait]
+impl LogWriter for EmbeddedWriter {
+    fn stream(&self) -> &StreamName {
+        &self.folder.stream
+    }
+
+    fn next_offset(&self) -> u64 {
+        self.next
+    }
+
+    async fn append(&mut self, records: Vec<NewRecord>) -> Result<u64, AppendError> {
+        let stream = &self.folder.stream;
+        if records.is_empty() {
+            return Ok(self.next);
+        }
+        let payload_bytes = check_sizes(stream, &records)?;
+        let Some(core) = self.core.take() else { return Err(AppendError::Unusable(stream.clone())) };
+        let task = spawn_blocking(move || core.append(&records, payload_bytes));
+        let core = match task.await {
+            Ok(Ok(core)) => core,
+            Ok(Err(source)) => return Err(AppendError::Io { stream: stream.clone(), source }),
+            Err(lost) => return Err(AppendError::Io { stream: stream.clone(), source: io::Error::other(lost) }),
+        };
+        let first = self.next;
+        self.next = core.next;
+        self.core = Some(core);
+        Ok(first)
+    }
+}
+
+/// The bytes the records take in a frame, if none is too large and all together are not.
+fn check_sizes(stream: &StreamName, records: &[NewRecord]) -> Result<usize, AppendError> {
+    let too_large = |what, record: Option<&NewRecord>, size, limit| {
+        let key = record.and_then(|record| record.key.as_deref()).unwrap_or_default();
+        let key = String::from_utf8_lossy(key).chars().take(SHOWN_KEY).collect();
+        AppendError::TooLarge { stream: stream.clone(), what, key, size, limit }
+    };
+    let (mut content, mut encoded) = (0_usize, 0_usize);
+    for record in records {
+        let size = record.size();
+        if size > MAX_RECORD_BYTES {
+            return Err(too_large("a record", Some(record), size, MAX_RECORD_BYTES));
+        }
+        content += size;
+        encoded += size + 16 + 8 * record.headers.len();
+    }
+    if content > MAX_APPEND_BYTES {
+        return Err(too_large("an append", records.first(), content, MAX_APPEND_BYTES));
+    }
+    if encoded > MAX_PAYLOAD_BYTES {
+        return Err(too_large(
+            "an append, with the lengths of its parts,",
+            records.first(),
+            encoded,
+            MAX_PAYLOAD_BYTES,
+        ));
+    }
+    Ok(encoded)
+}
