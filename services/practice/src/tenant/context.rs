@@ -116,7 +116,8 @@ impl Ctx<'_> {
     /// `$select`, checked against the kind.
     pub(super) fn selection(&self, kind: Kind) -> Result<Selection, Box<GraphError>> {
         self.select(|name| {
-            schema::find(table(kind), name).is_some() || matches!((kind, name), (Kind::User, "manager") | (_, "members"))
+            schema::find(table(kind), name).is_some()
+                || matches!((kind, name), (Kind::User, "manager") | (_, "members"))
         })
     }
 

@@ -42,10 +42,10 @@ impl Ctx<'_> {
         if kind == Kind::User {
             self.restored_names(id, &mut props, &body)?;
         }
-        if let Some(unique) = props.get("uniqueName").and_then(Value::as_str) {
-            if let Some(other) = self.directory.find_one(false, Kind::Group, Field::UniqueName, unique) {
-                return Err(GraphError::conflict("uniqueName", "Group", other));
-            }
+        if let Some(unique) = props.get("uniqueName").and_then(Value::as_str)
+            && let Some(other) = self.directory.find_one(false, Kind::Group, Field::UniqueName, unique)
+        {
+            return Err(GraphError::conflict("uniqueName", "Group", other));
         }
         let reconcile = body.get("autoReconcileProxyConflict") == Some(&Value::Bool(true));
         self.restored_addresses(id, &mut props, reconcile)?;
@@ -67,10 +67,10 @@ impl Ctx<'_> {
         }
         props.insert("userPrincipalName".into(), json!(upn));
         self.check_upn(props)?;
-        if let Some(anchor) = props.get("onPremisesImmutableId").and_then(Value::as_str) {
-            if let Some(other) = self.directory.find_one(false, Kind::User, Field::ImmutableId, anchor) {
-                return Err(GraphError::conflict("onPremisesImmutableId", "User", other));
-            }
+        if let Some(anchor) = props.get("onPremisesImmutableId").and_then(Value::as_str)
+            && let Some(other) = self.directory.find_one(false, Kind::User, Field::ImmutableId, anchor)
+        {
+            return Err(GraphError::conflict("onPremisesImmutableId", "User", other));
         }
         Ok(())
     }

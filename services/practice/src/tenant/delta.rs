@@ -70,7 +70,8 @@ impl Ctx<'_> {
             return Ok(Reply::json(200, answer));
         }
         token.started = true;
-        let (mut values, done) = if token.first { self.first_page(kind, &mut token) } else { self.next_page(kind, &mut token) };
+        let (mut values, done) =
+            if token.first { self.first_page(kind, &mut token) } else { self.next_page(kind, &mut token) };
         if self.knobs.delta_replays {
             values.extend(values.first().cloned());
         }

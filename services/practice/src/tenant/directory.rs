@@ -6,96 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::kinds::FIELDS;
+pub(super) use super::kinds::{Field, Kind};
+
 /// The properties of an object that have a value.
 pub(super) type Props = Map<String, Value>;
-
-/// The kinds of directory object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
-    User,
-    Group,
-    Contact,
-    Device,
-}
-
-impl Kind {
-    pub(super) const fn slot(self) -> usize {
-        self as usize
-    }
-
-    /// `User`, as messages name the resource.
-    pub(super) const fn resource(self) -> &'static str {
-        match self {
-            Self::User => "User",
-            Self::Group => "Group",
-            Self::Contact => "Contact",
-            Self::Device => "Device",
-        }
-    }
-
-    pub(super) const fn odata_type(self) -> &'static str {
-        match self {
-            Self::User => "#microsoft.graph.user",
-            Self::Group => "#microsoft.graph.group",
-            Self::Contact => "#microsoft.graph.orgContact",
-            Self::Device => "#microsoft.graph.device",
-        }
-    }
-
-    /// The entity set.
-    pub(super) const fn set(self) -> &'static str {
-        match self {
-            Self::User => "users",
-            Self::Group => "groups",
-            Self::Contact => "contacts",
-            Self::Device => "devices",
-        }
-    }
-}
-
-/// The indexed properties.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Field {
-    Upn,
-    Mail,
-    ImmutableId,
-    EmployeeId,
-    DisplayName,
-    MailNickname,
-    UniqueName,
-    Proxy,
-}
-
-const FIELDS: &[(Field, &str)] = &[
-    (Field::Upn, "userPrincipalName"),
-    (Field::Mail, "mail"),
-    (Field::ImmutableId, "onPremisesImmutableId"),
-    (Field::EmployeeId, "employeeId"),
-    (Field::DisplayName, "displayName"),
-    (Field::MailNickname, "mailNickname"),
-    (Field::UniqueName, "uniqueName"),
-    (Field::Proxy, "proxyAddresses"),
-];
-
-impl Field {
-    pub(super) fn named(name: &str) -> Option<Self> {
-        FIELDS.iter().find(|(_, n)| *n == name).map(|(f, _)| *f)
-    }
-
-    /// Anchors keep their case, everything else is compared without.
-    pub(super) fn fold(self, value: &str) -> String {
-        match self {
-            Self::ImmutableId | Self::UniqueName => value.to_owned(),
-            _ => value.to_lowercase(),
-        }
-    }
-}
 
 /// One object, live or soft-deleted.
 #[derive(Debug)]
@@ -110,7 +29,7 @@ pub(super) struct Object {
     pub born: Instant,
     pub props: Props,
     /// What it was before its last change.
-    previous: Option<Box<Props>>,
+    pub previous: Option<Box<Props>>,
     pub manager: Option<Uuid>,
     /// Members with the change that added each.
     pub members: BTreeMap<Uuid, u64>,
@@ -172,6 +91,7 @@ pub(super) struct Directory {
     /// What changed since the state file was written last; kept only when there is one.
     pub dirty: HashSet<Uuid>,
     pub keep_dirty: bool,
+    pub extensions_dirty: bool,
 }
 
 impl Directory {
@@ -441,65 +361,6 @@ fn forget(links: &mut HashMap<Uuid, BTreeSet<Uuid>>, from: Uuid, to: Uuid) {
         set.remove(&to);
         if set.is_empty() {
             links.remove(&from);
-        }
-    }
-}
-
-/// An object as the state file keeps it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Stored {
-    pub id: Uuid,
-    kind: Kind,
-    order: u64,
-    change: u64,
-    props: Props,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    manager: Option<Uuid>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    members: BTreeMap<Uuid, u64>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    removed: BTreeMap<Uuid, u64>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    owners: BTreeMap<Uuid, u64>,
-    #[serde(default)]
-    deleted: bool,
-    #[serde(default)]
-    privileged: bool,
-}
-
-impl Stored {
-    pub(super) fn of(id: Uuid, object: &Object) -> Self {
-        Self {
-            id,
-            kind: object.kind,
-            order: object.order,
-            change: object.change,
-            props: object.props.clone(),
-            manager: object.manager,
-            members: object.members.clone(),
-            removed: object.removed.clone(),
-            owners: object.owners.clone(),
-            deleted: object.deleted.is_some(),
-            privileged: object.privileged,
-        }
-    }
-
-    /// The object again; its times begin now.
-    pub(super) fn into_object(self, now: Instant) -> Object {
-        Object {
-            kind: self.kind,
-            order: self.order,
-            change: self.change,
-            changed: now,
-            born: now,
-            props: self.props,
-            previous: None,
-            manager: self.manager,
-            members: self.members,
-            removed: self.removed,
-            owners: self.owners,
-            deleted: self.deleted.then_some(now),
-            privileged: self.privileged,
         }
     }
 }

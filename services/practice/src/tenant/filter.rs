@@ -366,7 +366,9 @@ fn at<'a>(props: &'a Props, path: &str) -> Option<&'a Value> {
 
 fn compare(path: &str, have: &Value, operator: Operator, literal: &Value) -> bool {
     let order = match (have, literal) {
-        (Value::String(a), Value::String(b)) if matches!(path, "onPremisesImmutableId" | "uniqueName") => Some(a.cmp(b)),
+        (Value::String(a), Value::String(b)) if matches!(path, "onPremisesImmutableId" | "uniqueName") => {
+            Some(a.cmp(b))
+        }
         (Value::String(a), Value::String(b)) => Some(a.to_lowercase().cmp(&b.to_lowercase())),
         (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
         (Value::Number(a), Value::Number(b)) => a.as_i64().cmp(&b.as_i64()).into(),
@@ -423,7 +425,8 @@ mod tests {
     fn refuses_what_it_does_not_understand() {
         let deep = format!("{}a eq 1{}", "(".repeat(5_000), ")".repeat(5_000));
         let nots = format!("{}a eq 1", "not ".repeat(3_000));
-        for bad in ["", "a", "a eq", "a eq 'x", "a xx 'y'", "any(p:p eq 1)", "a eq 'x')", "f(a,'x')", "§", &deep, &nots] {
+        for bad in ["", "a", "a eq", "a eq 'x", "a xx 'y'", "any(p:p eq 1)", "a eq 'x')", "f(a,'x')", "§", &deep, &nots]
+        {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

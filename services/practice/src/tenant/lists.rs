@@ -63,8 +63,8 @@ impl Ctx<'_> {
         let place = self.place()?;
         let top = self.top()?;
         let mut answer = self.head(match (source.deleted, source.kind) {
-            (false, kind) => kind.set().to_owned(),
-            (true, _) => "directoryObjects".to_owned(),
+            (false, kind) => kind.set(),
+            (true, _) => "directoryObjects",
         });
         if self.request.eventual && self.asks_count() && !place.started && place.after == 0 {
             answer.insert("@odata.count".into(), json!(self.matching(source, filter.as_ref()).count()));
@@ -122,7 +122,7 @@ impl Ctx<'_> {
             .collect();
         let place = self.place()?;
         let top = self.top()?;
-        let mut answer = self.head("directoryObjects".to_owned());
+        let mut answer = self.head("directoryObjects");
         if self.request.eventual && self.asks_count() && place.after == 0 {
             answer.insert("@odata.count".into(), json!(wanted.len()));
         }
@@ -146,12 +146,12 @@ impl Ctx<'_> {
         let shown = ids.iter().skip(done).take(top);
         let values: Vec<Value> = shown.map(|id| json!({"@odata.id": self.address(*id)})).collect();
         let end = done + values.len();
-        Ok(self.page(self.head("Collection($ref)".to_owned()), values, (end < ids.len()).then_some(end as u64)))
+        Ok(self.page(self.head("Collection($ref)"), values, (end < ids.len()).then_some(end as u64)))
     }
 
-    fn head(&self, what: String) -> Props {
+    fn head(&self, what: &str) -> Props {
         let mut answer = Props::new();
-        answer.insert("@odata.context".into(), self.context(&what));
+        answer.insert("@odata.context".into(), self.context(what));
         answer
     }
 
@@ -170,7 +170,9 @@ impl Ctx<'_> {
         let after = bytes.as_deref().and_then(|t| t.strip_prefix("page:")).and_then(|n| n.parse().ok());
         match after {
             Some(after) => Ok(Place { after, started: true }),
-            None => Err(GraphError::new(400, "Directory_ExpiredPageToken", "The specified page token value has expired.")),
+            None => {
+                Err(GraphError::new(400, "Directory_ExpiredPageToken", "The specified page token value has expired."))
+            }
         }
     }
 
@@ -179,7 +181,9 @@ impl Ctx<'_> {
             None => Ok(PAGE),
             Some(text) => match text.parse::<usize>() {
                 Ok(top) if (1..=MOST).contains(&top) => Ok(top),
-                _ => Err(GraphError::bad(format!("Invalid page size specified: '{text}'. Must be between 1 and {MOST} inclusive."))),
+                _ => Err(GraphError::bad(format!(
+                    "Invalid page size specified: '{text}'. Must be between 1 and {MOST} inclusive."
+                ))),
             },
         }
     }
@@ -245,14 +249,12 @@ impl Ctx<'_> {
         filter: Option<&'s Filter>,
     ) -> Box<dyn Iterator<Item = (u64, Uuid, &'s Props)> + 's> {
         let lag = self.lag(self.knobs.visibility.filters);
-        let candidates: Box<dyn Iterator<Item = Uuid> + 's> = match filter.and_then(Filter::probes) {
-            Some(probes) => Box::new(self.probe(source, &probes).into_iter()),
-            None => {
-                let all = self.directory.listing(source.kind, source.deleted);
-                let after = self.place().map_or(0, |p| p.after);
-                let after = if self.asks_count() { 0 } else { after };
-                Box::new(all.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, id)| *id))
-            }
+        let candidates: Box<dyn Iterator<Item = Uuid> + 's> = if let Some(probes) = filter.and_then(Filter::probes) {
+            Box::new(self.probe(source, &probes).into_iter())
+        } else {
+            let all = self.directory.listing(source.kind, source.deleted);
+            let after = self.place().map_or(0, |p| p.after);
+            Box::new(all.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, id)| *id))
         };
         Box::new(candidates.filter_map(move |id| {
             let object = self.directory.get(id)?;

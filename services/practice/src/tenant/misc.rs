@@ -48,9 +48,9 @@ impl Ctx<'_> {
         Reply::json(200, body)
     }
 
-    pub(super) fn list_domains(&self) -> Outcome {
+    pub(super) fn list_domains(&self) -> Reply {
         let all = self.tenant.domains.iter().map(|d| Value::Object(domain(d))).collect();
-        Ok(self.collection("domains", all))
+        self.collection("domains", all)
     }
 
     pub(super) fn get_domain(&self, name: &str) -> Outcome {
@@ -85,8 +85,8 @@ impl Ctx<'_> {
         }))
     }
 
-    pub(super) fn list_organization(&self) -> Outcome {
-        Ok(self.collection("organization", vec![Value::Object(self.organization())]))
+    pub(super) fn list_organization(&self) -> Reply {
+        self.collection("organization", vec![Value::Object(self.organization())])
     }
 
     pub(super) fn get_organization(&self, id: &str) -> Outcome {
@@ -129,6 +129,7 @@ impl Ctx<'_> {
             "targetObjects": targets,
         }));
         mine.push(definition.clone());
+        self.directory.extensions_dirty = true;
         let reply = self.entity(&format!("applications('{app}')/extensionProperties/$entity"), definition);
         Ok(Reply { status: 201, ..reply }.wrote("extension.create", full, true))
     }
@@ -153,13 +154,14 @@ impl Ctx<'_> {
         if all.len() == before {
             return Err(GraphError::not_found(id).without_effect(true));
         }
+        self.directory.extensions_dirty = true;
         Ok(Reply::no_content().wrote("extension.delete", id.to_owned(), true))
     }
 
     /// `POST /directoryObjects/getAvailableExtensionProperties`.
-    pub(super) fn available_extensions(&self) -> Outcome {
+    pub(super) fn available_extensions(&self) -> Reply {
         let all = self.directory.extensions.values().flatten().cloned().map(Value::Object);
-        Ok(self.collection("Collection(extensionProperty)", all.collect()))
+        self.collection("Collection(extensionProperty)", all.collect())
     }
 
     /// `POST /directoryObjects/getByIds`: those of up to 1,000 ids that there are.
@@ -174,7 +176,10 @@ impl Ctx<'_> {
         let types = body.get("types").and_then(Value::as_array);
         let wanted = |kind: Kind| {
             types.is_none_or(|t| {
-                t.is_empty() || t.iter().filter_map(Value::as_str).any(|t| t == "directoryObject" || t.eq_ignore_ascii_case(kind.resource()))
+                t.is_empty()
+                    || t.iter()
+                        .filter_map(Value::as_str)
+                        .any(|t| t == "directoryObject" || t.eq_ignore_ascii_case(kind.resource()))
             })
         };
         let lag = self.lag(self.knobs.visibility.key_reads);

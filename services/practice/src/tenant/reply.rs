@@ -194,14 +194,18 @@ impl GraphError {
     }
 
     pub(super) fn external_service() -> Box<Self> {
-        Self::bad("Unable to update the specified properties for objects that have originated within an external service.")
+        Self::bad(
+            "Unable to update the specified properties for objects that have originated within an external service.",
+        )
     }
 
     pub(super) fn not_found(what: &str) -> Box<Self> {
         Self::new(
             404,
             "Request_ResourceNotFound",
-            format!("Resource '{what}' does not exist or one of its queried reference-property objects are not present."),
+            format!(
+                "Resource '{what}' does not exist or one of its queried reference-property objects are not present."
+            ),
         )
     }
 
@@ -313,7 +317,8 @@ impl GraphError {
         error.insert("message".into(), json!(self.message));
         if !self.details.is_empty() {
             let details = self.details.iter();
-            let details = details.map(|(code, message, target)| json!({"code": code, "message": message, "target": target}));
+            let details =
+                details.map(|(code, message, target)| json!({"code": code, "message": message, "target": target}));
             error.insert("details".into(), details.collect());
         }
         error.insert("innerError".into(), Value::Object(inner));

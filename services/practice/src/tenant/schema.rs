@@ -240,8 +240,7 @@ pub(super) fn find(table: &'static [Property], name: &str) -> Option<&'static Pr
 /// Whether the name has the form of a directory or schema extension property.
 pub(super) fn is_extension(name: &str) -> bool {
     name.strip_prefix("extension_").is_some_and(|rest| {
-        rest.split_once('_').is_some_and(|(app, own)| {
-            app.len() == 32 && app.bytes().all(|b| b.is_ascii_hexdigit()) && !own.is_empty()
-        })
+        rest.split_once('_')
+            .is_some_and(|(app, own)| app.len() == 32 && app.bytes().all(|b| b.is_ascii_hexdigit()) && !own.is_empty())
     })
 }

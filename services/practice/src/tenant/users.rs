@@ -178,10 +178,10 @@ impl Ctx<'_> {
                 return Err(GraphError::conflict("proxyAddresses", resource, other));
             }
         }
-        if let Some(anchor) = new("onPremisesImmutableId") {
-            if let Some(other) = self.anchor_holder(anchor, id) {
-                return Err(GraphError::conflict("onPremisesImmutableId", "User", other));
-            }
+        if let Some(anchor) = new("onPremisesImmutableId")
+            && let Some(other) = self.anchor_holder(anchor, id)
+        {
+            return Err(GraphError::conflict("onPremisesImmutableId", "User", other));
         }
         Ok(())
     }

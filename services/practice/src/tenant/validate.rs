@@ -58,7 +58,8 @@ fn fits(property: &Property, value: &Value) -> bool {
         (Shape::Bool, Value::Bool(_)) | (Shape::Number, Value::Number(_)) | (Shape::Any, _) => true,
         (Shape::Time, Value::String(text)) => text.parse::<jiff::Timestamp>().is_ok(),
         (Shape::Texts(most), Value::Array(all)) => {
-            all.len() <= most && all.iter().all(|v| v.as_str().is_some_and(|t| !t.is_empty() && fits_text(property.name, t)))
+            all.len() <= most
+                && all.iter().all(|v| v.as_str().is_some_and(|t| !t.is_empty() && fits_text(property.name, t)))
         }
         (Shape::List, Value::Array(all)) => all.iter().all(Value::is_object),
         (Shape::Object(names), Value::Object(inner)) => inner.iter().all(|(name, value)| {

@@ -1,0 +1,202 @@
+//! Faults on demand and the handle ([`TenantControl`]) that turns them, reads counters and dumps the content.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::clock;
+use super::context::security_identifier;
+use super::counters::{Counters, TenantDump, WriteRecord};
+use super::directory::Kind;
+use super::exchange::Shared;
+use super::options::Knobs;
+
+/// Faults waiting to happen.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    pub throttle_writes: u64,
+    pub throttle_wait: Duration,
+    pub unavailable: u64,
+    pub lose_answers: u64,
+    pub delta_gone: u64,
+    /// Objects, by key, whose writes are refused, with the property to blame.
+    pub refused: HashMap<String, String>,
+    /// Batch items until every token is expired.
+    pub expire_after_items: Option<u64>,
+    pub token_error: Option<u32>,
+}
+
+/// A handle on a running tenant, cheap to clone. Changes hold from the next request on.
+#[derive(Clone)]
+pub struct TenantControl {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for TenantControl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TenantControl").finish_non_exhaustive()
+    }
+}
+
+impl TenantControl {
+    /// Changes knobs.
+    pub fn adjust(&self, change: impl FnOnce(&mut Knobs)) {
+        change(&mut self.shared.lock().knobs);
+    }
+
+    /// Waits so long before each HTTP request is handled.
+    pub fn set_latency(&self, latency: Duration) {
+        self.adjust(|k| k.latency = latency);
+    }
+
+    /// The next so many writes answer 429 and ask to wait so long.
+    pub fn throttle_next_writes(&self, count: u64, wait: Duration) {
+        let mut inner = self.shared.lock();
+        inner.faults.throttle_writes = count;
+        inner.faults.throttle_wait = wait;
+    }
+
+    /// The next so many HTTP requests answer 503, and their connections are closed.
+    pub fn unavailable_next(&self, count: u64) {
+        self.shared.lock().faults.unavailable = count;
+    }
+
+    /// The answers to the next so many HTTP requests that wrote something are lost, after the write. A batch has one answer.
+    pub fn lose_answers(&self, count: u64) {
+        self.shared.lock().faults.lose_answers = count;
+    }
+
+    /// The next so many delta queries answer 410.
+    pub fn lose_delta_state(&self, count: u64) {
+        self.shared.lock().faults.delta_gone = count;
+    }
+
+    /// Writes to the object with this key (`onPremisesImmutableId`, `uniqueName` or id) answer 400 and blame the property;
+    /// `None` ends that.
+    pub fn refuse_writes(&self, key: &str, property: Option<&str>) {
+        let mut inner = self.shared.lock();
+        match property {
+            Some(property) => inner.faults.refused.insert(key.to_owned(), property.to_owned()),
+            None => inner.faults.refused.remove(key),
+        };
+    }
+
+    /// Takes a permission away: from tokens given out from now on, or at once from all.
+    pub fn revoke_permission(&self, role: &str, at_once: bool) {
+        let mut inner = self.shared.lock();
+        let mut roles: BTreeSet<String> = inner.tokens.granted.as_ref().clone();
+        roles.remove(role);
+        inner.tokens.grant(roles, at_once);
+    }
+
+    /// Gives a permission: to tokens given out from now on, or at once to all.
+    pub fn grant_permission(&self, role: &str, at_once: bool) {
+        let mut inner = self.shared.lock();
+        let mut roles: BTreeSet<String> = inner.tokens.granted.as_ref().clone();
+        roles.insert(role.to_owned());
+        inner.tokens.grant(roles, at_once);
+    }
+
+    /// Ends every token at once.
+    pub fn expire_tokens(&self) {
+        self.shared.lock().tokens.expire(Instant::now());
+    }
+
+    /// Ends every token after so many more batch items: in the middle of a batch, if need be.
+    pub fn expire_tokens_after_items(&self, items: u64) {
+        self.shared.lock().faults.expire_after_items = Some(items);
+    }
+
+    /// Token requests fail with this AADSTS number (such as 7000222, an expired secret); `None` ends that.
+    pub fn refuse_tokens(&self, code: Option<u32>) {
+        self.shared.lock().faults.token_error = code;
+    }
+
+    /// Puts a user into the tenant as another tool would have, without any check: read-only properties such as
+    /// `onPremisesSyncEnabled` may be set. `practiceExternal: true` marks one that another service masters.
+    pub fn seed_user(&self, properties: Value) -> Result<String> {
+        self.seed(Kind::User, properties, &[])
+    }
+
+    /// Puts a group with members (object ids) into the tenant without any check: also a distribution list.
+    pub fn seed_group(&self, properties: Value, members: &[String]) -> Result<String> {
+        self.seed(Kind::Group, properties, members)
+    }
+
+    fn seed(&self, kind: Kind, properties: Value, members: &[String]) -> Result<String> {
+        let mut props = object(properties)?;
+        let members: Vec<Uuid> =
+            members.iter().map(|m| m.parse()).collect::<Result<_, _>>().context("not an object id")?;
+        let id = Uuid::new_v4();
+        let now = Instant::now();
+        props.entry("createdDateTime").or_insert_with(|| json!(clock::date_time_offset(clock::now())));
+        props.entry("securityIdentifier").or_insert_with(|| json!(security_identifier(id)));
+        if kind == Kind::User {
+            super::users::set_addresses(&mut props, None, true);
+        }
+        let mut inner = self.shared.lock();
+        inner.directory.insert(id, kind, props, now);
+        for member in members {
+            inner.directory.link_member(id, member, now);
+        }
+        Ok(id.to_string())
+    }
+
+    /// Changes an object as an administrator with other tools would, without any check: null removes a property.
+    pub fn edit(&self, id: &str, properties: Value) -> Result<()> {
+        let id: Uuid = id.parse().context("not an object id")?;
+        let changes = object(properties)?;
+        let mut inner = self.shared.lock();
+        let mut props = inner.directory.live(id).context("there is no live object with this id")?.props.clone();
+        for (name, value) in changes {
+            if value.is_null() {
+                props.remove(&name);
+            } else {
+                props.insert(name, value);
+            }
+        }
+        inner.directory.set(id, props, Instant::now(), false);
+        Ok(())
+    }
+
+    /// Makes a user (by object id) an administrator, or not.
+    pub fn set_privileged(&self, id: &str, privileged: bool) -> Result<()> {
+        let id: Uuid = id.parse().context("not an object id")?;
+        self.shared.lock().directory.set_privileged(id, privileged);
+        Ok(())
+    }
+
+    /// The whole content.
+    pub fn dump(&self) -> TenantDump {
+        TenantDump::of(&self.shared.lock().directory)
+    }
+
+    /// The counts so far.
+    pub fn counters(&self) -> Counters {
+        self.shared.lock().counters.clone()
+    }
+
+    /// Sets all counts to zero and empties the write log.
+    pub fn reset_counters(&self) {
+        let mut inner = self.shared.lock();
+        inner.counters = Counters::default();
+        inner.writes.clear();
+    }
+
+    /// The writes that changed something, oldest first; the newest 200,000 are kept.
+    pub fn writes(&self) -> Vec<WriteRecord> {
+        self.shared.lock().writes.iter().cloned().collect()
+    }
+}
+
+fn object(value: Value) -> Result<Map<String, Value>> {
+    match value {
+        Value::Object(map) => Ok(map),
+        _ => anyhow::bail!("the properties must be a JSON object"),
+    }
+}
