@@ -1,0 +1,276 @@
+//! `forestsync check`: whether a forest can be read as configured, line by line, each with what to do if not.
+//!
+//! Reads only, writes nothing, and stops at a controller's first line that makes the next ones pointless.
+
+use forestsync_domain::Dn;
+use ldap3::Scope;
+use serde::Serialize;
+
+use crate::config::{ControllerAddress, ForestConfig};
+use crate::control;
+use crate::entry::Wanted;
+use crate::error::{ConnectError, SearchError, Trouble};
+use crate::rights::{self, Witnesses};
+use crate::session::{Query, RootDse, Session};
+use crate::transport;
+
+/// What a line is about. The names are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CheckCode {
+    /// The configuration itself.
+    Configuration,
+    /// The name resolves and a TCP connection is accepted.
+    Reachable,
+    /// The certificate is trusted and carries the name.
+    Tls,
+    /// The account is accepted.
+    Bind,
+    /// The controller holds the naming context.
+    NamingContext,
+    /// The account reads the naming context.
+    Rights,
+    /// DirSync answers.
+    DirSync,
+    /// Deletions are visible.
+    Deletions,
+    /// How long deletions stay visible.
+    TombstoneLifetime,
+    /// The attributes exist and can be read.
+    Attributes,
+}
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckOutcome {
+    /// As it should be.
+    Ok,
+    /// It works, with a restriction.
+    Warning,
+    /// It does not work.
+    Failed,
+}
+
+/// One line of the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckLine {
+    /// The forest.
+    pub forest: String,
+    /// The controller; absent for the configuration itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub controller: Option<String>,
+    /// The naming context, where the line is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub naming_context: Option<Dn>,
+    /// What it is about.
+    pub code: CheckCode,
+    /// How it came out.
+    pub outcome: CheckOutcome,
+    /// What was seen.
+    pub detail: String,
+    /// What to do, unless all is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// The lines of one controller while they are being made.
+struct Lines<'a> {
+    forest: &'a str,
+    controller: Option<String>,
+    naming_context: Option<Dn>,
+    lines: &'a mut Vec<CheckLine>,
+}
+
+impl Lines<'_> {
+    fn say(&mut self, code: CheckCode, outcome: CheckOutcome, detail: impl Into<String>, hint: Option<&str>) {
+        self.lines.push(CheckLine {
+            forest: self.forest.to_owned(),
+            controller: self.controller.clone(),
+            naming_context: self.naming_context.clone(),
+            code,
+            outcome,
+            detail: detail.into(),
+            hint: hint.map(str::to_owned),
+        });
+    }
+
+    fn ok(&mut self, code: CheckCode, detail: impl Into<String>) {
+        self.say(code, CheckOutcome::Ok, detail, None);
+    }
+
+    fn fail(&mut self, code: CheckCode, trouble: &Trouble) {
+        self.say(code, CheckOutcome::Failed, trouble.to_string(), Some(trouble.hint()));
+    }
+}
+
+/// Checks every configured controller. Bounded by the time limits of the configuration.
+pub async fn check(config: &ForestConfig) -> Vec<CheckLine> {
+    let mut out = Vec::new();
+    let mut lines = Lines { forest: &config.name, controller: None, naming_context: None, lines: &mut out };
+    if let Err(error) = config.validate() {
+        lines.say(CheckCode::Configuration, CheckOutcome::Failed, error.to_string(), Some("correct the configuration"));
+        return out;
+    }
+    for to in &config.controllers {
+        lines.controller = Some(to.to_string());
+        lines.naming_context = None;
+        Box::pin(controller(config, to, &mut lines)).await;
+    }
+    out
+}
+
+async fn controller(config: &ForestConfig, to: &ControllerAddress, lines: &mut Lines<'_>) {
+    let Some((mut session, root)) = connected(config, to, lines).await else {
+        return;
+    };
+    let naming_contexts = if config.naming_contexts.is_empty() {
+        vec![root.default_naming_context.clone()]
+    } else {
+        config.naming_contexts.clone()
+    };
+    for nc in naming_contexts {
+        lines.naming_context = Some(nc.clone());
+        if !root.naming_contexts.contains(&nc) {
+            let trouble = Trouble::NotHosted { host: to.host.clone(), naming_context: nc };
+            lines.fail(CheckCode::NamingContext, &trouble);
+            continue;
+        }
+        lines.ok(CheckCode::NamingContext, "held by this controller");
+        if let Err((code, trouble)) = naming_context(config, &mut session, &root, &nc, lines).await {
+            lines.fail(code, &trouble);
+            return; // the session may be unusable
+        }
+    }
+}
+
+async fn connected(config: &ForestConfig, to: &ControllerAddress, lines: &mut Lines<'_>) -> Option<(Session, RootDse)> {
+    let session = match transport::tls_config(config.ca_file.as_deref()) {
+        Ok(tls) => Session::connect(config, to, &tls).await,
+        Err(error) => Err(error),
+    };
+    let mut session = match session {
+        Ok(session) => session,
+        Err(error) => {
+            let code = match &error {
+                ConnectError::Certificate { .. }
+                | ConnectError::Roots { .. }
+                | ConnectError::Tls { .. }
+                | ConnectError::StartTls { .. } => CheckCode::Tls,
+                _ => CheckCode::Reachable,
+            };
+            if code == CheckCode::Tls && !matches!(error, ConnectError::Roots { .. }) {
+                lines.ok(CheckCode::Reachable, "a connection is accepted");
+            }
+            lines.fail(code, &error.into());
+            return None;
+        }
+    };
+    lines.ok(CheckCode::Reachable, "a connection is accepted");
+    lines.ok(CheckCode::Tls, "the certificate is trusted and carries the name");
+    if let Err(error) = session.bind(config).await {
+        lines.fail(CheckCode::Bind, &error.into());
+        return None;
+    }
+    lines.ok(CheckCode::Bind, format!("{} is accepted", config.bind_name));
+    match session.root_dse().await {
+        Ok(root) => Some((session, root)),
+        Err(trouble) => {
+            lines.fail(CheckCode::NamingContext, &trouble);
+            None
+        }
+    }
+}
+
+async fn naming_context(
+    config: &ForestConfig,
+    session: &mut Session,
+    root: &RootDse,
+    nc: &Dn,
+    lines: &mut Lines<'_>,
+) -> Result<(), (CheckCode, Trouble)> {
+    let at = |code| move |trouble: Trouble| (code, trouble);
+    let wanted = Wanted::new(&config.attributes);
+    let hidden =
+        rights::unreadable(session, &root.schema_naming_context, &wanted).await.map_err(at(CheckCode::Attributes))?;
+    if hidden.is_empty() {
+        lines.ok(CheckCode::Attributes, format!("{} attributes are read", wanted.names().len()));
+    } else {
+        let detail = format!("confidential or filtered: {}", hidden.join(", "));
+        let hint = "that such an attribute was cleared cannot be told from not being allowed to read it; grant the account control access, or remove it from `attributes`";
+        lines.say(CheckCode::Attributes, CheckOutcome::Warning, detail, Some(hint));
+    }
+    let mut witnesses = Witnesses::new();
+    rights::verify(session, nc, &mut witnesses).await.map_err(at(CheckCode::Rights))?;
+    lines.ok(CheckCode::Rights, "the root and containers below it can be read");
+    dirsync(config, session, root, nc, lines).await.map_err(at(CheckCode::DirSync))?;
+    let visible = rights::deletions_visible(session, nc).await.map_err(|e| (CheckCode::Deletions, e.into()))?;
+    if visible {
+        lines.ok(CheckCode::Deletions, "tombstones are visible");
+    } else {
+        let detail = format!(
+            "tombstones are not visible; deletions are found by a full read every {:?}",
+            config.snapshot_interval
+        );
+        let hint = format!(
+            "let the account list and read its contents: dsacls \"CN=Deleted Objects,{nc}\" /takeownership, then dsacls \"CN=Deleted Objects,{nc}\" /g ACCOUNT:LCRP"
+        );
+        lines.say(CheckCode::Deletions, CheckOutcome::Warning, detail, Some(&hint));
+    }
+    tombstones(session, root, lines).await.map_err(at(CheckCode::TombstoneLifetime))
+}
+
+/// Makes a DirSync read that matches next to nothing.
+async fn dirsync(
+    config: &ForestConfig,
+    session: &mut Session,
+    root: &RootDse,
+    nc: &Dn,
+    lines: &mut Lines<'_>,
+) -> Result<(), Trouble> {
+    let security = if config.object_security { control::OBJECT_SECURITY } else { 0 };
+    let base = nc.to_string();
+    let query = Query {
+        base: &base,
+        scope: Scope::Subtree,
+        filter: "(objectClass=domainDNS)",
+        attributes: vec!["objectGUID".to_owned()],
+        controls: vec![
+            control::dirsync(control::INCREMENTAL_VALUES | control::ANCESTORS_FIRST | security, 64 * 1024, &[]),
+            control::extended_dn(),
+        ],
+        size_limit: 0,
+    };
+    let mut answer = session.search(query).await?;
+    while answer.next().await?.is_some() {}
+    let outcome = answer.finish().await;
+    if outcome.code != 0 {
+        return Err(SearchError::Result { base, code: outcome.code, text: outcome.text }.into());
+    }
+    control::dirsync_response(&outcome.controls)
+        .map_err(|source| Trouble::Control { naming_context: nc.clone(), source })?;
+    let announced = if root.supports_dirsync { "" } else { ", although the rootDSE does not announce it" };
+    let security = if config.object_security { "with the account's own rights" } else { "with Get-Changes" };
+    lines.ok(CheckCode::DirSync, format!("answers {security}{announced}"));
+    Ok(())
+}
+
+/// tombstoneLifetime of the forest (MS-ADTS 6.1.1.2.4.1.1); 60 days where it is not set.
+async fn tombstones(session: &mut Session, root: &RootDse, lines: &mut Lines<'_>) -> Result<(), Trouble> {
+    let configuration = root.schema_naming_context.split_once(',').map_or("", |(_, parent)| parent);
+    let base = format!("CN=Directory Service,CN=Windows NT,CN=Services,{configuration}");
+    let entry = match session.read(&base, &["tombstoneLifetime"], Vec::new()).await {
+        Err(SearchError::Result { .. }) => None,
+        other => other?,
+    };
+    let days: u32 = entry.and_then(|e| e.text("tombstoneLifetime").and_then(|t| t.parse().ok())).unwrap_or(60);
+    let detail = format!("{days} days; a collector that was away for more than 30 begins with a full read");
+    if days < 30 {
+        let hint = "deletions may be gone before a collector that was away for long reads them; raise tombstoneLifetime to 60 days or more";
+        lines.say(CheckCode::TombstoneLifetime, CheckOutcome::Warning, detail, Some(hint));
+    } else {
+        lines.ok(CheckCode::TombstoneLifetime, detail);
+    }
+    Ok(())
+}

@@ -1,0 +1,342 @@
+//! One pass: a DirSync read from where the last one ended to the end of what there is, page by page, into the log.
+//!
+//! Records of a page may be appended before the page is complete. Its cursor goes with the last of them, in one append, so
+//! a page that was read to its end is never read again and one that was not is read again as a whole. `SnapshotCompleted`
+//! goes with the cursor of the last page, after it was verified that the account still reads what it must.
+
+use forestsync_domain::{Cookie, Dn};
+use forestsync_runtime::clock;
+use forestsync_schemas::ChangeEvent;
+use forestsync_schemas::changes::{
+    Cursor, CursorAdvanced, ReadingResumed, SnapshotCompleted, SnapshotId, SnapshotProgress, SnapshotStarted, StopCause,
+};
+use ldap3::Scope;
+use uuid::Uuid;
+
+use crate::control::{self, ControlError, DirSyncResponse};
+use crate::entry::{Changes, Life};
+use crate::error::{SearchError, Trouble, is_busy};
+use crate::events::{self, Mode, Scribe};
+use crate::plan::{Start, Terms};
+use crate::reader::Reader;
+use crate::session::{Query, RootDse, Session};
+use crate::status::Phase;
+
+/// Classes that are read. By objectClass, which a tombstone keeps; objectCategory is gone there.
+pub(crate) const FILTER: &str = "(|(objectClass=user)(objectClass=group)(objectClass=contact)\
+    (objectClass=organizationalUnit)(objectClass=container)(objectClass=builtinDomain)(objectClass=domainDNS)\
+    (objectClass=foreignSecurityPrincipal)(objectClass=lostAndFound))";
+
+/// An empty delta is worth a cursor in the log only when the controller's USN moved by more than this since the last one.
+const QUIET_USNS: u64 = 10_000;
+
+/// Codes that say something else about a request than that its cookie is bad.
+fn blames_the_cookie(code: u32) -> bool {
+    !is_busy(code) && !matches!(code, 3 | 4 | 8 | 10 | 11 | 32 | 49 | 50)
+}
+
+/// What belongs to another naming context, or to nobody.
+#[derive(Debug)]
+struct Borders {
+    nc: Dn,
+    deleted_objects: Dn,
+    inner: Vec<Dn>,
+}
+
+impl Borders {
+    fn new(nc: &Dn, root: &RootDse) -> Self {
+        let inner = root.naming_contexts.iter().filter(|other| *other != nc && other.is_within(nc)).cloned().collect();
+        Self { nc: nc.clone(), deleted_objects: nc.child("CN", "Deleted Objects"), inner }
+    }
+
+    fn is_foreign(&self, changes: &Changes) -> bool {
+        let dn = &changes.dn;
+        !dn.is_within(&self.nc)
+            || *dn == self.deleted_objects
+            || self.inner.iter().any(|other| dn.is_within(other))
+            || (changes.nc_head && *dn != self.nc)
+    }
+}
+
+/// The state of a pass between two pages.
+#[derive(Debug)]
+struct Progress {
+    scribe: Scribe,
+    borders: Borders,
+    cookie: Cookie,
+    snapshot: Option<SnapshotProgress>,
+    found: usize,
+}
+
+impl Progress {
+    fn anchor(&self, written: Option<forestsync_schemas::EventId>) -> Vec<u8> {
+        match &self.snapshot {
+            Some(progress) => progress.snapshot.0.as_bytes().to_vec(),
+            None => written.map(|id| id.0.as_bytes().to_vec()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Reader {
+    /// Reads from `start` to the end. How many entries there were, once all of them are durable.
+    pub(crate) async fn pass(
+        &mut self,
+        session: &mut Session,
+        root: &RootDse,
+        terms: Terms,
+        start: Start,
+    ) -> Result<usize, Trouble> {
+        self.appender.begin();
+        let read = self.pages(session, root, &terms, start).await;
+        let settled = self.appender.settle().await;
+        if (read.is_err() || settled.is_err()) && self.appender.has_flushed() {
+            // what was written and what was not is known by the log only
+            self.stale = true;
+        }
+        settled?;
+        let found = read?;
+        self.position.stopped = None;
+        Ok(found)
+    }
+
+    async fn pages(
+        &mut self,
+        session: &mut Session,
+        root: &RootDse,
+        terms: &Terms,
+        start: Start,
+    ) -> Result<usize, Trouble> {
+        let scribe = self.scribe(Some(terms.controller.clone()));
+        let resumes = self.position.stopped;
+        if resumes.is_some_and(|cause| cause != StopCause::Protocol) {
+            self.appender.add(scribe.occurrence(ChangeEvent::ReadingResumed(ReadingResumed {}))?)?;
+        }
+        let (cookie, snapshot) = match start {
+            Start::Delta(cursor) => (cursor.cookie, None),
+            Start::Continue(cursor, progress) => (cursor.cookie, Some(progress)),
+            Start::Snapshot(reason) => {
+                tracing::info!(forest.id = self.config.name, naming_context = %self.nc, ?reason, "a full read begins");
+                let snapshot = SnapshotId(Uuid::new_v4());
+                let event = ChangeEvent::SnapshotStarted(SnapshotStarted { snapshot, reason });
+                self.appender.add(scribe.record(snapshot.0.as_bytes(), None, event)?)?;
+                (Cookie::default(), Some(SnapshotProgress { snapshot, seen: 0 }))
+            }
+        };
+        let borders = Borders::new(&self.nc, root);
+        let mut progress = Progress { scribe, borders, cookie, snapshot, found: 0 };
+        self.show(&progress);
+        loop {
+            let before = progress.found;
+            let response = self.page(session, terms, &mut progress).await?;
+            if response.more && progress.found == before && response.cookie == progress.cookie.as_bytes() {
+                let naming_context = self.nc.clone();
+                return Err(Trouble::Control { naming_context, source: ControlError::NoProgress });
+            }
+            if !response.more && resumes == Some(StopCause::Protocol) {
+                let event = ChangeEvent::ReadingResumed(ReadingResumed {});
+                self.appender.add(progress.scribe.occurrence(event)?)?;
+            }
+            progress.cookie = Cookie::new(response.cookie);
+            if !response.more && progress.snapshot.is_some() {
+                self.complete(session, &mut progress).await?;
+            }
+            self.advance(terms, &progress, !response.more).await?;
+            if !response.more {
+                return Ok(progress.found);
+            }
+        }
+    }
+
+    /// Reads one page and puts it on its way, all but what must go with its cursor.
+    async fn page(
+        &mut self,
+        session: &mut Session,
+        terms: &Terms,
+        progress: &mut Progress,
+    ) -> Result<DirSyncResponse, Trouble> {
+        let base = self.nc.to_string();
+        let query = Query {
+            base: &base,
+            scope: Scope::Subtree,
+            filter: FILTER,
+            attributes: terms.attributes.clone(),
+            controls: vec![
+                control::dirsync(terms.flags, self.config.page_bytes, progress.cookie.as_bytes()),
+                control::extended_dn(),
+                control::show_deleted(),
+            ],
+            size_limit: 0,
+        };
+        let first_page = progress.cookie.is_empty();
+        let mode = match &progress.snapshot {
+            Some(snapshot) => Mode::Snapshot { id: snapshot.snapshot, first_page },
+            None => Mode::Delta,
+        };
+        let anchor = progress.anchor(self.position.written);
+        let mut answer = session.search(query).await?;
+        while let Some(entry) = answer.next().await? {
+            progress.found += 1;
+            let changes = Changes::decode(entry, &self.wanted)?;
+            if !progress.borders.is_foreign(&changes) {
+                self.take(changes, mode, &anchor, progress).await?;
+            }
+        }
+        let outcome = answer.finish().await;
+        if outcome.code != 0 {
+            return Err(self.refused(outcome.code, outcome.text, first_page));
+        }
+        control::dirsync_response(&outcome.controls)
+            .map_err(|source| Trouble::Control { naming_context: self.nc.clone(), source })
+    }
+
+    async fn take(
+        &mut self,
+        mut changes: Changes,
+        mode: Mode,
+        anchor: &[u8],
+        progress: &mut Progress,
+    ) -> Result<(), Trouble> {
+        if changes.dn == self.nc {
+            changes.parent = None;
+        }
+        if changes.life == Life::Deleted && self.deletions_visible != Some(true) {
+            self.deletions_visible = Some(true);
+            self.status.update(|row| row.deletions_visible = Some(true));
+        }
+        self.notice(&changes, mode);
+        let object = changes.object;
+        for event in events::translate(changes, mode) {
+            if let (ChangeEvent::ObjectObserved(_), Some(snapshot)) = (&event, &mut progress.snapshot) {
+                snapshot.seen += 1;
+            }
+            if self.appender.push(progress.scribe.record(anchor, Some(object), event)?).await? {
+                self.show(progress);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note, once for each attribute, of what an entry cannot tell.
+    fn notice(&mut self, changes: &Changes, mode: Mode) {
+        for attribute in &changes.withheld {
+            if self.noticed.insert(attribute.clone()) {
+                tracing::info!(forest.id = self.config.name, naming_context = %self.nc, attribute,
+                    "empty, but the account may be unable to read it: not taken for cleared");
+            }
+        }
+        let whole = changes.links.iter().filter(|links| links.whole && mode == Mode::Delta);
+        for links in whole.filter(|_| changes.life != Life::Deleted) {
+            self.removals_unseen = true;
+            if self.noticed.insert(format!("{} as a whole", links.attribute)) {
+                tracing::warn!(forest.id = self.config.name, naming_context = %self.nc, attribute = links.attribute,
+                    "the controller gives all values instead of those that changed; removals are found by full reads");
+            }
+        }
+    }
+
+    fn refused(&self, code: u32, text: String, first_page: bool) -> Trouble {
+        if blames_the_cookie(code) && !first_page {
+            return Trouble::CookieRefused { naming_context: self.nc.clone(), code, text };
+        }
+        SearchError::Result { base: self.nc.to_string(), code, text }.into()
+    }
+
+    /// Ends a full read, if it is certain that what it did not show is not there.
+    async fn complete(&mut self, session: &mut Session, progress: &mut Progress) -> Result<(), Trouble> {
+        self.verify_rights(session).await?;
+        let Some(SnapshotProgress { snapshot, seen }) = progress.snapshot.clone() else {
+            return Ok(());
+        };
+        if seen < 2 {
+            self.was_blind = true;
+            return Err(Trouble::Blind { naming_context: self.nc.clone(), what: "anything below the root" });
+        }
+        let event = ChangeEvent::SnapshotCompleted(SnapshotCompleted { snapshot, seen });
+        self.appender.add(progress.scribe.record(snapshot.0.as_bytes(), None, event)?)
+    }
+
+    /// Ends a page: writes its cursor with what is left of it, or keeps the cursor in memory where there is nothing else to
+    /// write and nothing would be lost with it.
+    async fn advance(&mut self, terms: &Terms, progress: &Progress, complete: bool) -> Result<(), Trouble> {
+        let cursor = Cursor {
+            controller: terms.controller.clone(),
+            highest_committed_usn: terms.highest_committed_usn,
+            naming_context: terms.naming_context.clone(),
+            flags: terms.flags,
+            attributes: terms.attributes.clone(),
+            cookie: progress.cookie.clone(),
+            snapshot: progress.snapshot.clone().filter(|_| !complete),
+            complete,
+        };
+        let moved = terms.highest_committed_usn.0.saturating_sub(self.written_usn.0);
+        let worth = !self.appender.is_empty() || progress.snapshot.is_some() || moved > QUIET_USNS;
+        if worth || self.position.written.is_none() {
+            let id = cursor.id();
+            let event = CursorAdvanced { from: self.position.written, to: cursor.clone() };
+            let event = ChangeEvent::CursorAdvanced(event);
+            self.appender.add(progress.scribe.record(id.0.as_bytes(), None, event)?)?;
+            self.appender.flush().await?;
+            self.position.written = Some(id);
+            self.written_usn = terms.highest_committed_usn;
+        }
+        self.position.dirty = false;
+        self.position.open = cursor.snapshot.as_ref().map(|progress| progress.snapshot);
+        self.position.confirmed = Some(clock::now());
+        self.position.cursor = Some(cursor);
+        if let (true, Some(done)) = (complete, &progress.snapshot) {
+            self.appender.settle().await?;
+            tracing::info!(forest.id = self.config.name, naming_context = %self.nc, seen = done.seen, "a full read is complete");
+            self.position.completed = Some(clock::now());
+            self.snapshot_done();
+        }
+        Ok(())
+    }
+
+    fn show(&self, progress: &Progress) {
+        let phase = match &progress.snapshot {
+            Some(snapshot) => Phase::Snapshot { seen: snapshot.seen },
+            None => return,
+        };
+        self.status.update(|row| row.phase = phase);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_some_codes_blame_the_cookie() {
+        for code in [1, 2, 12, 53, 80] {
+            assert!(blames_the_cookie(code), "{code}");
+        }
+        for code in [8, 32, 49, 50, 51, 52] {
+            assert!(!blames_the_cookie(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_lies_in_another_naming_context_is_foreign() {
+        let dn = |text: &str| text.parse::<Dn>().unwrap();
+        let root = RootDse {
+            dns_host_name: String::new(),
+            default_naming_context: dn("DC=x"),
+            naming_contexts: ["DC=x", "CN=Configuration,DC=x", "DC=y"].map(dn).to_vec(),
+            schema_naming_context: String::new(),
+            supports_dirsync: true,
+        };
+        let borders = Borders::new(&dn("DC=x"), &root);
+        let foreign = |text: &str, nc_head| {
+            let set = forestsync_domain::Attributes::new();
+            let (cleared, links, withheld) = (Vec::new(), Vec::new(), Vec::new());
+            let object = forestsync_domain::ObjectGuid::from_bytes([1; 16]);
+            let (dn, parent, life) = (dn(text), None, Life::Unstated);
+            borders.is_foreign(&Changes { object, dn, parent, nc_head, life, set, cleared, links, withheld })
+        };
+        assert!(!foreign("dc=X", true) && !foreign("CN=a,DC=x", false));
+        assert!(foreign("cn=configuration,DC=x", false) && foreign("CN=a,CN=Configuration,DC=x", false));
+        assert!(foreign("DC=child,DC=x", true) && foreign("CN=a,DC=y", false));
+        assert!(foreign("CN=Deleted Objects,DC=x", false));
+        assert!(!foreign(r"CN=a\0ADEL:1,CN=Deleted Objects,DC=x", false));
+    }
+}

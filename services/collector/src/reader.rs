@@ -1,0 +1,388 @@
+//! One naming context, read for ever: connect, verify, follow; and when that fails, say why, wait, and try again.
+//!
+//! - The controller that the cursor belongs to is preferred: another one has another invocationId and means a full read.
+//! - A stop is written to the stream once per cause, and only when every configured controller was tried, or when trying
+//!   another one would not help.
+//! - Nothing a directory does ends the reader. It ends when it is told to, when another collector took its stream over, or
+//!   when its stream is damaged.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use forestsync_domain::{Dn, Usn};
+use forestsync_log::{Log, StreamName};
+use forestsync_runtime::backoff::Backoff;
+use forestsync_runtime::clock;
+use forestsync_schemas::ChangeEvent;
+use forestsync_schemas::changes::{Controller, ReadingResumed, ReadingStopped, StopCause};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::appender::Appender;
+use crate::config::{ControllerAddress, ForestConfig};
+use crate::control;
+use crate::entry::Wanted;
+use crate::error::{CollectorError, Trouble};
+use crate::events::{Scribe, new_trace};
+use crate::notify;
+use crate::plan::{Terms, Wishes, decide};
+use crate::rights::{self, Witnesses};
+use crate::session::{RootDse, Session};
+use crate::status::{Phase, StatusLine};
+use crate::tail::{self, Position};
+use crate::transport;
+
+/// The preferred controller is tried so often before another one is.
+const LOYALTY: u32 = 3;
+
+/// A cursor that was not confirmed for so long may be older than the tombstones of its time (tombstoneLifetime is 60 days
+/// where it is not set): deletions could be gone without a trace.
+const STALE_CURSOR: SignedDuration = SignedDuration::from_hours(24 * 30);
+
+/// A wish for a full read, shared with whoever may ask for it.
+#[derive(Debug, Default)]
+pub(crate) struct SnapshotRequest {
+    wanted: AtomicBool,
+    wake: Notify,
+}
+
+impl SnapshotRequest {
+    pub(crate) fn ask(&self) {
+        self.wanted.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+}
+
+/// Reads one naming context.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(crate) config: Arc<ForestConfig>,
+    pub(crate) nc: Dn,
+    pub(crate) stream: StreamName,
+    pub(crate) status: StatusLine,
+    pub(crate) appender: Appender,
+    pub(crate) wanted: Wanted,
+    pub(crate) position: Position,
+    /// USN of the last cursor that was written.
+    pub(crate) written_usn: Usn,
+    /// The position must be read from the log again.
+    pub(crate) stale: bool,
+    /// The account could not read for a while, so the cookie may have moved past what it did not see.
+    pub(crate) was_blind: bool,
+    /// Link removals are not told apart by the controller.
+    pub(crate) removals_unseen: bool,
+    pub(crate) deletions_visible: Option<bool>,
+    /// What was noted once already.
+    pub(crate) noticed: HashSet<String>,
+    log: Arc<dyn Log>,
+    request: Arc<SnapshotRequest>,
+    serving_request: bool,
+    witnesses: Witnesses,
+    rights_checked: Option<Instant>,
+    refusals: u32,
+    /// USN before the last complete pass of this session.
+    caught_up: Option<Usn>,
+    /// Whether a pass was completed since the last failure.
+    succeeded: bool,
+}
+
+impl Reader {
+    pub(crate) fn new(
+        config: Arc<ForestConfig>,
+        log: Arc<dyn Log>,
+        nc: Dn,
+        stream: StreamName,
+        status: StatusLine,
+        request: Arc<SnapshotRequest>,
+    ) -> Self {
+        let (naming_context, name) = (nc.clone(), stream.to_string());
+        status.update(move |row| {
+            row.naming_context = naming_context;
+            row.stream = name;
+        });
+        Self {
+            wanted: Wanted::new(&config.attributes),
+            appender: Appender::new(Arc::clone(&log), stream.clone(), status.clone()),
+            config,
+            nc,
+            stream,
+            status,
+            position: Position::default(),
+            written_usn: Usn(0),
+            stale: true,
+            was_blind: false,
+            removals_unseen: false,
+            deletions_visible: None,
+            noticed: HashSet::new(),
+            log,
+            request,
+            serving_request: false,
+            witnesses: Witnesses::new(),
+            rights_checked: None,
+            refusals: 0,
+            caught_up: None,
+            succeeded: false,
+        }
+    }
+
+    /// Reads until `stop`. What was sent to the log is durable when this returns.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), CollectorError> {
+        let ended = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            error = self.read_for_ever() => Err(error),
+        };
+        if let Err(error) = self.appender.settle().await {
+            tracing::warn!(stream = %self.stream, error = %error, "the last append failed; it is read again at the next start");
+        }
+        ended
+    }
+
+    async fn read_for_ever(&mut self) -> CollectorError {
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        let mut failures = 0_u32;
+        loop {
+            let Err(trouble) = Box::pin(self.follow(failures)).await;
+            if let Trouble::Fatal(error) = trouble {
+                return *error;
+            }
+            if std::mem::take(&mut self.succeeded) {
+                failures = 0;
+                backoff.reset();
+            }
+            failures = failures.saturating_add(1);
+            self.caught_up = None;
+            if let Trouble::CookieRefused { .. } = trouble {
+                self.refusals += 1;
+            }
+            if let Err(Trouble::Fatal(error)) = self.report(&trouble, failures).await {
+                return *error;
+            }
+            let pause = match trouble.cause() {
+                Some(StopCause::Credentials) => self.config.credentials_retry,
+                _ => backoff.next_delay(),
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// The controller for this attempt.
+    fn pick(&self, failures: u32) -> Option<&ControllerAddress> {
+        let all = &self.config.controllers;
+        let home = self.position.cursor.as_ref().map(|cursor| cursor.controller.dns_name.as_str());
+        let preferred = all.iter().position(|c| home.is_some_and(|home| c.host.eq_ignore_ascii_case(home)));
+        let step = match preferred {
+            Some(_) => failures.saturating_sub(LOYALTY - 1),
+            None => failures,
+        };
+        all.get((preferred.unwrap_or(0) + step as usize) % all.len().max(1))
+    }
+
+    /// Whether every controller was tried.
+    fn is_round_over(&self, failures: u32) -> bool {
+        let count = u32::try_from(self.config.controllers.len()).unwrap_or(u32::MAX);
+        failures >= if count > 1 && self.position.cursor.is_some() { LOYALTY + count - 1 } else { count }
+    }
+
+    async fn follow(&mut self, failures: u32) -> Result<Infallible, Trouble> {
+        let (tail, new) = self.appender.open().await?;
+        if new || self.stale {
+            self.recall(tail).await?;
+        }
+        let Some(to) = self.pick(failures).cloned() else {
+            return Err(CollectorError::from(crate::ConfigError::NoControllers(self.config.name.clone())).into());
+        };
+        let tls = transport::tls_config(self.config.ca_file.as_deref())?;
+        let mut session = Session::open(&self.config, &to, &tls).await?;
+        let root = session.root_dse().await?;
+        self.inspect(&mut session, &root).await?;
+        let wake = Arc::new(Notify::new());
+        let _notifier = self.config.notifications.then(|| {
+            let (config, nc, wake) = (Arc::clone(&self.config), self.nc.clone(), Arc::clone(&wake));
+            AbortOnDropHandle::new(tokio::spawn(notify::run(config, to.clone(), Arc::clone(&tls), nc, wake)))
+        });
+        let request = Arc::clone(&self.request);
+        loop {
+            Box::pin(self.look(&mut session, &root)).await?;
+            tokio::select! {
+                () = sleep(self.config.poll_interval) => {}
+                () = wake.notified() => {}
+                () = request.wake.notified() => {}
+            }
+        }
+    }
+
+    /// Learns from the log where reading stands.
+    async fn recall(&mut self, tail: u64) -> Result<(), Trouble> {
+        self.position = tail::read(self.log.as_ref(), &self.stream, tail).await.map_err(|error| match error {
+            Trouble::ReadLog(error @ forestsync_log::ReadError::Damaged { .. }) => CollectorError::Read(error).into(),
+            error => error,
+        })?;
+        self.written_usn = self.position.cursor.as_ref().map_or(Usn(0), |cursor| cursor.highest_committed_usn);
+        self.was_blind |= self.position.stopped == Some(StopCause::Rights);
+        self.stale = false;
+        Ok(())
+    }
+
+    /// Verifies, once per session, what silence would hide.
+    async fn inspect(&mut self, session: &mut Session, root: &RootDse) -> Result<(), Trouble> {
+        if !root.naming_contexts.contains(&self.nc) {
+            let (host, naming_context) = (session.host().to_owned(), self.nc.clone());
+            return Err(Trouble::NotHosted { host, naming_context });
+        }
+        let unreadable = rights::unreadable(session, &root.schema_naming_context, &self.wanted).await?;
+        self.wanted.set_unreadable(unreadable);
+        self.verify_rights(session).await?;
+        let visible = rights::deletions_visible(session, &self.nc).await?;
+        if !visible && self.deletions_visible != Some(false) {
+            tracing::warn!(forest.id = self.config.name, naming_context = %self.nc,
+                "the account cannot see deletions; they are found by full reads every {:?}. hint: let it list and read CN=Deleted Objects",
+                self.config.snapshot_interval);
+        }
+        self.deletions_visible = Some(visible);
+        self.status.update(|row| row.deletions_visible = Some(visible));
+        Ok(())
+    }
+
+    pub(crate) async fn verify_rights(&mut self, session: &mut Session) -> Result<(), Trouble> {
+        let verified = rights::verify(session, &self.nc, &mut self.witnesses).await;
+        if let Err(Trouble::Blind { .. }) = &verified {
+            self.was_blind = true;
+        }
+        self.rights_checked = Some(Instant::now());
+        verified
+    }
+
+    /// One look at the controller: a pass, if there can be anything new.
+    async fn look(&mut self, session: &mut Session, root: &RootDse) -> Result<(), Trouble> {
+        if self.rights_checked.is_none_or(|at| at.elapsed() >= self.config.rights_interval) {
+            self.verify_rights(session).await?;
+        }
+        let (usn, service) = session.usn().await?;
+        let wishes = self.wishes();
+        let mut found = 0;
+        if self.caught_up == Some(usn) && wishes == Wishes::default() {
+            self.resume().await?;
+        } else {
+            let invocation_id = session.invocation_id(&service).await?;
+            let terms = Terms {
+                controller: Controller { dns_name: root.dns_host_name.clone(), invocation_id },
+                highest_committed_usn: usn,
+                naming_context: self.nc.clone(),
+                flags: self.flags(),
+                attributes: self.wanted.names().to_vec(),
+            };
+            let start = decide(&self.position, &terms, wishes);
+            self.serving_request = wishes.requested;
+            found = self.pass(session, root, terms, start).await?;
+            self.caught_up = Some(usn);
+            self.refusals = 0;
+        }
+        self.succeeded = true;
+        self.status.update(|row| {
+            row.phase = Phase::Following;
+            row.passes += 1;
+            row.last_pass_found = found;
+        });
+        Ok(())
+    }
+
+    fn flags(&self) -> u32 {
+        let security = if self.config.object_security { control::OBJECT_SECURITY } else { 0 };
+        control::INCREMENTAL_VALUES | control::ANCESTORS_FIRST | security
+    }
+
+    /// What asks for a full read besides the terms of the cursor.
+    fn wishes(&self) -> Wishes {
+        let older = |since: Option<Timestamp>, limit: SignedDuration| {
+            since.is_none_or(|since| clock::now().duration_since(since) >= limit)
+        };
+        let interval = SignedDuration::try_from(self.config.snapshot_interval).unwrap_or(SignedDuration::MAX);
+        let unseen = self.deletions_visible == Some(false) || self.removals_unseen;
+        let forgotten = self.position.confirmed.is_some() && older(self.position.confirmed, STALE_CURSOR);
+        Wishes {
+            cookie_refused: self.refusals > 1,
+            requested: self.request.wanted.load(Ordering::Acquire),
+            was_blind: self.was_blind,
+            overdue: forgotten || (unseen && older(self.position.completed, interval)),
+        }
+    }
+
+    /// A full read is complete and durable.
+    pub(crate) fn snapshot_done(&mut self) {
+        self.was_blind = false;
+        self.refusals = 0;
+        if std::mem::take(&mut self.serving_request) {
+            self.request.wanted.store(false, Ordering::Release);
+        }
+        self.status.update(|row| row.snapshots += 1);
+    }
+
+    pub(crate) fn scribe(&self, controller: Option<Controller>) -> Scribe {
+        Scribe {
+            forest: self.config.name.clone(),
+            naming_context: self.nc.clone(),
+            stream: self.stream.clone(),
+            controller,
+            trace: new_trace(),
+        }
+    }
+
+    /// Writes that reading goes on, if the stream says that it stopped.
+    async fn resume(&mut self) -> Result<(), Trouble> {
+        if self.position.stopped.is_none() {
+            return Ok(());
+        }
+        let controller = self.position.cursor.as_ref().map(|cursor| cursor.controller.clone());
+        let record = self.scribe(controller).occurrence(ChangeEvent::ReadingResumed(ReadingResumed {}))?;
+        self.appender.begin();
+        self.appender.add(record)?;
+        self.appender.flush().await?;
+        self.appender.settle().await?;
+        self.position.stopped = None;
+        Ok(())
+    }
+
+    /// Tells the log, the status and the stream that reading stopped. In the stream only once per cause.
+    async fn report(&mut self, trouble: &Trouble, failures: u32) -> Result<(), Trouble> {
+        let (detail, hint) = (trouble.to_string(), trouble.hint());
+        tracing::warn!(forest.id = self.config.name, naming_context = %self.nc, error = %detail, hint, "reading was interrupted");
+        let Some(cause) = trouble.cause() else {
+            self.status.update(|row| row.phase = Phase::Connecting);
+            self.stale = true;
+            return Ok(());
+        };
+        let tell = match cause {
+            StopCause::Credentials | StopCause::Rights => true,
+            _ if trouble.is_passing() => self.is_round_over(failures.saturating_sub(1)) && failures > 1,
+            _ => self.is_round_over(failures),
+        };
+        if !tell {
+            return Ok(());
+        }
+        self.status.update(|row| row.phase = Phase::Stopped { cause, detail: detail.clone(), hint: hint.to_owned() });
+        if self.position.stopped == Some(cause) {
+            return Ok(());
+        }
+        let (tail, new) = self.appender.open().await?;
+        if new || self.stale {
+            self.recall(tail).await?;
+            if self.position.stopped == Some(cause) {
+                return Ok(());
+            }
+        }
+        let event = ChangeEvent::ReadingStopped(ReadingStopped { cause, detail, hint: hint.to_owned() });
+        let record = self.scribe(None).occurrence(event)?;
+        self.appender.begin();
+        self.appender.add(record)?;
+        self.appender.flush().await?;
+        self.appender.settle().await?;
+        self.position.stopped = Some(cause);
+        Ok(())
+    }
+}
