@@ -3,10 +3,13 @@
 //! Files are TOML. Every struct that is read MUST have `#[serde(deny_unknown_fields)]`: an unknown key is an error that
 //! names the nearest known one, because a misspelt `exclude` that is silently ignored deletes or creates people.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// Why a configuration is not accepted.
@@ -65,9 +68,10 @@ pub fn parse<T: DeserializeOwned>(path: &Path, document: &str) -> Result<T, Conf
     })
 }
 
-/// For serde's message about an unknown field, the known field that is most like it.
+/// For serde's message about an unknown field or variant, the known one that is most like it.
 fn nearest_key(message: &str) -> Option<String> {
-    let (unknown, known) = message.strip_prefix("unknown field `")?.split_once('`')?;
+    let rest = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))?;
+    let (unknown, known) = rest.split_once('`')?;
     let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
     let distance = |a: &&&str| strsim::damerau_levenshtein(a, unknown);
     let best = known.iter().min_by_key(distance)?;
@@ -82,6 +86,49 @@ fn nearest_key(message: &str) -> Option<String> {
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no duration such as 1s or 5m")))
+}
+
+/// For a key whose value is either a string or a table: `string` takes the one, `table` the other. An error inside the
+/// table names the table's key, which an untagged enum would not.
+pub fn string_or_table<'de, D, T, U>(
+    deserializer: D,
+    expected: &'static str,
+    string: impl FnOnce(String) -> T,
+    table: impl FnOnce(U) -> T,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    U: Deserialize<'de>,
+{
+    deserializer.deserialize_any(StringOrTable { expected, string, table, reads: PhantomData })
+}
+
+struct StringOrTable<S, F, U> {
+    expected: &'static str,
+    string: S,
+    table: F,
+    reads: PhantomData<U>,
+}
+
+impl<'de, T, U, S, F> Visitor<'de> for StringOrTable<S, F, U>
+where
+    U: Deserialize<'de>,
+    S: FnOnce(String) -> T,
+    F: FnOnce(U) -> T,
+{
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        Ok((self.string)(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        U::deserialize(MapAccessDeserializer::new(map)).map(self.table)
+    }
 }
 
 /// Reads a duration such as `500ms` or `1h 30m`; not negative.

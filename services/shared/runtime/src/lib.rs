@@ -7,4 +7,5 @@ pub mod backoff;
 pub mod clock;
 pub mod config;
 pub mod secret;
+pub mod shutdown;
 pub mod telemetry;

@@ -1,0 +1,292 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  everything is done
+  1  something failed
+  2  the command line or the configuration is not accepted; nothing was done
+  3  all else is done, and something is held or quarantined until a person looks at it
+  4  a verification found a difference
+  5  another forestsync is at work on the same data
+
+Data goes to stdout, logs and progress to stderr. FORESTSYNC_LOG sets what is logged, such as \"debug\" or
+\"warn,forestsync_collector=debug\".";
+
+const EXAMPLES: &str = "\
+Examples:
+  forestsync demo                                   see the whole of it at work, on this machine alone
+  forestsync check -c contoso.toml                  is everything configured, reachable and allowed?
+  forestsync run -c contoso.toml                    synchronize, until SIGTERM
+  forestsync run -c contoso.toml --until-idle       synchronize once, for cron
+  forestsync status -c contoso.toml                 what is done, what is not, and why";
+
+/// Keeps one Entra ID tenant in step with any number of Active Directory forests.
+#[derive(Debug, Parser)]
+#[command(name = "forestsync", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// The form of log lines on stderr.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Three practice forests, a practice tenant and the whole pipeline, on this machine alone.
+    Demo(DemoArgs),
+    /// Synchronize: read the forests, project, write the tenant.
+    Run(RunArgs),
+    /// Try configuration, secrets, controllers, rights and tenant, and change nothing.
+    Check(ReadArgs),
+    /// Show what is done, what is not and why, from the log alone.
+    Status(StatusArgs),
+    /// Show the event log.
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Compute the projection again from the log.
+    Replay(ReplayArgs),
+    /// Start a practice peer and keep it until SIGINT or SIGTERM.
+    #[command(subcommand)]
+    Practice(PracticeCommand),
+}
+
+/// Which configuration.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArg {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE", env = "FORESTSYNC_CONFIG", default_value = "forestsync.toml")]
+    pub config: PathBuf,
+}
+
+/// Options of a command that only reads.
+#[derive(Debug, Clone, Args)]
+pub struct ReadArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `run`.
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = EXIT_CODES)]
+pub struct RunArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Stop when everything read has been applied and nothing is pending.
+    #[arg(long)]
+    pub until_idle: bool,
+    /// With --until-idle: the longest time without anything to do but wait, for example for an unreachable forest.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration, requires = "until_idle")]
+    pub timeout: Duration,
+    /// Hold deletions of a class when there are more than N within the window; instead of the configured count.
+    #[arg(long, value_name = "N")]
+    pub count_guard: Option<u64>,
+    /// Hold deletions of a class when they are more than this share (0 to 1); instead of the configured share.
+    #[arg(long, value_name = "X", value_parser = parse_share)]
+    pub share_guard: Option<f64>,
+    /// With --until-idle: print the summary as JSON.
+    #[arg(long, requires = "until_idle")]
+    pub json: bool,
+}
+
+/// Options of `status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// List all objects that failed, are held or are quarantined; not just the first 20 of each.
+    #[arg(long)]
+    pub all: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The log commands.
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// List the streams.
+    List(ReadArgs),
+    /// Print events, one line each.
+    #[command(after_help = "\
+Examples:
+  forestsync log tail -c contoso.toml changes.emea.emea.example
+  forestsync log tail -c contoso.toml outcomes.contoso --from 0 --type ExportFailed
+  forestsync log tail -c contoso.toml changes.emea.emea.example --follow --values")]
+    Tail(TailArgs),
+}
+
+/// Options of `log tail`.
+#[derive(Debug, Clone, Args)]
+pub struct TailArgs {
+    /// The stream, as `log list` shows it.
+    pub stream: String,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// The first offset to print; without it the last events (--lines).
+    #[arg(long, value_name = "N")]
+    pub from: Option<u64>,
+    /// How many events before the end to start with.
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "from")]
+    pub lines: u64,
+    /// Go on with what is appended, until SIGINT.
+    #[arg(long)]
+    pub follow: bool,
+    /// Only events of this type; may be given more than once.
+    #[arg(long = "type", value_name = "T")]
+    pub types: Vec<String>,
+    /// Show attribute values, not just names. They are personal data.
+    #[arg(long)]
+    pub values: bool,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `replay`.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Compare the live database with one computed anew from offset 0, and change nothing.
+    #[arg(long, required = true)]
+    pub verify: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The practice peers.
+#[derive(Debug, Subcommand)]
+pub enum PracticeCommand {
+    /// A forest: an LDAP server with DirSync, filled with made-up people.
+    Forest(PracticeForestArgs),
+    /// A tenant: Microsoft Graph and its token endpoint over https.
+    Tenant(PracticeTenantArgs),
+}
+
+/// Options of `practice forest`.
+#[derive(Debug, Clone, Args)]
+pub struct PracticeForestArgs {
+    /// Its name.
+    #[arg(long, default_value = "emea")]
+    pub name: String,
+    /// Its domain, as a DNS name; default: NAME.example.
+    #[arg(long, value_name = "DNS")]
+    pub domain: Option<String>,
+    /// Where LDAPS listens.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Where LDAP with StartTLS listens.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub listen_starttls: SocketAddr,
+    /// How many users it starts with.
+    #[arg(long, default_value_t = 200)]
+    pub users: usize,
+    /// The same seed makes the same people.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Folder for CA certificate and passwords; default: a temporary one, removed at the end.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Print addresses and files as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `practice tenant`.
+#[derive(Debug, Clone, Args)]
+pub struct PracticeTenantArgs {
+    /// A verified domain; may be given more than once.
+    #[arg(long = "domain", value_name = "DNS", default_values_t = [String::from("emea.example")])]
+    pub domains: Vec<String>,
+    /// Where https listens.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Wait this long before each answer.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    pub latency: Duration,
+    /// Throttle as Microsoft documents it, with quotas times this factor; without it nothing is throttled.
+    #[arg(long, value_name = "FACTOR")]
+    pub quota: Option<f64>,
+    /// Keep the content in this file.
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// Append every exchange to this file as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Folder for CA certificate and client secret; default: a temporary one, removed at the end.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Print addresses and files as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `demo`.
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = EXIT_CODES)]
+pub struct DemoArgs {
+    /// How many users there are in the three forests together.
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u64).range(30..=1_000_000))]
+    pub users: u64,
+    /// The same seed makes the same people and the same changes.
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+    /// Append every exchange with the tenant to this file as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Keep configuration, log and databases in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    forestsync_runtime::config::parse_duration(text).ok_or_else(|| "no duration such as 30s or 10m".to_owned())
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("not between 0 and 1".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,107 @@
+//! `forestsync check`.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::cli::ReadArgs;
+use crate::config::{ForestSettings, Settings};
+use crate::exit::Exit;
+use crate::pipeline::{RunOptions, forest_config, tenant_config};
+use crate::{config, output};
+
+/// One line of the check, and one element of its JSON array.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    /// `configuration`, `forest NAME` or `tenant`.
+    pub part: String,
+    /// What was looked at.
+    pub check: String,
+    /// `ok`, `warning` or `problem`.
+    pub result: &'static str,
+    /// What was found.
+    pub detail: String,
+    /// What to do, where something is wrong.
+    pub hint: Option<String>,
+}
+
+/// Tries everything and changes nothing.
+pub async fn check(args: ReadArgs) -> Result<Exit> {
+    let settings = config::load(&args.config.config)?;
+    let mut lines = vec![Line {
+        part: "configuration".to_owned(),
+        check: "file".to_owned(),
+        result: "ok",
+        detail: format!("{} describes {}", settings.path.display(), settings.configuration),
+        hint: None,
+    }];
+    for forest in &settings.forests {
+        lines.extend(check_forest(forest).await?);
+    }
+    lines.extend(check_tenant(&settings).await);
+    if args.json {
+        output::json(&lines)?;
+    } else {
+        output::text(&render(&lines))?;
+    }
+    let problem = lines.iter().any(|line| line.result == "problem");
+    Ok(if problem { Exit::Failed } else { Exit::Done })
+}
+
+fn secret_problem(part: String, check: &str, error: &impl ToString) -> Line {
+    Line {
+        part,
+        check: check.to_owned(),
+        result: "problem",
+        detail: error.to_string(),
+        hint: Some("put it there, readable for the account that runs forestsync".to_owned()),
+    }
+}
+
+fn secret_ok(part: String, check: &str) -> Line {
+    Line { part, check: check.to_owned(), result: "ok", detail: "can be read".to_owned(), hint: None }
+}
+
+async fn check_forest(forest: &ForestSettings) -> Result<Vec<Line>> {
+    let part = || format!("forest {}", forest.name);
+    let password = match forest.read_password() {
+        Ok(password) => password,
+        Err(error) => return Ok(vec![secret_problem(part(), "password", &error)]),
+    };
+    let mut lines = vec![secret_ok(part(), "password")];
+    let config = forest_config(forest, password)?;
+    lines.extend(
+        Box::pin(forestsync_collector::check(&config)).await.into_iter().map(|line| of_collector(part(), line)),
+    );
+    Ok(lines)
+}
+
+async fn check_tenant(settings: &Settings) -> Vec<Line> {
+    let part = || "tenant".to_owned();
+    let secret = match settings.tenant.read_secret() {
+        Ok(secret) => secret,
+        Err(error) => return vec![secret_problem(part(), "client secret", &error)],
+    };
+    let mut lines = vec![secret_ok(part(), "client secret")];
+    let config = tenant_config(settings, RunOptions::default(), secret);
+    lines
+        .extend(Box::pin(forestsync_provisioner::check(&config)).await.into_iter().map(|line| of_tenant(part(), line)));
+    lines
+}
+
+fn render(lines: &[Line]) -> String {
+    let mut out = String::new();
+    let mut part = "";
+    for line in lines {
+        if line.part != part {
+            part = &line.part;
+            out.push_str(part);
+            out.push('\n');
+        }
+        let mark = if line.result == "ok" { "ok     " } else { line.result };
+        out.push_str(&format!("  {mark:<7}  {}: {}\n", line.check, line.detail));
+        if let Some(hint) = &line.hint {
+            out.push_str(&format!("           hint: {hint}\n"));
+        }
+    }
+    out
+}

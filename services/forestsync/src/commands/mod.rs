@@ -1,0 +1,27 @@
+//! The commands, one module each, and the way to them.
+
+pub mod check;
+pub mod log;
+pub mod practice;
+pub mod replay;
+pub mod run;
+pub mod status;
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command, LogCommand};
+use crate::exit::Exit;
+
+/// Does what the command line says.
+pub async fn dispatch(cli: Cli) -> Result<Exit> {
+    match cli.command {
+        Command::Demo(args) => Box::pin(crate::demo::demo(args)).await,
+        Command::Run(args) => Box::pin(run::run(args)).await,
+        Command::Check(args) => check::check(args).await,
+        Command::Status(args) => status::status(args).await,
+        Command::Log(LogCommand::List(args)) => log::list(args).await,
+        Command::Log(LogCommand::Tail(args)) => log::tail(args).await,
+        Command::Replay(args) => replay::replay(args).await,
+        Command::Practice(command) => practice::practice(command).await,
+    }
+}

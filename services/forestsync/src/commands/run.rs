@@ -1,0 +1,73 @@
+//! `forestsync run`.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use forestsync_log::EmbeddedLog;
+use forestsync_runtime::shutdown;
+use serde::Serialize;
+
+use crate::cli::RunArgs;
+use crate::exit::Exit;
+use crate::pipeline::{Ending, Pipeline, RunOptions, Until};
+use crate::progress::Progress;
+use crate::status::{self, Report};
+use crate::{config, output};
+
+/// How `run --until-idle` ended; the JSON of `run --until-idle --json`.
+#[derive(Debug, Serialize)]
+struct Summary {
+    /// `idle`, `signalled` or `out_of_patience`.
+    ended: &'static str,
+    /// What was waited for last, if it ended without being done.
+    waited_for: Option<String>,
+    /// The state, as `status --json` shows it.
+    status: Report,
+}
+
+/// Synchronizes until a signal comes, or until nothing is left to do.
+pub async fn run(args: RunArgs) -> Result<Exit> {
+    let settings = config::load(&args.config.config)?;
+    let shutdown = shutdown::on_signals()?;
+    let options = RunOptions { count_guard: args.count_guard, share_guard: args.share_guard };
+    let mut pipeline = Pipeline::start(&settings, options).await?;
+    tracing::info!(configuration = %settings.configuration, data = %settings.data.display(), "running");
+    let until = if args.until_idle { Until::Idle { patience: args.timeout } } else { Until::Signal };
+    let ending = {
+        let mut progress = Progress::new(pipeline.view());
+        pipeline.wait(until, &shutdown, |view| progress.show(view)).await
+    };
+    let stopped = pipeline.stop(&shutdown).await;
+    let ending = ending?;
+    stopped?;
+    if !args.until_idle {
+        tracing::info!("stopped");
+        return Ok(Exit::Done);
+    }
+    let log = EmbeddedLog::open(settings.log_dir())?;
+    let report = status::gather(&log, &settings).await?;
+    let (exit, summary) = summarize(ending, report, args.timeout);
+    if args.json {
+        output::json(&summary)?;
+    } else {
+        output::text(&status::render(&summary.status, false))?;
+    }
+    Ok(exit)
+}
+
+fn summarize(ending: Ending, report: Report, patience: Duration) -> (Exit, Summary) {
+    let exit = report.exit();
+    let status = report.limited(Some(status::LISTED));
+    match ending {
+        Ending::Idle => (exit, Summary { ended: "idle", waited_for: None, status }),
+        Ending::Signalled => {
+            output::note("stopped by a signal before everything was done; the next run goes on from here");
+            (Exit::Failed, Summary { ended: "signalled", waited_for: None, status })
+        }
+        Ending::Patience(waited_for) => {
+            let limit = patience.as_secs();
+            output::note(&format!("error: nothing went on for too long (limit {limit} s); waited for {waited_for}"));
+            (Exit::Failed, Summary { ended: "out_of_patience", waited_for: Some(waited_for), status })
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! `forestsync status`.
+
+use anyhow::Result;
+use forestsync_log::EmbeddedLog;
+
+use crate::cli::StatusArgs;
+use crate::exit::Exit;
+use crate::{config, output, status};
+
+/// Shows what the log tells. Held or quarantined objects lead to [`Exit::Held`], a source that cannot be read to
+/// [`Exit::Failed`].
+pub async fn status(args: StatusArgs) -> Result<Exit> {
+    let settings = config::load(&args.config.config)?;
+    let log = EmbeddedLog::open(settings.log_dir())?;
+    let report = status::gather(&log, &settings).await?;
+    if args.json {
+        output::json(&report.limited(if args.all { None } else { Some(status::LISTED) }))?;
+    } else {
+        output::text(&status::render(&report, args.all))?;
+    }
+    Ok(report.exit())
+}

@@ -1,0 +1,63 @@
+//! `control.<configuration>`: saying in the log which configuration is in force.
+
+use anyhow::{Context as _, Result};
+use forestsync_log::{Log, NewRecord, StreamName};
+use forestsync_schemas::control::{ConfigurationActivated, ControlContext, ControlEvent};
+use forestsync_schemas::{ControlRecord, EventId, streams};
+
+use crate::config::Settings;
+
+/// Appends `ConfigurationActivated` if the document is not the one in force already. Returns its revision.
+pub async fn activate(log: &dyn Log, settings: &Settings) -> Result<u64> {
+    let stream: StreamName = streams::control(&settings.configuration).parse()?;
+    // the writer first: what is read afterwards cannot change under us
+    let mut writer = log.writer(&stream).await.context("while saying which configuration is in force")?;
+    let last = last_activation(log, &stream).await?;
+    if let Some(last) = last.as_ref().filter(|last| last.digest == settings.digest) {
+        return Ok(last.revision);
+    }
+    let revision = last.map_or(1, |last| last.revision + 1);
+    let event =
+        ConfigurationActivated { revision, digest: settings.digest.clone(), document: settings.document.clone() };
+    let time = forestsync_runtime::clock::now();
+    let parts = [stream.as_str(), "ConfigurationActivated", &revision.to_string(), &settings.digest];
+    let record = ControlRecord {
+        id: EventId::of(parts.map(str::as_bytes)),
+        time,
+        context: ControlContext { configuration: settings.configuration.clone(), actor: actor() },
+        event: ControlEvent::ConfigurationActivated(event),
+    };
+    let mut new = NewRecord::new(Some("configuration"), record.encode()?);
+    new.headers.push(("type".to_owned(), "ConfigurationActivated".into()));
+    writer.append(vec![new]).await?;
+    tracing::info!(configuration = %settings.configuration, revision, "configuration activated");
+    Ok(revision)
+}
+
+/// The last activation in the stream, if any.
+pub async fn last_activation(log: &dyn Log, stream: &StreamName) -> Result<Option<ConfigurationActivated>> {
+    let mut reader = log.reader(stream, 0).await?;
+    let mut last = None;
+    loop {
+        let records = reader.poll(64).await?;
+        if records.is_empty() {
+            return Ok(last);
+        }
+        for record in records {
+            let decoded = ControlRecord::decode(&record.value)
+                .with_context(|| format!("stream {stream} offset {}", record.offset))?;
+            let ControlEvent::ConfigurationActivated(event) = decoded.event;
+            last = Some(event);
+        }
+    }
+}
+
+/// The account that runs this process, as the operating system names it.
+fn actor() -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    ["USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        .or_else(|| std::fs::metadata("/proc/self").ok().map(|own| format!("uid {}", own.uid())))
+        .unwrap_or_else(|| "unknown".to_owned())
+}

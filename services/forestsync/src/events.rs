@@ -1,0 +1,270 @@
+//! Events in a form a person can read: one line each, attribute names but no values unless asked for.
+//!
+//! This works on the JSON of an event, not on its types, so that an event of a later version can still be shown.
+
+use forestsync_log::Record;
+use serde_json::{Map, Value, json};
+
+/// The event's type, from the record's header where it has one.
+pub fn kind(record: &Record) -> String {
+    let header = record.headers.iter().find(|(name, _)| name == "type");
+    if let Some((_, value)) = header {
+        return String::from_utf8_lossy(value).into_owned();
+    }
+    let event: Value = serde_json::from_slice(&record.value).unwrap_or_default();
+    text(&event, "type").to_owned()
+}
+
+/// One line: offset, time, type, what it is about, what it says.
+pub fn line(record: &Record, values: bool) -> String {
+    let event: Value = serde_json::from_slice(&record.value).unwrap_or_default();
+    let kind = text(&event, "type");
+    let (kind, what) = if kind.is_empty() {
+        ("?", format!("{} bytes that are no event", record.value.len()))
+    } else {
+        (kind, describe(kind, &event, values))
+    };
+    let time = record.timestamp.strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
+    printable(&format!("{:>8}  {time}  {kind:<21}  {what}", record.offset))
+}
+
+/// The record as JSON: `{stream, offset, timestamp, key, event}`. Without `values`, attribute values are null.
+pub fn json_line(stream: &str, record: &Record, values: bool) -> Value {
+    let mut event: Value = serde_json::from_slice(&record.value).unwrap_or_default();
+    if let Some(data) = event.get_mut("data") {
+        redact(data, values);
+    }
+    json!({
+        "stream": stream,
+        "offset": record.offset,
+        "timestamp": record.timestamp.to_string(),
+        "key": record.key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned()),
+        "event": event,
+    })
+}
+
+/// Takes out what must not be shown: cookies always, values unless asked for.
+fn redact(data: &mut Value, values: bool) {
+    if let Some(cookie) = data.pointer_mut("/to/cookie") {
+        *cookie = Value::Null;
+    }
+    if values {
+        return;
+    }
+    for name in ["attributes", "set"] {
+        if let Some(Value::Object(map)) = data.get_mut(name) {
+            map.values_mut().for_each(|value| *value = Value::Null);
+        }
+    }
+    if let Some(Value::Object(changes)) = data.get_mut("changes") {
+        for change in changes.values_mut().filter_map(Value::as_object_mut) {
+            change.values_mut().for_each(|value| *value = Value::Null);
+        }
+    }
+    if let Some(document) = data.get_mut("document") {
+        *document = Value::Null;
+    }
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn number(value: &Value, name: &str) -> u64 {
+    value.get(name).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn length(value: &Value, name: &str) -> usize {
+    value.get(name).and_then(Value::as_array).map_or(0, Vec::len)
+}
+
+fn strings(value: &Value, name: &str) -> String {
+    let list = value.get(name).and_then(Value::as_array);
+    list.map_or_else(String::new, |l| l.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "))
+}
+
+/// Names of attributes, with their values where asked for.
+fn attributes(value: &Value, name: &str, values: bool) -> String {
+    let none = Map::new();
+    let map = value.get(name).and_then(Value::as_object).unwrap_or(&none);
+    let shown = |(name, value): (&String, &Value)| if values { format!("{name}={value}") } else { name.clone() };
+    map.iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+/// Joins the parts that say something.
+fn parts(parts: impl IntoIterator<Item = String>) -> String {
+    parts.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+fn labelled(label: &str, text: String) -> String {
+    if text.is_empty() { text } else { format!("{label} {text}") }
+}
+
+fn describe(kind: &str, event: &Value, values: bool) -> String {
+    let none = Value::Null;
+    let (context, data) = (event.get("context").unwrap_or(&none), event.get("data").unwrap_or(&none));
+    match kind {
+        "SnapshotStarted" => format!("full read, because: {}", text(data, "reason").replace('_', " ")),
+        "SnapshotCompleted" => format!("{} objects seen", number(data, "seen")),
+        "ObjectObserved" => parts([text(data, "dn").to_owned(), attributes(data, "attributes", values)]),
+        "ObjectChanged" | "ObjectRestored" | "ObjectDeleted" => parts([
+            text(data, "dn").to_owned(),
+            labelled("set", attributes(data, "set", values)),
+            labelled("cleared", strings(data, "cleared")),
+            labelled("parent", text(data, "parent").to_owned()),
+        ]),
+        "LinkValuesChanged" => link_values(context, data, values),
+        "CursorAdvanced" => cursor(data),
+        "ReadingStopped" => {
+            parts([text(data, "cause").to_owned(), text(data, "detail").to_owned(), text(data, "hint").to_owned()])
+        }
+        "AttributeFlowDeclared" => format!("{}: {}", text(data, "class"), strings(data, "attributes")),
+        "ObjectDesired" => parts([
+            wished(data),
+            attributes(data, "attributes", values),
+            labelled("manager", text(data, "manager").to_owned()),
+            labelled("not writable:", strings(data, "not_writable")),
+        ]),
+        "ObjectRemoved" => parts([wished(data), format!("because: {}", text(data, "reason").replace('_', " "))]),
+        "LinkDesired" | "LinkRemoved" => format!("group {} member {}", text(data, "group"), text(data, "member")),
+        "AnchorAssigned" => {
+            format!("{} {} is {}", text(data, "forest"), text(data, "object"), text(data, "anchor"))
+        }
+        "ScopeResolved" => format!("{} {} is {}", text(data, "forest"), text(data, "dn"), text(data, "object")),
+        "ConfigurationHeld" | "ConfigurationReleased" => parts([
+            format!("{} {}", text(data, "forest"), text(data, "reason").replace('_', " ")),
+            text(data, "detail").to_owned(),
+            text(data, "hint").to_owned(),
+        ]),
+        "ConfigurationActivated" => parts([
+            format!("revision {} by {}", number(data, "revision"), text(context, "actor")),
+            format!("digest {}", text(data, "digest")),
+            if values { text(data, "document").to_owned() } else { String::new() },
+        ]),
+        _ if context.get("anchor").is_some() => outcome(context, data, values),
+        _ => String::new(),
+    }
+}
+
+fn link_values(context: &Value, data: &Value, values: bool) -> String {
+    let side = |name: &str| match length(data, name) {
+        0 => String::new(),
+        _ if values => format!("{name} {}", strings(data, name)),
+        n => format!("{n} {name}"),
+    };
+    let about = format!("{} of {}", text(data, "attribute"), text(context, "object"));
+    parts([about, side("removed"), side("added")])
+}
+
+fn cursor(data: &Value) -> String {
+    let to = data.get("to").unwrap_or(&Value::Null);
+    let controller = to.get("controller").unwrap_or(&Value::Null);
+    let progress = to.get("snapshot").filter(|s| !s.is_null());
+    parts([
+        format!("{} USN {}", text(controller, "dns_name"), number(to, "highest_committed_usn")),
+        progress.map_or_else(String::new, |s| format!("full read goes on after {} objects", number(s, "seen"))),
+        if to.get("complete").and_then(Value::as_bool) == Some(false) {
+            "more pages follow".into()
+        } else {
+            String::new()
+        },
+    ])
+}
+
+fn wished(data: &Value) -> String {
+    let source = data.get("source").unwrap_or(&Value::Null);
+    format!("{} {} r{} {}", text(data, "class"), text(data, "anchor"), number(data, "revision"), text(source, "dn"))
+}
+
+/// Everything in `outcomes` says what object it is about in the same way.
+fn outcome(context: &Value, data: &Value, values: bool) -> String {
+    let error = data.get("error").unwrap_or(&Value::Null);
+    let status = context.get("status").and_then(Value::as_u64);
+    let both = |name: &str| {
+        let value = data.get(name).and_then(Value::as_str);
+        value.unwrap_or("none").to_owned()
+    };
+    let manager = data.get("after").is_some() || data.get("before").is_some();
+    parts([
+        format!("{} {} {}", text(context, "class"), text(context, "anchor"), text(context, "cloud_id"))
+            .trim_end()
+            .into(),
+        text(data, "operation").to_owned(),
+        labelled("matched by", text(data, "matched_by").replace('_', " ")),
+        attributes(data, "attributes", values),
+        attributes(data, "changes", values),
+        labelled("members", strings(data, "members")),
+        if manager { format!("manager {} -> {}", both("before"), both("after")) } else { String::new() },
+        text(error, "code").to_owned(),
+        labelled("attribute", text(error, "attribute").to_owned()),
+        text(error, "detail").to_owned(),
+        text(error, "hint").to_owned(),
+        text(data, "detail").to_owned(),
+        text(data, "reason").to_owned(),
+        labelled("again at", text(data, "retry_at").to_owned()),
+        status.map_or_else(String::new, |s| format!("status {s}")),
+    ])
+}
+
+/// Names in a directory may hold anything; a terminal must not be told what to do by one.
+fn printable(text: &str) -> String {
+    let safe = |c: char| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if safe(c) { c } else { '\u{fffd}' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use forestsync_schemas::samples;
+
+    use super::*;
+
+    fn record(offset: u64, value: Vec<u8>) -> Record {
+        Record {
+            offset,
+            timestamp: jiff::Timestamp::UNIX_EPOCH,
+            key: None,
+            value: Bytes::from(value),
+            headers: Vec::new(),
+        }
+    }
+
+    fn all() -> Vec<Record> {
+        let mut values: Vec<Vec<u8>> = samples::changes().iter().map(|r| r.encode().unwrap()).collect();
+        values.extend(samples::desired().iter().map(|r| r.encode().unwrap()));
+        values.extend(samples::decisions().iter().map(|r| r.encode().unwrap()));
+        values.extend(samples::outcomes().iter().map(|r| r.encode().unwrap()));
+        values.extend(samples::control().iter().map(|r| r.encode().unwrap()));
+        values.into_iter().enumerate().map(|(offset, value)| record(offset as u64, value)).collect()
+    }
+
+    #[test]
+    fn every_event_has_a_line_and_no_values() {
+        let lines: Vec<String> = all().iter().map(|r| line(r, false)).collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn json_hides_values_and_cookies() {
+        for record in all() {
+            let hidden = json_line("changes.x", &record, false);
+            let data = &hidden["event"]["data"];
+            for name in ["attributes", "set"] {
+                if let Some(Value::Object(map)) = data.get(name) {
+                    assert!(map.values().all(Value::is_null), "{hidden}");
+                }
+            }
+            assert!(data.pointer("/to/cookie").is_none_or(Value::is_null), "{hidden}");
+            let shown = json_line("changes.x", &record, true);
+            assert!(shown.pointer("/event/data/to/cookie").is_none_or(Value::is_null), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_is_still_shown() {
+        assert!(
+            line(&record(3, b"\x1b[2J".to_vec()), true).ends_with("?                      4 bytes that are no event")
+        );
+        assert_eq!(printable("a\u{1b}[2Jb\u{202e}"), "a\u{fffd}[2Jb\u{fffd}");
+    }
+}

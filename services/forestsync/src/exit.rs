@@ -1,0 +1,90 @@
+//! Exit codes, and which error leads to which.
+
+use std::process::ExitCode;
+
+use crate::config::SettingsError;
+use crate::instance::InstanceError;
+use forestsync_runtime::secret::SecretError;
+
+/// How a command ended. The numbers are part of the interface and never change their meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything was done. 0.
+    Done,
+    /// Something failed. 1.
+    Failed,
+    /// The command line or the configuration is not accepted; nothing was done. 2, as for unknown options.
+    Usage,
+    /// Everything else is done, and something is held or quarantined until a person looks at it. 3.
+    Held,
+    /// A verification found a difference. 4.
+    Differs,
+    /// Another process is at work on the same data. 5.
+    Running,
+}
+
+impl Exit {
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Held => 3,
+            Self::Differs => 4,
+            Self::Running => 5,
+        }
+    }
+
+    /// The exit an error leads to.
+    pub fn of(error: &anyhow::Error) -> Self {
+        for cause in error.chain() {
+            if cause.is::<SettingsError>() || cause.is::<SecretError>() || cause.is::<UsageError>() {
+                return Self::Usage;
+            }
+            if matches!(cause.downcast_ref(), Some(InstanceError::Running { .. })) {
+                return Self::Running;
+            }
+        }
+        Self::Failed
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Options or arguments that only together, or only with this configuration, make no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}\n\nhint: {hint}")]
+pub struct UsageError {
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl UsageError {
+    /// Makes one.
+    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: hint.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_keep_their_exit_through_context() {
+        let usage = anyhow::Error::new(UsageError::new("a", "b")).context("while doing");
+        assert_eq!(Exit::of(&usage), Exit::Usage);
+        let running = anyhow::Error::new(InstanceError::Running { path: "x".into(), holder: String::new() });
+        assert_eq!(Exit::of(&running.context("more")), Exit::Running);
+        assert_eq!(Exit::of(&anyhow::anyhow!("other")), Exit::Failed);
+        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Held, Exit::Differs, Exit::Running].map(Exit::code);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5]);
+    }
+}

@@ -1,0 +1,203 @@
+//! All services in one process on the embedded log: what `run` and `demo` start.
+//!
+//! - The parts know nothing of each other: each is a task that reads and writes the log. This module starts them, watches
+//!   that none ends by itself, stops them, and tells when nothing is left to do.
+//! - A part that fails ends the pipeline: the others are stopped in good order, then its error is returned.
+//! - Stopping loses nothing, however it happens: whatever was begun is in the log or was never begun.
+//! - The projector starts when all naming contexts are known. Those that the configuration does not name are known from
+//!   the log, or else from the controller, so that a forest that was read once need not answer for the others to go on.
+
+mod parts;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use forestsync_log::{EmbeddedLog, Log, StreamName};
+use forestsync_runtime::shutdown::Shutdown;
+use forestsync_schemas::streams;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use view::View;
+
+use crate::config::Settings;
+use crate::control;
+use crate::instance::Instance;
+
+/// Pause between two looks at whether anything is left to do.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The longest patience with what only a person can heal, such as a refused password.
+const PERSON: Duration = Duration::from_secs(20);
+
+/// What `run` may set beside the configuration.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunOptions {
+    /// Instead of `delete_guard.count`.
+    pub count_guard: Option<u64>,
+    /// Instead of `delete_guard.share`.
+    pub share_guard: Option<f64>,
+}
+
+/// How long [`Pipeline::wait`] waits.
+#[derive(Debug, Clone, Copy)]
+pub enum Until {
+    /// Until a signal comes.
+    Signal,
+    /// Until everything in the directories has been read and applied and nothing is pending, but no longer than
+    /// `patience` without any progress.
+    Idle {
+        /// The longest time without progress.
+        patience: Duration,
+    },
+}
+
+/// Why [`Pipeline::wait`] came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// A signal came.
+    Signalled,
+    /// Nothing is left to do, but for what is held or quarantined.
+    Idle,
+    /// Nothing went on for too long; with what was waited for.
+    Patience(String),
+}
+
+/// A running pipeline. [`Pipeline::stop`] ends it in good order; dropping it ends it at once, which loses nothing either.
+#[derive(Debug)]
+pub struct Pipeline {
+    view: View,
+    tasks: JoinSet<Result<()>>,
+    stop: CancellationToken,
+    log: Arc<dyn Log>,
+    desired: StreamName,
+    /// Passes each naming context must have completed before idleness may be concluded.
+    needed: Vec<Vec<u64>>,
+    _instance: Instance,
+}
+
+impl Pipeline {
+    /// Takes the data folder, says in the log which configuration is in force, and starts all parts.
+    pub async fn start(settings: &Settings, options: RunOptions) -> Result<Self> {
+        let passwords =
+            settings.forests.iter().map(|f| f.read_password().with_context(|| format!("forest {}", f.name)));
+        let passwords = passwords.collect::<Result<Vec<_>>>()?;
+        let secret = settings.tenant.read_secret().context("tenant")?;
+        let instance = Instance::take(&settings.data)?;
+        let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(settings.log_dir())?);
+        control::activate(log.as_ref(), settings).await?;
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let mut collectors = Vec::with_capacity(settings.forests.len());
+        for (forest, password) in settings.forests.iter().zip(passwords) {
+            let status = parts::collector(&mut tasks, forest, password, &log, &stop)?;
+            collectors.push((forest.name.clone(), status));
+        }
+        let projector = parts::projector(&mut tasks, settings, &collectors, &log, &stop);
+        let provisioner = parts::provisioner(&mut tasks, settings, options, secret, &log, &stop).await?;
+        let view = View { collectors, projector, provisioner };
+        let needed = view.passes().into_iter().map(|rows| vec![1; rows.len()]).collect();
+        let desired = streams::desired(&settings.configuration).parse()?;
+        Ok(Self { view, tasks, stop, log, desired, needed, _instance: instance })
+    }
+
+    /// The live state.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Waits for a part to fail, and says why it did. Cancel-safe.
+    pub async fn failure(&mut self) -> anyhow::Error {
+        match self.tasks.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Ok(Ok(()))) | None => anyhow!("a part of the pipeline ended by itself"),
+            Some(Err(error)) => anyhow!(error).context("a part of the pipeline broke down"),
+        }
+    }
+
+    /// Waits, showing the state now and then.
+    pub async fn wait(&mut self, until: Until, shutdown: &Shutdown, mut show: impl FnMut(&View)) -> Result<Ending> {
+        let (mut mark, mut since) = (self.view.mark(), Instant::now());
+        loop {
+            show(&self.view);
+            tokio::select! {
+                () = shutdown.stop.cancelled() => return Ok(Ending::Signalled),
+                failure = self.failure() => return Err(failure),
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let Until::Idle { patience } = until else { continue };
+            let missing = match self.idle().await? {
+                Ok(()) => {
+                    show(&self.view);
+                    // a later call must not be content with what was read before it
+                    self.needed =
+                        self.view.passes().into_iter().map(|r| r.into_iter().map(|p| p + 2).collect()).collect();
+                    return Ok(Ending::Idle);
+                }
+                Err(missing) => missing,
+            };
+            let now = self.view.mark();
+            if now != mark {
+                (mark, since) = (now, Instant::now());
+            }
+            let patience = if self.view.needs_a_person() { patience.min(PERSON) } else { patience };
+            if since.elapsed() >= patience {
+                return Ok(Ending::Patience(missing));
+            }
+        }
+    }
+
+    /// Whether nothing is left to do, or what is. Each part is asked in the direction of the flow, and then the streams
+    /// are looked at again: what came in meanwhile is not overlooked.
+    async fn idle(&self) -> Result<Result<(), String>> {
+        let tails = match self.view.read_up_to(&self.needed) {
+            Ok(tails) => tails,
+            Err(missing) => return Ok(Err(missing)),
+        };
+        if let Err(missing) = self.view.projected(&tails) {
+            return Ok(Err(missing));
+        }
+        let wished = self.log.tail(&self.desired).await?;
+        if let Err(missing) = self.view.provisioned(wished) {
+            return Ok(Err(missing));
+        }
+        for (stream, tail) in &tails {
+            if self.log.tail(&stream.parse()?).await? != *tail {
+                return Ok(Err(format!("{stream}, which still grows")));
+            }
+        }
+        let again = self.view.read_up_to(&self.needed).is_ok_and(|now| now == tails)
+            && self.view.projected(&tails).is_ok()
+            && self.log.tail(&self.desired).await? == wished
+            && self.view.provisioned(wished).is_ok();
+        Ok(if again { Ok(()) } else { Err("changes that came just now".to_owned()) })
+    }
+
+    /// Stops all parts and waits for them; a second signal ends the waiting. Returns the first error of a part.
+    pub async fn stop(mut self, shutdown: &Shutdown) -> Result<()> {
+        self.stop.cancel();
+        let mut first = Ok(());
+        loop {
+            let ended = tokio::select! {
+                ended = self.tasks.join_next() => ended,
+                () = shutdown.abort.cancelled() => {
+                    tracing::warn!("ended at once by a second signal; the next start goes on from the log");
+                    return first;
+                }
+            };
+            let result = match ended {
+                None => return first,
+                Some(Ok(result)) => result,
+                Some(Err(error)) => Err(anyhow!(error)),
+            };
+            if first.is_ok() {
+                first = result;
+            } else if let Err(error) = result {
+                tracing::error!(error = %format!("{error:#}"), "another part failed as well");
+            }
+        }
+    }
+}

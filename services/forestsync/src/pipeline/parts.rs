@@ -1,0 +1,224 @@
+//! From the configuration to each part's own, and each part as a task.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use forestsync_collector::{Collector, CollectorStatus, ControllerAddress, ForestConfig};
+use forestsync_domain::Dn;
+use forestsync_log::{Log, StreamName};
+use forestsync_projector::{Projector, ProjectorConfig, ProjectorStatus, SourceConfig};
+use forestsync_provisioner::{Provisioner, ProvisionerConfig, SoftMatch, Status, TenantConfig};
+use forestsync_rules::guard::GuardLimits;
+use forestsync_runtime::secret::SecretString;
+use forestsync_schemas::{ChangeRecord, streams};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::RunOptions;
+use crate::config::settings::owner;
+use crate::config::{ForestSettings, ScopeEntry, Settings};
+use crate::exit::UsageError;
+
+type Rows = watch::Receiver<Vec<CollectorStatus>>;
+
+/// A forest's configuration for its collector.
+pub fn forest_config(forest: &ForestSettings, password: SecretString) -> Result<ForestConfig> {
+    let mut controllers = Vec::with_capacity(forest.controllers.len());
+    for controller in &forest.controllers {
+        let address: ControllerAddress = controller.url.parse()?;
+        controllers.push(match controller.address {
+            Some(at) => address.at(at),
+            None => address,
+        });
+    }
+    let mut config = ForestConfig::new(forest.name.as_str(), controllers, forest.bind.as_str(), password);
+    config.ca_file.clone_from(&forest.ca_file);
+    config.naming_contexts.clone_from(&forest.domains);
+    config.attributes = forestsync_rules::attributes::requested().into_iter().map(str::to_owned).collect();
+    config.object_security = forest.object_security;
+    config.poll_interval = forest.poll_interval;
+    config.operation_timeout = forest.operation_timeout;
+    config.notifications = forest.notifications;
+    Ok(config)
+}
+
+/// The tenant's configuration for the provisioner.
+pub fn tenant_config(settings: &Settings, options: RunOptions, secret: SecretString) -> TenantConfig {
+    let (tenant, guard) = (&settings.tenant, &settings.guard);
+    let mut config = TenantConfig::new(
+        tenant.tenant_id.clone(),
+        tenant.client_id.clone(),
+        secret,
+        tenant.authority.clone(),
+        tenant.graph.clone(),
+    );
+    config.ca_file.clone_from(&tenant.ca_file);
+    config.writes_per_150_seconds = tenant.writes_per_150_seconds;
+    config.in_flight = tenant.in_flight;
+    config.soft_match = SoftMatch { user_principal_name: tenant.soft_match_upn, mail: tenant.soft_match_mail };
+    config.guard = GuardLimits {
+        count: options.count_guard.unwrap_or(guard.count),
+        share: options.share_guard.unwrap_or(guard.share),
+        member_minimum: guard.member_minimum,
+    };
+    config.guard_window = guard.window;
+    config
+}
+
+/// Starts a forest's collector.
+pub(super) fn collector(
+    tasks: &mut JoinSet<Result<()>>,
+    forest: &ForestSettings,
+    password: SecretString,
+    log: &Arc<dyn Log>,
+    stop: &CancellationToken,
+) -> Result<Rows> {
+    let (name, stop) = (forest.name.clone(), stop.clone());
+    let collector =
+        Collector::new(forest_config(forest, password)?, Arc::clone(log)).with_context(|| format!("forest {name}"))?;
+    let status = collector.status();
+    tasks.spawn(async move {
+        let ended = Box::pin(collector.run(stop.clone())).await;
+        ended.with_context(|| format!("the collector of forest {name}"))?;
+        if stop.is_cancelled() { Ok(()) } else { bail!("the collector of forest {name} ended by itself") }
+    });
+    Ok(status)
+}
+
+/// Starts the projector once all naming contexts are known.
+pub(super) fn projector(
+    tasks: &mut JoinSet<Result<()>>,
+    settings: &Settings,
+    collectors: &[(String, Rows)],
+    log: &Arc<dyn Log>,
+    stop: &CancellationToken,
+) -> watch::Receiver<Option<ProjectorStatus>> {
+    let (status, shown) = watch::channel(None);
+    let (settings, log, stop) = (settings.clone(), Arc::clone(log), stop.clone());
+    let collectors: Vec<Rows> = collectors.iter().map(|(_, rows)| rows.clone()).collect();
+    tasks.spawn(async move {
+        let config = tokio::select! {
+            config = projector_config(&settings, collectors, log.as_ref()) => config?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let projector = Projector::open(config, log).await.context("the projector")?;
+        let mut inner = projector.status();
+        let relay = async {
+            loop {
+                status.send_replace(Some(inner.borrow_and_update().clone()));
+                if inner.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::select! {
+            ended = Box::pin(projector.run(stop.clone())) => ended.context("the projector")?,
+            () = relay => {}
+        }
+        if stop.is_cancelled() { Ok(()) } else { bail!("the projector ended by itself") }
+    });
+    shown
+}
+
+/// Starts the provisioner.
+pub(super) async fn provisioner(
+    tasks: &mut JoinSet<Result<()>>,
+    settings: &Settings,
+    options: RunOptions,
+    secret: SecretString,
+    log: &Arc<dyn Log>,
+    stop: &CancellationToken,
+) -> Result<watch::Receiver<Status>> {
+    let config = ProvisionerConfig {
+        configuration: settings.configuration.clone(),
+        directory: settings.provisioner_dir(),
+        tenant: tenant_config(settings, options, secret),
+    };
+    let provisioner = Box::pin(Provisioner::open(config, Arc::clone(log))).await.context("the provisioner")?;
+    let (status, stop) = (provisioner.status(), stop.clone());
+    tasks.spawn(async move {
+        Box::pin(provisioner.run(stop.clone())).await.context("the provisioner")?;
+        if stop.is_cancelled() { Ok(()) } else { bail!("the provisioner ended by itself") }
+    });
+    Ok(status)
+}
+
+/// The projector's configuration, once every forest's naming contexts are known.
+async fn projector_config(settings: &Settings, collectors: Vec<Rows>, log: &dyn Log) -> Result<ProjectorConfig> {
+    let mut sources = Vec::new();
+    for (forest, mut rows) in settings.forests.iter().zip(collectors) {
+        let mut domains = known_domains(forest, log).await?;
+        if domains.is_empty() {
+            let known = |rows: &Vec<CollectorStatus>| rows.iter().all(|row| !row.stream.is_empty());
+            let rows =
+                rows.wait_for(known).await.with_context(|| format!("the collector of forest {}", forest.name))?;
+            domains = rows.iter().map(|row| row.naming_context.clone()).collect();
+        }
+        sources.extend(forest_sources(forest, &domains)?);
+    }
+    Ok(ProjectorConfig { configuration: settings.configuration.clone(), directory: settings.projector_dir(), sources })
+}
+
+/// The projector's configuration from the log alone, for a replay.
+pub async fn projector_config_from_log(settings: &Settings, log: &dyn Log) -> Result<ProjectorConfig> {
+    let mut sources = Vec::new();
+    for forest in &settings.forests {
+        let domains = known_domains(forest, log).await?;
+        if domains.is_empty() {
+            let hint = "start forestsync run first, or name its domains in the configuration";
+            return Err(UsageError::new(format!("forest {} was never read", forest.name), hint).into());
+        }
+        sources.extend(forest_sources(forest, &domains)?);
+    }
+    let directory = settings.projector_dir();
+    Ok(ProjectorConfig { configuration: settings.configuration.clone(), directory, sources })
+}
+
+/// The naming contexts that the configuration names, or that the log has.
+async fn known_domains(forest: &ForestSettings, log: &dyn Log) -> Result<Vec<Dn>> {
+    if !forest.domains.is_empty() {
+        return Ok(forest.domains.clone());
+    }
+    let prefix = format!("changes.{}.", forest.name);
+    for stream in log.streams().await? {
+        if stream.as_str().starts_with(&prefix)
+            && let Some(record) = log.reader(&stream, 0).await?.poll(1).await?.first()
+        {
+            return Ok(vec![ChangeRecord::decode(&record.value)?.context.naming_context]);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// The sources of a forest: each domain with the part of the scope that lies in it.
+fn forest_sources(forest: &ForestSettings, domains: &[Dn]) -> Result<Vec<SourceConfig>> {
+    let place = |entries: &[ScopeEntry], key: &str, domain: &Dn| {
+        let mut here = Vec::new();
+        for entry in entries {
+            match entry {
+                ScopeEntry::Object(guid) => here.push(forestsync_projector::ScopeEntry::Guid(*guid)),
+                ScopeEntry::Dn(dn) => match owner(domains, dn) {
+                    Some(owner) if owner == domain => here.push(forestsync_projector::ScopeEntry::Dn(dn.clone())),
+                    Some(_) => {}
+                    None => {
+                        let message = format!("forests.{}.{key}: {dn} lies in none of its domains", forest.name);
+                        return Err(UsageError::new(message, "correct it, or add its domain to domains"));
+                    }
+                },
+            }
+        }
+        Ok(here)
+    };
+    let source = |domain: &Dn| {
+        let stream: StreamName = streams::changes(&forest.name, domain).parse()?;
+        Ok(SourceConfig {
+            forest: forest.name.clone(),
+            naming_context: domain.clone(),
+            stream,
+            include: place(&forest.include, "include", domain)?,
+            exclude: place(&forest.exclude, "exclude", domain)?,
+        })
+    };
+    domains.iter().map(source).collect()
+}

@@ -1,0 +1,120 @@
+//! Progress on stderr: bars on a terminal, a plain line every few seconds elsewhere.
+//!
+//! Log lines and bars share stderr; [`log_writer`] hides the bars while a line is written, so that neither tears the
+//! other.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::time::Instant;
+
+use crate::cli::Command;
+use crate::output;
+use crate::pipeline::View;
+
+/// Pause between two plain lines.
+const PLAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// The one set of bars of this process; hidden where stderr is no terminal.
+fn bars() -> &'static MultiProgress {
+    static BARS: OnceLock<MultiProgress> = OnceLock::new();
+    BARS.get_or_init(|| {
+        let target = if io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        MultiProgress::with_draw_target(target)
+    })
+}
+
+/// What is logged where `FORESTSYNC_LOG` does not say: `run` tells of its work, other commands of trouble only.
+pub fn log_level(command: &Command) -> &'static str {
+    match command {
+        Command::Run(_) | Command::Practice(_) => "info",
+        Command::Demo(_) => "error",
+        Command::Check(_) | Command::Status(_) | Command::Log(_) | Command::Replay(_) => "warn",
+    }
+}
+
+/// A writer to stderr that keeps clear of the bars.
+pub fn log_writer() -> LogWriter {
+    LogWriter
+}
+
+/// See [`log_writer`].
+#[derive(Debug, Clone, Copy)]
+pub struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        bars().suspend(|| io::stderr().lock().write_all(line))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
+
+/// Says something to the person in front, without tearing the bars.
+pub fn say(text: &str) {
+    bars().suspend(|| output::note(text));
+}
+
+/// The progress of a pipeline.
+#[derive(Debug)]
+pub struct Progress {
+    lines: Vec<ProgressBar>,
+    said: String,
+    next_plain: Option<Instant>,
+    visible: bool,
+}
+
+impl Progress {
+    /// One line for each forest, one for the projection, one for the tenant.
+    pub fn new(view: &View) -> Self {
+        let visible = io::stderr().is_terminal();
+        let style = ProgressStyle::with_template("{spinner} {prefix:<12} {wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let line = |name: String| {
+            let bar = bars().add(ProgressBar::new_spinner().with_style(style.clone()).with_prefix(name));
+            if visible {
+                bar.enable_steady_tick(Duration::from_millis(120));
+            }
+            bar
+        };
+        let lines = if visible { view.lines().into_iter().map(|(name, _)| line(name)).collect() } else { Vec::new() };
+        Self { lines, said: String::new(), next_plain: Some(Instant::now()), visible }
+    }
+
+    /// Shows how things are.
+    pub fn show(&mut self, view: &View) {
+        let lines = view.lines();
+        if self.visible {
+            for (bar, (_, text)) in self.lines.iter().zip(lines) {
+                bar.set_message(text);
+            }
+            return;
+        }
+        if self.next_plain.is_some_and(|at| at > Instant::now()) {
+            return;
+        }
+        self.next_plain = Instant::now().checked_add(PLAIN_EVERY);
+        let text = lines.iter().map(|(name, text)| format!("{name}: {text}")).collect::<Vec<_>>().join(" | ");
+        if text != self.said {
+            output::note(&text);
+            self.said = text;
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        for bar in &self.lines {
+            bar.finish_and_clear();
+        }
+    }
+}

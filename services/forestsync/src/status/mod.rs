@@ -1,0 +1,306 @@
+//! What the log tells about a configuration: the report of `forestsync status`.
+//!
+//! Everything here is read from the streams and from nothing else, so it says the same beside a running process and
+//! without one. The structs are the JSON of `status --json`; fields are added, never removed or given another meaning.
+
+mod ledger;
+mod render;
+mod sources;
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use forestsync_log::{Log, StreamName};
+use forestsync_schemas::decisions::{ConfigurationHeld, DecisionEvent};
+use forestsync_schemas::{DecisionRecord, streams};
+use serde::Serialize;
+
+pub use render::render;
+
+use crate::config::Settings;
+use crate::exit::Exit;
+use crate::{control, events};
+
+/// How many objects of a kind are listed unless all are asked for.
+pub const LISTED: usize = 20;
+
+/// Records read at a time.
+const BATCH: usize = 1_000;
+
+/// The report.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The configuration's name.
+    pub configuration: String,
+    /// Revision in force; absent before the first `run`.
+    pub revision: Option<u64>,
+    /// Whether the file differs from the revision in force: it takes effect with the next `run`.
+    pub file_differs: bool,
+    /// The naming contexts that are read.
+    pub sources: Vec<Source>,
+    /// Why the configuration emits nothing, if it does not.
+    pub holds: Vec<Hold>,
+    /// Objects per class.
+    pub classes: Vec<ClassCount>,
+    /// Memberships, of groups and members that are themselves there.
+    pub memberships: Count,
+    /// Objects with a write that failed and is tried again.
+    pub failed: Vec<Issue>,
+    /// How many those are, also where the list is cut.
+    pub failed_count: usize,
+    /// Objects with a write that is held.
+    pub held: Vec<Issue>,
+    /// How many those are.
+    pub held_count: usize,
+    /// Objects with a write that rests until the object changes.
+    pub quarantined: Vec<Issue>,
+    /// How many those are.
+    pub quarantined_count: usize,
+    /// What Graph cannot write.
+    pub not_writable: NotWritable,
+    /// How far the streams have been taken in.
+    pub lag: Lag,
+}
+
+/// A naming context.
+#[derive(Debug, Clone, Serialize)]
+pub struct Source {
+    /// The forest's configured name.
+    pub forest: String,
+    /// The naming context, once known.
+    pub naming_context: Option<String>,
+    /// Its stream.
+    pub stream: String,
+    /// Records in it.
+    pub records: u64,
+    /// What is going on.
+    pub state: SourceState,
+    /// The controller last read from.
+    pub controller: Option<String>,
+    /// When something was last found there; a directory without changes writes nothing.
+    pub last_cursor: Option<String>,
+    /// The full read that is going on.
+    pub snapshot: Option<SnapshotState>,
+    /// Why reading stopped.
+    pub stopped: Option<Stopped>,
+}
+
+/// What is going on with a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceState {
+    /// Nothing was ever read.
+    NeverRead,
+    /// A full read is not complete yet.
+    Snapshot,
+    /// The last full read is complete; changes are followed.
+    Following,
+    /// Reading cannot go on.
+    Stopped,
+}
+
+/// A full read that is not complete.
+#[derive(Debug, Clone, Serialize)]
+pub struct SnapshotState {
+    /// Why it was needed.
+    pub reason: Option<String>,
+    /// Objects seen so far, as far as the log's end tells.
+    pub seen: u64,
+}
+
+/// Why reading stopped.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stopped {
+    /// The kind of cause.
+    pub cause: String,
+    /// What was seen.
+    pub detail: String,
+    /// What to do.
+    pub hint: String,
+    /// Since when.
+    pub since: String,
+}
+
+/// Why the configuration emits nothing.
+#[derive(Debug, Clone, Serialize)]
+pub struct Hold {
+    /// The kind of reason.
+    pub reason: String,
+    /// The forest concerned.
+    pub forest: String,
+    /// What was seen.
+    pub detail: String,
+    /// What to do.
+    pub hint: String,
+    /// Since when.
+    pub since: String,
+}
+
+/// Objects of a class.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClassCount {
+    /// The class.
+    pub class: &'static str,
+    /// How many the tenant should hold.
+    pub desired: u64,
+    /// How many of them it holds, by our own writes and adoptions.
+    pub provisioned: u64,
+    /// How many it still holds that it should not.
+    pub surplus: u64,
+}
+
+/// Wished and there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// How many the tenant should hold.
+    pub desired: u64,
+    /// How many of them it holds.
+    pub provisioned: u64,
+}
+
+/// A write that did not take effect.
+#[derive(Debug, Clone, Serialize)]
+pub struct Issue {
+    /// The object's anchor.
+    pub anchor: String,
+    /// Its class.
+    pub class: &'static str,
+    /// Its name in the directory, where the log still has it.
+    pub dn: Option<String>,
+    /// The forest, likewise.
+    pub forest: Option<String>,
+    /// What was attempted.
+    pub operation: String,
+    /// The error's code; absent where something is held.
+    pub code: Option<String>,
+    /// The attribute at fault.
+    pub attribute: Option<String>,
+    /// For a person.
+    pub detail: String,
+    /// What to do.
+    pub hint: Option<String>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When it is tried again.
+    pub retry_at: Option<String>,
+}
+
+/// What Graph cannot write.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct NotWritable {
+    /// Whole objects, per class.
+    pub objects: BTreeMap<&'static str, u64>,
+    /// Objects that have a value in this directory attribute.
+    pub attributes: BTreeMap<String, u64>,
+}
+
+/// How far the streams have been taken in, as far as the streams themselves tell.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Lag {
+    /// Per `changes` stream: records after the last one that a wish was computed with. Most changes lead to no wish, so
+    /// this is an upper bound.
+    pub changes_behind: BTreeMap<String, u64>,
+    /// Objects whose last wish no outcome answers yet.
+    pub objects_pending: u64,
+    /// Memberships likewise.
+    pub memberships_pending: u64,
+}
+
+impl Report {
+    /// With lists cut to `limit`.
+    pub fn limited(&self, limit: Option<usize>) -> Self {
+        let mut report = self.clone();
+        let limit = limit.unwrap_or(usize::MAX);
+        for list in [&mut report.failed, &mut report.held, &mut report.quarantined] {
+            list.truncate(limit);
+        }
+        report
+    }
+
+    /// The exit code it calls for.
+    pub fn exit(&self) -> Exit {
+        if self.sources.iter().any(|s| s.state == SourceState::Stopped) {
+            Exit::Failed
+        } else if !self.holds.is_empty() || self.held_count > 0 || self.quarantined_count > 0 {
+            Exit::Held
+        } else {
+            Exit::Done
+        }
+    }
+}
+
+/// Reads the log.
+pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
+    let configuration = &settings.configuration;
+    let active = control::last_activation(log, &streams::control(configuration).parse()?).await?;
+    let sources = sources::gather(log, settings).await?;
+    let holds = holds(log, &streams::decisions(configuration).parse()?).await?;
+    let ledger = ledger::gather(log, configuration).await?;
+    let behind = sources.iter().map(|source| {
+        let taken = ledger.offsets.get(&source.stream).copied().unwrap_or(0);
+        (source.stream.clone(), source.records.saturating_sub(taken))
+    });
+    let lag = Lag { changes_behind: behind.collect(), ..ledger.lag };
+    Ok(Report {
+        configuration: configuration.clone(),
+        revision: active.as_ref().map(|a| a.revision),
+        file_differs: active.is_some_and(|a| a.digest != settings.digest),
+        sources,
+        holds,
+        classes: ledger.classes,
+        memberships: ledger.memberships,
+        failed_count: ledger.failed.len(),
+        held_count: ledger.held.len(),
+        quarantined_count: ledger.quarantined.len(),
+        failed: ledger.failed,
+        held: ledger.held,
+        quarantined: ledger.quarantined,
+        not_writable: ledger.not_writable,
+        lag,
+    })
+}
+
+/// The holds that are on.
+async fn holds(log: &dyn Log, stream: &StreamName) -> Result<Vec<Hold>> {
+    let mut on = BTreeMap::new();
+    let mut reader = log.reader(stream, 0).await?;
+    loop {
+        let records = reader.poll(BATCH).await?;
+        if records.is_empty() {
+            return Ok(on.into_values().collect());
+        }
+        for record in records {
+            if !matches!(events::kind(&record).as_str(), "ConfigurationHeld" | "ConfigurationReleased") {
+                continue;
+            }
+            let decision = DecisionRecord::decode(&record.value)?;
+            match decision.event {
+                DecisionEvent::ConfigurationHeld(held) => {
+                    on.insert((held.reason, held.forest.clone()), hold(held, decision.time));
+                }
+                DecisionEvent::ConfigurationReleased(released) => {
+                    on.remove(&(released.reason, released.forest));
+                }
+                DecisionEvent::AnchorAssigned(_) | DecisionEvent::ScopeResolved(_) => {}
+            }
+        }
+    }
+}
+
+fn hold(held: ConfigurationHeld, since: jiff::Timestamp) -> Hold {
+    Hold {
+        reason: name_of(&held.reason),
+        forest: held.forest,
+        detail: held.detail,
+        hint: held.hint,
+        since: since.to_string(),
+    }
+}
+
+/// The name an enumeration has in events.
+fn name_of<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,145 @@
+//! The report as text.
+
+use std::fmt::Write as _;
+
+use super::{Issue, LISTED, Report, Source, SourceState};
+use crate::output::{self, count};
+
+/// The report for a person. Lists are cut to [`LISTED`] unless `all` is asked for.
+pub fn render(report: &Report, all: bool) -> String {
+    let mut out = String::new();
+    heading(report, &mut out);
+    sources(report, &mut out);
+    for hold in &report.holds {
+        section(&mut out, &format!("Held: forest {}: {}", hold.forest, hold.reason.replace('_', " ")));
+        say(&mut out, &hold.detail);
+        say(&mut out, &format!("hint: {}", hold.hint));
+        say(&mut out, &format!("since {}; until it is resolved nothing at all is written", hold.since));
+    }
+    objects(report, &mut out);
+    issues(&mut out, "Failed and tried again", &report.failed, report.failed_count, all);
+    issues(&mut out, "Held", &report.held, report.held_count, all);
+    issues(&mut out, "Quarantined until the object changes", &report.quarantined, report.quarantined_count, all);
+    not_writable(report, &mut out);
+    lag(report, &mut out);
+    out
+}
+
+fn section(out: &mut String, title: &str) {
+    let _never = write!(out, "\n{title}\n");
+}
+
+fn say(out: &mut String, line: &str) {
+    if !line.is_empty() {
+        let _never = writeln!(out, "  {line}");
+    }
+}
+
+fn heading(report: &Report, out: &mut String) {
+    let revision = match report.revision {
+        None => "never run".to_owned(),
+        Some(revision) if report.file_differs => {
+            format!("revision {revision}; the file was changed since and takes effect with the next run")
+        }
+        Some(revision) => format!("revision {revision}"),
+    };
+    let _never = writeln!(out, "Configuration {}: {revision}", report.configuration);
+}
+
+fn sources(report: &Report, out: &mut String) {
+    section(out, "Sources");
+    let mut table = output::table(&["forest", "naming context", "state", "controller", "last found", "events"]);
+    for source in &report.sources {
+        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        table.add_row([
+            source.forest.clone(),
+            or_dash(&source.naming_context),
+            state(source),
+            or_dash(&source.controller),
+            or_dash(&source.last_cursor),
+            source.records.to_string(),
+        ]);
+    }
+    output::numbers_from(&mut table, 5);
+    out.push_str(&output::render(&table));
+    for source in &report.sources {
+        if let Some(stopped) = &source.stopped {
+            say(out, &format!("{} stopped since {}: {}", source.forest, stopped.since, stopped.detail));
+            say(out, &format!("  hint: {}", stopped.hint));
+        }
+    }
+}
+
+fn state(source: &Source) -> String {
+    match source.state {
+        SourceState::NeverRead => "never read".to_owned(),
+        SourceState::Following => "following".to_owned(),
+        SourceState::Snapshot => {
+            let seen = source.snapshot.as_ref().map_or(0, |s| s.seen);
+            format!("full read, {} so far", count(seen, "object"))
+        }
+        SourceState::Stopped => {
+            let cause = source.stopped.as_ref().map_or("", |s| s.cause.as_str());
+            format!("stopped: {}", cause.replace('_', " "))
+        }
+    }
+}
+
+fn objects(report: &Report, out: &mut String) {
+    section(out, "Objects");
+    let mut table = output::table(&["class", "desired", "provisioned", "surplus"]);
+    for class in &report.classes {
+        let row = [class.desired, class.provisioned, class.surplus].map(|n| n.to_string());
+        table.add_row([class.class.replace('_', " ")].into_iter().chain(row));
+    }
+    let memberships = [report.memberships.desired, report.memberships.provisioned].map(|n| n.to_string());
+    table.add_row(["membership".to_owned()].into_iter().chain(memberships).chain(["-".to_owned()]));
+    output::numbers_from(&mut table, 1);
+    out.push_str(&output::render(&table));
+}
+
+fn issues(out: &mut String, title: &str, issues: &[Issue], total: usize, all: bool) {
+    if total == 0 {
+        return;
+    }
+    section(out, &format!("{title}: {total}"));
+    let shown = if all { issues.len() } else { LISTED };
+    for issue in issues.iter().take(shown) {
+        let name = issue.dn.as_deref().unwrap_or(&issue.anchor);
+        let forest = issue.forest.as_ref().map_or_else(String::new, |f| format!("{f}: "));
+        let what = issue.operation.replace('_', " ");
+        say(out, &format!("{forest}{name} ({}, {what})", issue.class.replace('_', " ")));
+        let code = issue.code.as_ref().map_or_else(String::new, |code| format!("{code}: "));
+        let attribute = issue.attribute.as_ref().map_or_else(String::new, |a| format!("attribute {a}: "));
+        say(out, &format!("  {code}{attribute}{}", issue.detail));
+        if let Some(hint) = &issue.hint {
+            say(out, &format!("  hint: {hint}"));
+        }
+        if let Some(retry_at) = &issue.retry_at {
+            say(out, &format!("  {} so far, again at {retry_at}", count(issue.attempts.into(), "attempt")));
+        }
+    }
+    if total > shown {
+        say(out, &format!("and {} more: use --all", total - shown));
+    }
+}
+
+fn not_writable(report: &Report, out: &mut String) {
+    let what = &report.not_writable;
+    if what.objects.is_empty() && what.attributes.is_empty() {
+        return;
+    }
+    section(out, "Not writable through Microsoft Graph");
+    for (class, n) in &what.objects {
+        say(out, &format!("{}: {}", class.replace('_', " "), count(*n, "object")));
+    }
+    for (attribute, n) in &what.attributes {
+        say(out, &format!("attribute {attribute}: {}", count(*n, "object")));
+    }
+}
+
+fn lag(report: &Report, out: &mut String) {
+    section(out, "Pending");
+    say(out, &count(report.lag.objects_pending, "object"));
+    say(out, &count(report.lag.memberships_pending, "membership"));
+}

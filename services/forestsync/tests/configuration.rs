@@ -1,0 +1,146 @@
+//! What configurations are accepted, and what is said about the others.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use forestsync::config::{self, ScopeEntry, Settings, SettingsError};
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/examples")
+}
+
+fn read(document: &str) -> Result<Settings, SettingsError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("forestsync.toml");
+    std::fs::write(&path, document).unwrap();
+    config::load(&path)
+}
+
+/// The message with the temporary folder taken out.
+fn refusal(document: &str) -> String {
+    let error = read(document).unwrap_err().to_string();
+    let start = error.find("forestsync.toml").unwrap();
+    error[start..].to_owned()
+}
+
+const GOOD: &str = r#"
+configuration = "contoso"
+
+[[forests]]
+name = "emea"
+controllers = ["ldaps://dc01.emea.example"]
+bind = "svc@emea.example"
+password_env = "EMEA_PASSWORD"
+
+[tenant]
+tenant_id = "contoso.onmicrosoft.com"
+client_id = "2b9d4e60-81c7-4f35-a0be-6d1f7c92e483"
+client_secret_file = "secret"
+"#;
+
+#[test]
+fn every_example_is_accepted() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(examples()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "toml") {
+            let settings = config::load(&path).unwrap_or_else(|e| panic!("{e}"));
+            assert!(!settings.forests.is_empty(), "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 3);
+}
+
+#[test]
+fn the_examples_mean_what_they_say() {
+    let three = config::load(&examples().join("three-forests.toml")).unwrap();
+    let [emea, apac, acquired] = three.forests.as_slice() else { panic!("three forests") };
+    assert_eq!(emea.domains.len(), 2);
+    assert_eq!(apac.controllers[0].address, Some("192.0.2.17:389".parse().unwrap()));
+    assert!(matches!(acquired.exclude[..], [ScopeEntry::Object(_)]));
+    assert!(three.tenant.soft_match_upn && three.tenant.soft_match_mail);
+    assert_eq!(three.guard.window, Duration::from_secs(3600));
+    let lab = config::load(&examples().join("lab.toml")).unwrap();
+    assert_eq!(lab.tenant.graph.as_str(), "https://localhost:6443/");
+    assert_eq!(lab.data, examples().join("lab/data"));
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let settings = read(GOOD).unwrap();
+    let forest = &settings.forests[0];
+    assert_eq!((forest.poll_interval, forest.operation_timeout), (Duration::from_secs(1), Duration::from_secs(120)));
+    assert!(forest.notifications && forest.object_security && forest.domains.is_empty());
+    assert_eq!((settings.guard.count, settings.guard.member_minimum), (500, 10));
+    assert!((settings.guard.share - 0.2).abs() < f64::EPSILON);
+    assert_eq!((settings.tenant.writes_per_150_seconds, settings.tenant.in_flight), (3000, 16));
+    assert_eq!(settings.tenant.graph.as_str(), "https://graph.microsoft.com/");
+    assert!(settings.data.ends_with("data") && settings.log_dir().ends_with("data/log"));
+    assert_eq!(settings.digest.len(), 64);
+}
+
+#[test]
+fn misspelt_keys_are_refused_with_line_and_hint() {
+    for (from, to) in [
+        ("name = \"emea\"", "name = \"emea\"\nexlude = []"),
+        ("configuration = \"contoso\"", "configuration = \"contoso\"\nforest = []"),
+        ("client_secret_file = \"secret\"", "client_secret_file = \"secret\"\nclient_secret = \"x\""),
+        ("[\"ldaps://dc01.emea.example\"]", "[{ url = \"ldaps://dc01\", adress = \"1.2.3.4:636\" }]"),
+        ("client_secret_file = \"secret\"", "client_secret_file = \"secret\"\nsoft_match = [\"upm\"]"),
+        ("name = \"emea\"", "name = \"emea\"\npoll_interval = 1"),
+    ] {
+        insta::assert_snapshot!(refusal(&GOOD.replace(from, to)));
+    }
+}
+
+#[test]
+fn meaningless_values_are_refused_all_at_once() {
+    let document = r#"
+configuration = "Contoso GmbH"
+[[forests]]
+name = "emea"
+controllers = ["ldap.emea.example", "https://dc01", { url = "ldaps://dc02", address = "dc02:636" }]
+bind = " "
+domains = ["DC=emea,DC=example", "DC=uk,DC=emea,DC=example", "OU=x", "nonsense"]
+include = ["OU=Staff,DC=emea,DC=example", "OU=Staff,DC=other,DC=example", "6f9619ff-8b86-d011-b42d-00c04fc964ff"]
+exclude = ["OU=Staff,DC=emea,DC=example"]
+poll_interval = "0s"
+[[forests]]
+name = "emea"
+controllers = []
+bind = "svc@emea.example"
+password_file = "a"
+password_env = "b"
+[tenant]
+tenant_id = "common"
+client_id = ""
+cloud = "mars"
+in_flight = 0
+[delete_guard]
+share = 20.0
+"#;
+    insta::assert_snapshot!(refusal(document));
+}
+
+#[test]
+fn custom_clouds_must_be_https() {
+    let cloud =
+        "client_secret_file = \"secret\"\ncloud = { authority = \"http://localhost:1\", graph = \"https://g\" }";
+    let refused = refusal(&GOOD.replace("client_secret_file = \"secret\"", cloud));
+    assert!(refused.contains("tenant.cloud.authority"), "{refused}");
+    assert!(!refused.contains("tenant.cloud.graph"), "{refused}");
+}
+
+#[test]
+fn secrets_are_not_read_with_the_file_and_never_shown() {
+    let settings = read(GOOD).unwrap();
+    assert!(settings.tenant.read_secret().is_err());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("forestsync.toml");
+    std::fs::write(&path, GOOD).unwrap();
+    std::fs::write(folder.path().join("secret"), "hunter2\n").unwrap();
+    let settings = config::load(&path).unwrap();
+    let secret = settings.tenant.read_secret().unwrap();
+    assert!(!format!("{settings:?} {secret:?}").contains("hunter2"));
+}
