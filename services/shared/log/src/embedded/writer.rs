@@ -39,7 +39,7 @@ struct Core {
     bytes: u64,
     next: u64,
     /// Released by the system when it is closed, by whatever death.
-    _lock: File,
+    lock: File,
 }
 
 impl EmbeddedWriter {
@@ -59,7 +59,7 @@ impl EmbeddedWriter {
         let end = Tail::repair(&folder)?;
         let end = if compact::compact(&folder, end.next, &options)? { Tail::repair(&folder)? } else { end };
         let Tail { file, segment, bytes, next } = end;
-        let core = Core { folder: Arc::clone(&folder), sender, options, file, segment, bytes, next, _lock: lock };
+        let core = Core { folder: Arc::clone(&folder), sender, options, file, segment, bytes, next, lock };
         core.publish();
         Ok(Self { folder, next, core: Some(core) })
     }
@@ -187,6 +187,8 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         self.sender.send_modify(|committed| committed.live = false);
+        // Closing alone would leave the lock to a child that is just being started and still shares the file.
+        self.lock.unlock().ok();
     }
 }
 
