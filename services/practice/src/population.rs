@@ -250,7 +250,7 @@ impl Population {
             "proxyAddresses",
             vec![format!("SMTP:{principal}"), format!("smtp:{}@{}", self.user_account(i), self.options.upn_suffix)],
         );
-        self.workplace(&mut a, &mut rng, i);
+        workplace(&mut a, &mut rng, i);
         if i.is_multiple_of(11) {
             a.one("mS-DS-ConsistencyGuid", rng.random::<[u8; 16]>());
         }
@@ -272,33 +272,6 @@ impl Population {
             }
         }
         NewObject { dn: self.user_dn(i), attributes: a.0 }
-    }
-
-    fn workplace(&self, a: &mut Attributes, rng: &mut ChaCha8Rng, i: usize) {
-        let mut text = |name: &str, list: &[&'static str]| {
-            let at = rng.random_range(0..list.len());
-            a.one(name, pick(list, at).unwrap_or_default());
-        };
-        text("department", DEPARTMENTS);
-        text("company", COMPANIES);
-        text("title", TITLES);
-        text("preferredLanguage", LANGUAGES);
-        let at = rng.random_range(0..CITIES.len());
-        if let Some((city, state, country, code)) = pick(CITIES, at) {
-            a.one("l", city);
-            a.one("st", state);
-            a.one("co", country);
-            a.one("c", code);
-        }
-        a.one("streetAddress", format!("{} Practice Street\r\nBuilding {}", rng.random_range(1..400), i % 9));
-        a.one("postalCode", format!("{:05}", rng.random_range(1000..99_999)));
-        a.one("physicalDeliveryOfficeName", format!("{}/{:03}", rng.random_range(1..9), i % 1000));
-        a.one("telephoneNumber", format!("+49 30 {:08}", i));
-        a.one("facsimileTelephoneNumber", format!("+49 30 {:08}-9", i));
-        if i.is_multiple_of(2) {
-            a.one("mobile", format!("+49 170 {:08}", i));
-        }
-        a.one("employeeID", format!("E{i:07}"));
     }
 
     fn contact(&self, i: usize) -> NewObject {
@@ -372,6 +345,33 @@ impl Population {
         }
         members
     }
+}
+
+fn workplace(a: &mut Attributes, rng: &mut ChaCha8Rng, i: usize) {
+    let mut text = |name: &str, list: &[&'static str]| {
+        let at = rng.random_range(0..list.len());
+        a.one(name, pick(list, at).unwrap_or_default());
+    };
+    text("department", DEPARTMENTS);
+    text("company", COMPANIES);
+    text("title", TITLES);
+    text("preferredLanguage", LANGUAGES);
+    let at = rng.random_range(0..CITIES.len());
+    if let Some((city, state, country, code)) = pick(CITIES, at) {
+        a.one("l", city);
+        a.one("st", state);
+        a.one("co", country);
+        a.one("c", code);
+    }
+    a.one("streetAddress", format!("{} Practice Street\r\nBuilding {}", rng.random_range(1..400), i % 9));
+    a.one("postalCode", format!("{:05}", rng.random_range(1000..99_999)));
+    a.one("physicalDeliveryOfficeName", format!("{}/{:03}", rng.random_range(1..9), i % 1000));
+    a.one("telephoneNumber", format!("+49 30 {i:08}"));
+    a.one("facsimileTelephoneNumber", format!("+49 30 {i:08}-9"));
+    if i.is_multiple_of(2) {
+        a.one("mobile", format!("+49 170 {i:08}"));
+    }
+    a.one("employeeID", format!("E{i:07}"));
 }
 
 fn gcd(a: usize, b: usize) -> usize {

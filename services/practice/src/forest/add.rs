@@ -56,7 +56,9 @@ impl Store {
         let mut attrs = self.collect(class, given, &mut links, out)?;
         self.fill_in(class, &mut attrs, out)?;
         let usn = self.next_usn();
-        attrs.iter_mut().for_each(|a| a.usn = usn);
+        for attr in &mut attrs {
+            attr.usn = usn;
+        }
         let birth = Birth {
             guid: out.guid(),
             parent,

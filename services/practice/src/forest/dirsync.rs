@@ -27,7 +27,7 @@ pub(crate) const ANCESTORS_FIRST: u32 = 0x800;
 pub(crate) const INCREMENTAL_VALUES: u32 = 0x8000_0000;
 
 const MAGIC: &[u8; 5] = b"FSPD\x01";
-const COOKIE_BYTES: usize = 5 + 16 + 16 + 8 + 8 + 8 + 2 + 4 + 4;
+const COOKIE_BYTES: usize = 5 + 16 + 16 + 8 + 8 + 8 + 8 + 2 + 4 + 4;
 
 /// Where within the link values of one object the last page ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,9 @@ pub(crate) struct Partial {
 pub(crate) struct Position {
     pub(crate) props: u64,
     pub(crate) objects: u64,
+    /// The newest USN when the cycle began. What was cleared before that is not worth mentioning to a client that starts
+    /// with nothing; what is cleared while it reads is.
+    pub(crate) start: u64,
     pub(crate) partial: Option<Partial>,
 }
 
@@ -52,6 +55,21 @@ fn checksum(raw: &[u8]) -> u32 {
 }
 
 impl Position {
+    /// Nothing has been read.
+    fn beginning(store: &Store) -> Self {
+        Self { start: store.usn, ..Self::default() }
+    }
+
+    /// Everything has been read.
+    fn end(store: &Store) -> Self {
+        Self { props: store.usn, objects: store.usn, start: store.usn, partial: None }
+    }
+
+    /// True when a client does not need to hear that something which last changed at `usn` has no value.
+    fn needless(&self, usn: u64) -> bool {
+        self.props == 0 && usn <= self.start
+    }
+
     /// The cookie for this position: opaque to clients.
     pub(crate) fn cookie(&self, store: &Store, context: Context) -> Vec<u8> {
         let mut raw = Vec::with_capacity(COOKIE_BYTES);
@@ -60,6 +78,7 @@ impl Position {
         raw.extend_from_slice(&store.get(store.root_of(context)).guid);
         raw.extend_from_slice(&self.props.to_le_bytes());
         raw.extend_from_slice(&self.objects.to_le_bytes());
+        raw.extend_from_slice(&self.start.to_le_bytes());
         let partial = self.partial.unwrap_or(Partial { usn: 0, attr: AttrId(0), target: 0 });
         raw.extend_from_slice(&partial.usn.to_le_bytes());
         raw.extend_from_slice(&partial.attr.0.to_le_bytes());
@@ -73,24 +92,24 @@ impl Position {
     /// controller goes on from where that invocation ended at the latest; what is no cookie at all is refused (12).
     pub(crate) fn from_cookie(raw: &[u8], store: &Store, context: Context) -> Result<Self, Refusal> {
         if raw.is_empty() {
-            return Ok(Self::default());
+            return Ok(Self::beginning(store));
         }
         let Some(cookie) = parse(raw) else {
             let message = "0000202C: Unable to unmarshall cookie";
             return Err(Refusal::new(Rc::UnavailableCriticalExtension, message));
         };
         if cookie.context != store.get(store.root_of(context)).guid {
-            return Ok(Self { props: store.usn, objects: store.usn, partial: None });
+            return Ok(Self::end(store));
         }
         if cookie.invocation == store.invocation {
             return Ok(cookie.position);
         }
-        Ok(store.retired.iter().find(|(invocation, _)| *invocation == cookie.invocation).map_or_else(
-            Self::default,
-            |(_, end)| Self {
-                props: cookie.position.props.min(*end),
-                objects: cookie.position.objects.min(*end),
-                partial: None,
+        let ended = store.retired.iter().find(|(invocation, _)| *invocation == cookie.invocation);
+        Ok(ended.map_or_else(
+            || Self::beginning(store),
+            |(_, end)| {
+                let Self { props, objects, start, .. } = cookie.position;
+                Self { props: props.min(*end), objects: objects.min(*end), start: start.min(*end), partial: None }
             },
         ))
     }
@@ -113,6 +132,7 @@ fn parse(raw: &[u8]) -> Option<Cookie> {
     let (context, rest) = rest.split_first_chunk::<16>()?;
     let (props, rest) = rest.split_first_chunk::<8>()?;
     let (objects, rest) = rest.split_first_chunk::<8>()?;
+    let (start, rest) = rest.split_first_chunk::<8>()?;
     let (usn, rest) = rest.split_first_chunk::<8>()?;
     let (attr, rest) = rest.split_first_chunk::<2>()?;
     let target = rest.first_chunk::<4>()?;
@@ -122,7 +142,8 @@ fn parse(raw: &[u8]) -> Option<Cookie> {
         attr: AttrId(u16::from_le_bytes(*attr)),
         target: Id::from_le_bytes(*target),
     });
-    let position = Position { props: u64::from_le_bytes(*props), objects: u64::from_le_bytes(*objects), partial };
+    let [props, objects, start] = [props, objects, start].map(|raw| u64::from_le_bytes(*raw));
+    let position = Position { props, objects, start, partial };
     Some(Cookie { invocation: *invocation, context: *context, position })
 }
 
@@ -156,7 +177,7 @@ impl Cycle {
     /// Looks at the next object. Entries of ancestors go to `before`.
     pub(crate) fn step(&mut self, store: &Store, before: &mut Vec<LdapSearchResultEntry>) -> Step {
         let Some((usn, id)) = store.changed_after(self.position.objects).next() else {
-            self.position = Position { props: store.usn, objects: store.usn, partial: None };
+            self.position = Position::end(store);
             return Step::End;
         };
         let from = self.position.partial.filter(|p| p.usn == usn);
@@ -170,12 +191,9 @@ impl Cycle {
             self.ancestors(store, id, before);
         }
         let (entry, rest) = self.entry(store, id, from);
-        match rest {
-            Some((attr, target)) => self.position.partial = Some(Partial { usn, attr, target }),
-            None => {
-                self.position.objects = usn;
-                self.position.partial = None;
-            }
+        self.position.partial = rest.map(|(attr, target)| Partial { usn, attr, target });
+        if rest.is_none() {
+            self.position.objects = usn;
         }
         entry.map_or(Step::Skipped, |entry| Step::Entry(Box::new(entry)))
     }
@@ -184,7 +202,7 @@ impl Cycle {
     pub(crate) fn at_end(&mut self, store: &Store) -> bool {
         let end = self.position.partial.is_none() && store.changed_after(self.position.objects).next().is_none();
         if end {
-            self.position = Position { props: store.usn, objects: store.usn, partial: None };
+            self.position = Position::end(store);
         }
         end
     }
@@ -241,7 +259,6 @@ impl Cycle {
     }
 
     fn stored(&self, store: &Store, object: &Object, into: &mut Vec<LdapPartialAttribute>) {
-        let initial = self.position.props == 0;
         for attr in object.attrs() {
             let def = schema().def(attr.id);
             if attr.usn <= self.position.props || def.kind == Kind::Local || !self.selection.wants(attr.id) {
@@ -250,7 +267,7 @@ impl Cycle {
             let readable = self.view.reads(store, object, attr.id);
             if attr.count == 0 || !readable {
                 // Cleared, or nothing this account may see: in a first answer neither is mentioned.
-                if !initial {
+                if !self.position.needless(attr.usn) {
                     push(into, attr.id, vec![]);
                 }
                 continue;
@@ -305,7 +322,7 @@ impl Cycle {
             }
             if self.flags & INCREMENTAL_VALUES == 0 {
                 let values: Vec<_> = object.targets(*attr).map(|t| self.view.dn(store, t).into_bytes()).collect();
-                if !values.is_empty() || self.position.props != 0 {
+                if !values.is_empty() || !self.position.needless(set.usn) {
                     push(into, *attr, values);
                 }
                 continue;
@@ -315,7 +332,7 @@ impl Cycle {
             let (mut added, mut removed, mut last) = (Vec::new(), Vec::new(), None);
             for value in set.values.iter().skip(skip).filter(news) {
                 if room == 0 {
-                    self.push_links(*attr, added, removed, into);
+                    push_links(*attr, added, removed, into);
                     return Some((*attr, last.or(after).unwrap_or(0)));
                 }
                 room -= 1;
@@ -323,24 +340,18 @@ impl Cycle {
                 let dn = self.view.dn(store, value.target).into_bytes();
                 if value.present { added.push(dn) } else { removed.push(dn) }
             }
-            self.push_links(*attr, added, removed, into);
+            push_links(*attr, added, removed, into);
         }
         None
     }
+}
 
-    /// Incremental link values: `;range=0-0` holds those that went, `;range=1-1` those that came.
-    fn push_links(
-        &self,
-        attr: AttrId,
-        added: Vec<Vec<u8>>,
-        removed: Vec<Vec<u8>>,
-        into: &mut Vec<LdapPartialAttribute>,
-    ) {
-        let name = schema().def(attr).name;
-        for (range, vals) in [("0-0", removed), ("1-1", added)] {
-            if !vals.is_empty() {
-                into.push(LdapPartialAttribute { atype: format!("{name};range={range}"), vals });
-            }
+/// Incremental link values: `;range=0-0` holds those that went, `;range=1-1` those that came.
+fn push_links(attr: AttrId, added: Vec<Vec<u8>>, removed: Vec<Vec<u8>>, into: &mut Vec<LdapPartialAttribute>) {
+    let name = schema().def(attr).name;
+    for (range, vals) in [("0-0", removed), ("1-1", added)] {
+        if !vals.is_empty() {
+            into.push(LdapPartialAttribute { atype: format!("{name};range={range}"), vals });
         }
     }
 }

@@ -11,8 +11,8 @@ use super::dn::fold;
 use super::modify::equal;
 use super::object::Id;
 use super::schema::{
-    AttrId, ClassId, DISTINGUISHED_NAME, LINK_PAIRS, MEMBER, MEMBER_OF, OBJECT_CATEGORY, OBJECT_CLASS, OBJECT_GUID,
-    OBJECT_SID, SAM_ACCOUNT_NAME, Syntax, USN_CHANGED, schema,
+    AttrId, CLASSES, ClassId, DISTINGUISHED_NAME, LINK_PAIRS, MEMBER, MEMBER_OF, OBJECT_CATEGORY, OBJECT_CLASS,
+    OBJECT_GUID, OBJECT_SID, SAM_ACCOUNT_NAME, Syntax, USN_CHANGED, schema,
 };
 use super::store::{Refusal, Store};
 use super::text;
@@ -30,7 +30,8 @@ pub(crate) enum Filter {
     Not(Box<Filter>),
     Present(AttrId),
     Class(String),
-    Category(Option<ClassId>, String),
+    /// The category of this name, or the one whose object has this DN.
+    Category(Option<&'static str>, String),
     Equal(AttrId, Vec<u8>),
     /// A link or DN that has to lead to this object.
     Points(AttrId, Option<Id>),
@@ -128,8 +129,8 @@ impl Filter {
             Self::Present(OBJECT_CLASS | OBJECT_GUID) => Some(true),
             Self::Present(attr) => Some(any(store, view, id, *attr, |_| true)),
             Self::Class(name) => Some(object.class.get().is(name)),
-            Self::Category(class, dn) => Some(match (object.first(OBJECT_CATEGORY), class) {
-                (Some([stored]), Some(class)) => ClassId(*stored).get().category == class.get().category,
+            Self::Category(wanted, dn) => Some(match (object.first(OBJECT_CATEGORY), wanted) {
+                (Some([stored]), Some(wanted)) => ClassId(*stored).get().category == *wanted,
                 (Some([stored]), None) => store.category_dn(ClassId(*stored)).eq_ignore_ascii_case(dn),
                 _ => false,
             }),
@@ -174,7 +175,7 @@ fn equality(attr: AttrId, value: &str, store: &Store) -> Filter {
     let raw = unmarked(value);
     match schema().def(attr).syntax {
         _ if attr == OBJECT_CLASS => Filter::Class(value.to_owned()),
-        _ if attr == OBJECT_CATEGORY => Filter::Category(ClassId::named(value), value.to_owned()),
+        _ if attr == OBJECT_CATEGORY => Filter::Category(category(value), value.to_owned()),
         Syntax::Link | Syntax::BackLink => Filter::Points(attr, store.resolve(value).ok().flatten()),
         _ if attr == DISTINGUISHED_NAME => Filter::Points(attr, store.resolve(value).ok().flatten()),
         Syntax::Octets if attr == OBJECT_SID => Filter::Equal(attr, text::parse_sid(value).unwrap_or(raw)),
@@ -183,6 +184,12 @@ fn equality(attr: AttrId, value: &str, store: &Store) -> Filter {
         }
         _ => Filter::Equal(attr, raw),
     }
+}
+
+/// The category that a class name stands for, as in `(objectCategory=person)`.
+fn category(name: &str) -> Option<&'static str> {
+    let by_class = ClassId::named(name).map(|class| class.get().category);
+    by_class.or_else(|| CLASSES.iter().map(|c| c.category).find(|c| c.eq_ignore_ascii_case(name)))
 }
 
 fn extensible(rule: &LdapMatchingRuleAssertion, store: &Store) -> Result<Filter, Refusal> {

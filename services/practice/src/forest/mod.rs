@@ -32,6 +32,7 @@ mod store;
 mod text;
 mod view;
 mod write;
+mod writer;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -82,7 +83,7 @@ impl PracticeForest {
     /// Binds both ports and starts to answer. Fails when a port is taken or the base is not the root of a domain.
     pub async fn start(options: ForestOptions, ca: &PrivateCa) -> anyhow::Result<Self> {
         let tls = ca.server_config(&[&options.host, "localhost", "127.0.0.1"], &[])?;
-        let plan = seed::Plan {
+        let beginning = seed::Plan {
             base: &options.base,
             host: &options.host,
             netbios: options.name.to_uppercase(),
@@ -90,11 +91,11 @@ impl PracticeForest {
             now: server::now(),
             accounts: vec![&options.admin.name, &options.reader.name],
         };
-        let (store, random) = seed::plant(&plan)?;
+        let (directory, random) = seed::plant(&beginning)?;
         let plain = listen(options.listen_ldap).await?;
         let secure = listen(options.listen_ldaps).await?;
         let (ldap, ldaps) = (plain.local_addr()?, secure.local_addr()?);
-        let shared = Arc::new(Shared::new(options, tls, store, random));
+        let shared = Arc::new(Shared::new(options, tls, directory, random));
         let tasks = vec![
             tokio::spawn(accept(Arc::clone(&shared), plain, false)),
             tokio::spawn(accept(Arc::clone(&shared), secure, true)),

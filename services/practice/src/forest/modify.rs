@@ -46,7 +46,8 @@ impl Store {
             self.apply(&mut draft, change, out)?;
         }
         self.derive(&mut draft)?;
-        self.commit(draft, out)
+        self.commit(draft, out);
+        Ok(())
     }
 
     fn apply(&mut self, draft: &mut Draft, change: &LdapModify, out: &mut Outside<'_>) -> Result<(), Refusal> {
@@ -173,10 +174,10 @@ impl Store {
         Ok(())
     }
 
-    fn commit(&mut self, mut draft: Draft, out: &Outside<'_>) -> Result<(), Refusal> {
+    fn commit(&mut self, mut draft: Draft, out: &Outside<'_>) {
         draft.links.retain(|(attr, target), on| self.get(draft.id).points_to(*attr, *target) != *on);
         if draft.changed.is_empty() && draft.links.is_empty() {
-            return Ok(());
+            return;
         }
         draft.usn = self.next_usn();
         for attr in draft.attrs.iter_mut().filter(|a| draft.changed.contains(&a.id)) {
@@ -189,7 +190,6 @@ impl Store {
             self.link(draft.id, *attr, *target, *on, draft.usn);
         }
         self.touch(draft.id, draft.usn, out.now);
-        Ok(())
     }
 
     /// Brings a tombstone back: isDeleted is deleted and distinguishedName replaced in one modify (MS-ADTS

@@ -219,13 +219,10 @@ impl Object {
 
     /// Records that a link value appeared or vanished at `usn`.
     pub(crate) fn set_link(&mut self, attr: AttrId, target: Id, present: bool, usn: u64) {
-        let at = match self.links.iter().position(|(id, _)| *id == attr) {
-            Some(at) => at,
-            None => {
-                self.links.push((attr, LinkSet::default()));
-                self.links.len() - 1
-            }
-        };
+        let at = self.links.iter().position(|(id, _)| *id == attr).unwrap_or_else(|| {
+            self.links.push((attr, LinkSet::default()));
+            self.links.len() - 1
+        });
         let set = &mut self.links[at].1;
         set.usn = set.usn.max(usn);
         let value = LinkValue { target, present, usn };

@@ -4,20 +4,16 @@
 //! it looks at the next: an answer of any size takes little memory, and a slow client slows down only itself.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::BytesMut;
 use ldap3_proto::LdapResultCode as Rc;
 use ldap3_proto::control::LdapControl;
 use ldap3_proto::proto::{
-    LdapOp, LdapPartialAttribute, LdapResult, LdapSearchRequest, LdapSearchResultEntry, LdapSearchResultReference,
-    LdapSearchScope,
+    LdapOp, LdapPartialAttribute, LdapResult, LdapSearchRequest, LdapSearchResultReference, LdapSearchScope,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::codec::encode;
 use super::dirsync::{Cycle, OBJECT_SECURITY, Position, Step};
 use super::filter::{Filter, Hint};
 use super::object::{Context, Id};
@@ -27,11 +23,10 @@ use super::root_dse;
 use super::server::{Counters, Shared};
 use super::store::{Refusal, Store};
 use super::view::{Access, Selection, View};
+use super::writer::{Stop, Writer};
 
 /// How many objects are looked at before the lock is given back.
 const CHUNK_OBJECTS: usize = 256;
-/// How many bytes are encoded before they are written.
-const CHUNK_BYTES: usize = 128 * 1024;
 /// How many change notifications one connection may have (MaxNotificationPerConn).
 const NOTIFICATIONS_MAX: usize = 5;
 /// How many paged searches one connection may leave open.
@@ -64,74 +59,6 @@ pub(crate) struct Search {
     pub(crate) account: Option<usize>,
     /// Set when the client abandons the search.
     pub(crate) abandoned: CancellationToken,
-}
-
-/// Why a search stopped.
-enum Stop {
-    /// The client asked, or the connection is gone.
-    Silent,
-    Refused(Refusal),
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<io::Error> for Stop {
-    fn from(_: io::Error) -> Self {
-        Self::Silent
-    }
-}
-
-/// Collects entries, writes them in portions, and cuts the connection when a fault says so.
-struct Writer<'a> {
-    session: &'a Session,
-    search: &'a Search,
-    buffer: BytesMut,
-    pending: u64,
-    /// Entries left until the connection is to be cut.
-    fuse: Option<u64>,
-}
-
-impl Writer<'_> {
-    /// Adds an entry; returns its size.
-    fn entry(&mut self, entry: LdapSearchResultEntry) -> Result<usize, Stop> {
-        if self.fuse == Some(self.pending) {
-            return Ok(0);
-        }
-        let before = self.buffer.len();
-        encode(&mut self.buffer, self.search.id, LdapOp::SearchResultEntry(entry), vec![])?;
-        self.pending += 1;
-        Ok(self.buffer.len() - before)
-    }
-
-    fn full(&self) -> bool {
-        self.buffer.len() >= CHUNK_BYTES || self.fuse == Some(self.pending)
-    }
-
-    async fn flush(&mut self) -> Result<(), Stop> {
-        if self.search.abandoned.is_cancelled() {
-            return Err(Stop::Silent);
-        }
-        let messages = self.buffer.split();
-        if messages.is_empty() {
-            tokio::task::yield_now().await;
-        } else {
-            self.session.outlet.send(&messages).await?;
-        }
-        Counters::add(&self.session.shared.counters.entries, self.pending);
-        if let Some(fuse) = &mut self.fuse {
-            *fuse -= self.pending;
-            if *fuse == 0 {
-                self.session.outlet.cut.cancel();
-                return Err(Stop::Silent);
-            }
-        }
-        self.pending = 0;
-        Ok(())
-    }
 }
 
 impl Session {
@@ -184,7 +111,7 @@ impl Session {
 
     fn writer<'a>(&'a self, search: &'a Search, faulty: bool) -> Writer<'a> {
         let fuse = if faulty { self.shared.faults().cut_after.take() } else { None };
-        Writer { session: self, search, buffer: BytesMut::new(), pending: 0, fuse }
+        Writer::new(self, search, fuse)
     }
 
     fn view(&self, search: &Search, show_deleted: bool) -> View {

@@ -111,7 +111,9 @@ impl Seeder<'_> {
         let class = ClassId::named(class).unwrap_or(ClassId(0));
         let usn = self.store.next_usn();
         attrs.push(Attr { id: OBJECT_CATEGORY, usn: 0, values: vec![vec![class.0]] });
-        attrs.iter_mut().for_each(|a| a.usn = usn);
+        for attr in &mut attrs {
+            attr.usn = usn;
+        }
         let (guid, now) = (self.out.guid(), self.out.now);
         self.store.insert(Birth { guid, parent, context, class, name: name.to_owned(), usn, now }, &attrs)
     }
@@ -227,8 +229,11 @@ impl Seeder<'_> {
                 Attr { id: OBJECT_SID, usn: 0, values: vec![sid] },
             ];
             let id = self.put(built_in, "group", name, attrs);
+            if *rid == 544 {
+                self.join(id, administrator);
+            }
             for member in match *rid {
-                544 => vec!["Administrator", "Domain Admins", "Enterprise Admins"],
+                544 => vec!["Domain Admins", "Enterprise Admins"],
                 545 => vec!["Domain Users"],
                 546 => vec!["Guest", "Domain Guests"],
                 _ => vec![],

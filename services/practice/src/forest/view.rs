@@ -162,7 +162,10 @@ impl View {
             }
         }
         if selection.types_only {
-            attributes.iter_mut().for_each(|a: &mut LdapPartialAttribute| a.vals.clear());
+            for attribute in &mut attributes {
+                let attribute: &mut LdapPartialAttribute = attribute;
+                attribute.vals.clear();
+            }
         }
         LdapSearchResultEntry { dn: self.dn(store, id), attributes }
     }
