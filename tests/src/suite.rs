@@ -6,7 +6,7 @@ use std::time::Duration;
 use forestsync_practice::tenant::{PracticeTenant, TenantOptions};
 use forestsync_practice::tls::PrivateCa;
 
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, TenantAccess};
 use crate::world::{Peer, World};
 use crate::{peers, scenario};
 
@@ -20,10 +20,14 @@ pub const WIDE_GUARD: &str = "[delete_guard]\ncount = 500\nshare = 1.0\n";
 pub const NO_QUOTA: &str = "writes_per_150_seconds = 1000000\n";
 
 /// A practice tenant for forests with these domains that records every exchange in `record`.
-pub async fn tenant(ca: &PrivateCa, domains: &[String], record: Option<PathBuf>) -> PracticeTenant {
+pub async fn tenant(ca: &PrivateCa, domains: &[String], record: Option<PathBuf>) -> (PracticeTenant, TenantAccess) {
     let options =
         TenantOptions { verified_domains: domains.to_vec(), record_file: record, ..TenantOptions::default() };
-    PracticeTenant::start(options, ca).await.unwrap()
+    let (tenant_id, client_id) = (options.tenant_id.clone(), options.client_id.clone());
+    let client_secret = options.client_secret.expose().to_owned();
+    let tenant = PracticeTenant::start(options, ca).await.unwrap();
+    let (authority, graph) = (tenant.authority_url(), tenant.graph_url());
+    (tenant, TenantAccess { tenant_id, client_id, client_secret, authority, graph, ca: ca.pem().to_owned() })
 }
 
 /// What a disturbance does to the sources while they are read.
@@ -34,8 +38,8 @@ pub trait Disturb {
 }
 
 /// Runs the whole scenario and checks the tenant against the oracle after each step.
-pub async fn run(world: &mut World, ca: &PrivateCa, record: &std::path::Path, disturb: &mut impl Disturb) {
-    let mut pipeline = Pipeline::new(&world.sources(), &world.tenant_access(ca.pem()), NO_QUOTA, WIDE_GUARD);
+pub async fn run(world: &mut World, record: &std::path::Path, disturb: &mut impl Disturb) {
+    let mut pipeline = Pipeline::new(&world.sources(), &world.access, NO_QUOTA, WIDE_GUARD);
 
     let (code, said) = pipeline.run_until_idle();
     assert_eq!(code, Some(0), "the initial load: {said}");
@@ -78,20 +82,21 @@ pub async fn finish(world: &mut World, pipeline: &Pipeline) {
     assert_eq!(world.tenant.counters().writes, before, "a run with nothing to do writes nothing");
     let verified = pipeline.output(&["replay", "--verify"]);
     assert!(verified.status.success(), "replay: {}", String::from_utf8_lossy(&verified.stderr));
-    for (anchor, creates) in world.tenant.counters().creates {
-        assert_eq!(creates, 1, "{anchor} was created {creates} times");
+    let counters = world.tenant.counters();
+    for (anchor, creates) in counters.creates_by_immutable_id.iter().chain(&counters.creates_by_unique_name) {
+        assert_eq!(*creates, 1, "{anchor} was created {creates} times");
     }
 }
 
 fn slow_and_throttled(world: &World, on: bool) {
-    world.tenant.control().update(|knobs| {
+    world.tenant.control().adjust(|knobs| {
         knobs.latency = Duration::from_millis(if on { 150 } else { 0 });
         knobs.visibility.key_reads = Duration::from_millis(if on { 300 } else { 0 });
         knobs.visibility.filters = Duration::from_millis(if on { 500 } else { 0 });
         knobs.visibility.references = Duration::from_millis(if on { 700 } else { 0 });
     });
     if on {
-        world.tenant.control().throttle_next_writes(3);
+        world.tenant.control().throttle_next_writes(3, Duration::from_millis(1500));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use forestsync_practice::forest::PracticeForest;
+use forestsync_practice::forest::{Backup, PracticeForest};
 use forestsync_practice::oracle::{self, Entry, ForestReading, Holdings};
 use forestsync_practice::tenant::PracticeTenant;
 
@@ -29,6 +29,8 @@ pub struct Forest {
     pub peer: Peer,
     /// The administrator's connection.
     pub directory: Directory,
+    /// The practice forest as it was before anybody was in it.
+    pub pristine: Option<Backup>,
     include: Vec<String>,
     exclude: Vec<String>,
     pinned: BTreeSet<String>,
@@ -41,6 +43,8 @@ pub struct World {
     pub forests: Vec<Forest>,
     /// The tenant.
     pub tenant: PracticeTenant,
+    /// How forestsync reaches the tenant.
+    pub access: TenantAccess,
     lab: Option<Lab>,
 }
 
@@ -54,13 +58,18 @@ fn find<'a>(entries: &'a [Entry], dn: &str) -> Option<&'a Entry> {
 
 impl World {
     /// The world of these peers; each forest gets the initial population.
-    pub async fn new(peers: Vec<(Peer, Access)>, lab: Option<Lab>, tenant: PracticeTenant) -> Self {
-        let mut world = Self { forests: Vec::new(), tenant, lab };
+    pub async fn new(peers: Vec<(Peer, Access)>, lab: Option<Lab>, tenant: (PracticeTenant, TenantAccess)) -> Self {
+        let (tenant, access) = tenant;
+        let mut world = Self { forests: Vec::new(), tenant, access, lab };
         for (n, (peer, access)) in peers.into_iter().enumerate() {
             let directory = Directory::open(&access).await;
             let names = |list: &[&str]| list.iter().map(|front| directory.dn(front)).collect::<Vec<_>>();
             let (include, exclude) = (names(SCOPES[n].0), names(SCOPES[n].1));
-            world.forests.push(Forest { peer, directory, include, exclude, pinned: BTreeSet::new() });
+            let pristine = match &peer {
+                Peer::Practice(forest) => Some(forest.control().backup()),
+                Peer::Samba(_) => None,
+            };
+            world.forests.push(Forest { peer, directory, pristine, include, exclude, pinned: BTreeSet::new() });
             for change in crate::scenario::population(n) {
                 world.apply(&change).await;
             }
@@ -87,19 +96,6 @@ impl World {
             exclude: names(forest, SCOPES[n].1),
         };
         self.forests.iter().enumerate().map(source).collect()
-    }
-
-    /// How forestsync reaches the tenant.
-    pub fn tenant_access(&self, ca: &str) -> TenantAccess {
-        let options = self.tenant.options();
-        TenantAccess {
-            tenant_id: options.tenant_id.clone(),
-            client_id: options.client_id.clone(),
-            client_secret: options.client_secret.expose().to_owned(),
-            authority: self.tenant.authority_url(),
-            graph: self.tenant.graph_url(),
-            ca: ca.to_owned(),
-        }
     }
 
     /// All live entries of forest `n`: for Samba from its database, for the practice forest by a plain search.

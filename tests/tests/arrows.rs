@@ -11,7 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("schemas", &["domain"]),
     ("rules", &["domain", "schemas"]),
-    ("log", &[]),
+    ("log", &["runtime"]),
     ("runtime", &[]),
     ("collector", &["domain", "log", "runtime", "schemas"]),
     ("projector", &["domain", "log", "rules", "runtime", "schemas"]),

@@ -25,10 +25,10 @@ async fn killed_at_random_moments() {
     let ca = PrivateCa::new().unwrap();
     let tenant = suite::tenant(&ca, &suite::practice_domains(), None).await;
     // some time on the way, so that kills meet requests that are on it
-    tenant.control().update(|knobs| knobs.latency = Duration::from_millis(10));
+    tenant.0.control().set_latency(Duration::from_millis(10));
     let mut world = World::new(suite::practice_peers(&ca).await, None, tenant).await;
     let mut pipeline =
-        Pipeline::new(&world.sources(), &world.tenant_access(ca.pem()), suite::NO_QUOTA, suite::WIDE_GUARD);
+        Pipeline::new(&world.sources(), &world.access, suite::NO_QUOTA, suite::WIDE_GUARD);
 
     let mut steps = scenario::steps().into_iter();
     let (kills, total) = (kills(), scenario::steps().len());

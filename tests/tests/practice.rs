@@ -12,7 +12,7 @@ struct CutConnections;
 impl Disturb for CutConnections {
     async fn controller_dies(&mut self, world: &mut World) {
         let Peer::Practice(forest) = &world.forests[0].peer else { panic!("a practice forest") };
-        forest.control().cut_connections();
+        forest.control().cut_all();
         let access = world.forests[0].directory.access.clone();
         world.forests[0].directory = forestsync_tests::directory::Directory::open(&access).await;
     }
@@ -25,6 +25,6 @@ async fn scenario() {
     let _absent = std::fs::remove_file(&record);
     let tenant = suite::tenant(&ca, &suite::practice_domains(), Some(record.clone())).await;
     let mut world = World::new(suite::practice_peers(&ca).await, None, tenant).await;
-    suite::run(&mut world, &ca, &record, &mut CutConnections).await;
+    suite::run(&mut world, &record, &mut CutConnections).await;
     std::fs::remove_file(&record).unwrap();
 }

@@ -5,12 +5,16 @@
 
 use std::time::Duration;
 
+use forestsync_practice::forest::Rights;
 use forestsync_practice::tls::PrivateCa;
 use forestsync_tests::pipeline::Pipeline;
 use forestsync_tests::scenario::Change;
 use forestsync_tests::suite;
 use forestsync_tests::wait;
 use forestsync_tests::world::{Peer, World};
+
+/// An account that still binds and reads nothing.
+const NONE: Rights = Rights { may_dirsync: false, sees_deleted: false, reads_objects: false };
 
 struct Settled {
     world: World,
@@ -23,7 +27,7 @@ async fn settled(guard: &str) -> Settled {
     let ca = PrivateCa::new().unwrap();
     let tenant = suite::tenant(&ca, &suite::practice_domains(), None).await;
     let world = World::new(suite::practice_peers(&ca).await, None, tenant).await;
-    let pipeline = Pipeline::new(&world.sources(), &world.tenant_access(ca.pem()), suite::NO_QUOTA, guard);
+    let pipeline = Pipeline::new(&world.sources(), &world.access, suite::NO_QUOTA, guard);
     let (code, said) = pipeline.run_until_idle();
     assert_eq!(code, Some(0), "{said}");
     let users = world.tenant.dump().users.len();
@@ -65,7 +69,7 @@ async fn a_scope_container_that_was_misspelt() {
     let world = World::new(suite::practice_peers(&ca).await, None, tenant).await;
     let mut sources = world.sources();
     sources[0].include = vec!["OU=Stuff,DC=emea,DC=example".into()];
-    let pipeline = Pipeline::new(&sources, &world.tenant_access(ca.pem()), suite::NO_QUOTA, "");
+    let pipeline = Pipeline::new(&sources, &world.access, suite::NO_QUOTA, "");
     let (code, said) = pipeline.run_until_idle();
     assert_eq!(code, Some(3), "{said}");
     assert!(pipeline.json(&["status"]).to_string().contains("OU=Stuff"));
@@ -76,7 +80,8 @@ async fn a_scope_container_that_was_misspelt() {
 async fn a_forest_that_is_empty_all_of_a_sudden() {
     let mut s = settled("").await;
     let Peer::Practice(forest) = &s.world.forests[1].peer else { panic!("a practice forest") };
-    forest.control().lose_everything();
+    let pristine = s.world.forests[1].pristine.as_ref().unwrap();
+    forest.control().restore(pristine, true).unwrap();
     let (code, said) = s.pipeline.run_until_idle();
     assert_ne!(code, Some(0), "{said}");
     s.assert_nobody_deleted();
@@ -88,14 +93,14 @@ async fn a_reader_that_lost_its_rights() {
     let mut s = settled("").await;
     s.pipeline.start();
     let Peer::Practice(forest) = &s.world.forests[2].peer else { panic!("a practice forest") };
-    forest.control().set_reader_rights(false, false, false);
-    forest.control().new_invocation_id();
+    forest.control().set_reader_rights(NONE);
+    forest.control().new_invocation_id().unwrap();
     s.world.apply(&Change::Set(2, "CN=u2000,OU=Staff".into(), "title".into(), "Unseen".into())).await;
     s.status_says("rights").await;
     s.pipeline.assert_alive();
     s.assert_nobody_deleted();
     let Peer::Practice(forest) = &s.world.forests[2].peer else { panic!("a practice forest") };
-    forest.control().set_reader_rights(true, true, true);
+    forest.control().set_reader_rights(Rights::FULL);
     s.world.agree("the change arrives once the rights are back", suite::ARRIVAL).await;
     s.assert_nobody_deleted();
 }

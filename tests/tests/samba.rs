@@ -34,7 +34,7 @@ async fn scenario() {
     let tenant = suite::tenant(&ca, &domains, Some(record.clone())).await;
     let forests = [(1, "one"), (2, "two"), (3, "three")].map(|(n, name)| (Peer::Samba(n), lab.access(n, name)));
     let mut world = World::new(forests.into(), Some(lab), tenant).await;
-    suite::run(&mut world, &ca, &record, &mut KillController).await;
+    suite::run(&mut world, &record, &mut KillController).await;
     std::fs::remove_file(&record).unwrap();
     peers::ran("Samba AD DC");
 }

@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+
+use crate::forest::LiveObject;
+use crate::tenant::TenantDump;
 
 /// An entry of a directory: its name and its attributes, names in any case, values as bytes.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +57,75 @@ pub struct Holdings {
     pub groups: BTreeMap<String, Object>,
     /// How many objects in scope Graph cannot write: contacts, distribution lists, mail-enabled groups.
     pub not_writable: usize,
+}
+
+/// Properties by dotted path; what has no value is left out.
+fn flatten(properties: &Map<String, Value>, prefix: &str, into: &mut BTreeMap<String, Value>) {
+    for (name, value) in properties {
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match value {
+            Value::Object(inner) => flatten(inner, &path, into),
+            Value::Null => {}
+            Value::Array(values) if values.is_empty() => {}
+            value => _ = into.insert(path, value.clone()),
+        }
+    }
+}
+
+/// The base64 form of an anchor, of the form that group names have.
+fn from_unique_name(name: &str) -> String {
+    let base64 = name.replace('-', "+").replace('_', "/");
+    let padding = (4 - base64.len() % 4) % 4;
+    base64 + &"=".repeat(padding)
+}
+
+impl Holdings {
+    /// What a practice tenant holds. Objects without an anchor are none of ours.
+    pub fn of(dump: &TenantDump) -> Self {
+        let (mut holdings, mut anchors) = (Self::default(), HashMap::new());
+        let text = |properties: &Map<String, Value>, name: &str| {
+            properties.get(name).and_then(Value::as_str).map(str::to_owned)
+        };
+        for user in &dump.users {
+            anchors.extend(text(&user.properties, "onPremisesImmutableId").map(|anchor| (user.id.as_str(), anchor)));
+        }
+        for group in &dump.groups {
+            let anchor = text(&group.properties, "uniqueName").map(|name| from_unique_name(&name));
+            anchors.extend(anchor.map(|anchor| (group.id.as_str(), anchor)));
+        }
+        let object = |properties: &Map<String, Value>| {
+            let mut object = Object::default();
+            flatten(properties, "", &mut object.properties);
+            object
+        };
+        let named = |id: &String| anchors.get(id.as_str()).cloned().unwrap_or_else(|| format!("unknown object {id}"));
+        for user in &dump.users {
+            let Some(anchor) = anchors.get(user.id.as_str()) else { continue };
+            let manager = user.manager.as_ref().map(named);
+            holdings.users.insert(anchor.clone(), Object { manager, ..object(&user.properties) });
+        }
+        for group in &dump.groups {
+            let Some(anchor) = anchors.get(group.id.as_str()) else { continue };
+            let members = group.members.iter().map(named).collect();
+            holdings.groups.insert(anchor.clone(), Object { members, ..object(&group.properties) });
+        }
+        holdings
+    }
+}
+
+/// The live objects of a practice forest as entries, for whoever has the forest in the same process.
+pub fn entries(objects: &[LiveObject]) -> Vec<Entry> {
+    let names: HashMap<[u8; 16], &str> = objects.iter().map(|o| (o.guid, o.dn.as_str())).collect();
+    let entry = |object: &LiveObject| {
+        let links = object.links.iter().map(|(name, targets)| {
+            let dns = targets.iter().filter_map(|guid| names.get(guid)).map(|dn| dn.as_bytes().to_vec());
+            ((*name).to_owned(), dns.collect::<Vec<_>>())
+        });
+        let own = [("objectGUID".to_owned(), vec![object.guid.to_vec()])];
+        let stored = object.attributes.iter().map(|(name, values)| ((*name).to_owned(), values.clone()));
+        Entry::new(&object.dn, stored.chain(links).chain(own).collect::<Vec<_>>())
+    };
+    objects.iter().map(entry).collect()
 }
 
 const TRIMMED: [(&str, &str); 17] = [
@@ -272,8 +344,7 @@ pub fn expected(forests: &[ForestReading]) -> Holdings {
             }
             let security = entry.number("grouptype") & 0x8000_0000 != 0;
             if is_contact || (is_group && (entry.is_mail_enabled() || !security)) {
-                // a contact or list that Azure AD would not take either is no object that is missing there
-                holdings.not_writable += usize::from(is_contact || entry.is_mail_enabled());
+                holdings.not_writable += usize::from(entry.is_mail_enabled());
                 continue;
             }
             let Some(anchor) = entry.anchor(&forest.pinned) else { continue };
