@@ -1,1 +1,43 @@
-//! The provisioner: makes the tenant hold what the projection says, through Microsoft Graph.
+//! The provisioner: makes the tenant hold what `desired.<configuration>` says, through Microsoft Graph, and writes down
+//! what it did in `outcomes.<configuration>`.
+//!
+//! ```text
+//!  desired ---> intake ---> ledger: wish | confirmed ---> plan ---> gate ---> Microsoft Graph
+//!                              ^                                                  |
+//!                              +---- fold <--- outcomes <--- answers <------------+
+//! ```
+//!
+//! The contract:
+//!
+//! - **One write** goes: intent durable in the ledger, request, outcome durable in the log, ledger. A process that dies
+//!   at any point finds the intent, *reads* the tenant, and either writes the outcome that is missing or starts anew.
+//!   Nothing is ever sent again because it is not known whether it arrived.
+//! - **The ledger** is a fold over the outcomes and the wishes: it may be lost and is rebuilt without any write.
+//! - **Per object** at most one request is in flight; the newest wish wins, superseded ones are never sent.
+//! - **Removals** are considered only after everything up to the tail of `desired` was taken in, and only as many as the
+//!   delete guard lets pass; what is held is listed.
+//! - **Failures** are decided by status, `error.code` and `details`, never by message texts. They wait on the object's
+//!   own clock and end in quarantine; a changed wish lifts it. What concerns all objects pauses the whole provisioner
+//!   and quarantines none.
+//! - Objects that Azure AD Connect owns, and classes that Graph cannot write, get no request that writes.
+//!
+//! **Invariant**: only this crate names reqwest, only [`store`](self) names sled, only the folder `graph` knows HTTP.
+
+mod check;
+mod config;
+mod engine;
+mod error;
+mod graph;
+mod provisioner;
+mod status;
+mod store;
+mod target;
+
+pub use check::{CheckLine, check};
+pub use config::{Cloud, ConfigError, ProvisionerConfig, SoftMatch, TenantConfig, cloud, clouds};
+#[doc(hidden)]
+pub use engine::CrashPoint;
+pub use error::ProvisionerError;
+pub use provisioner::Provisioner;
+pub use status::{HeldItem, Outcomes, QuarantinedItem, Status};
+pub use store::StoreError;

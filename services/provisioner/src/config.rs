@@ -1,0 +1,192 @@
+//! What a provisioner is told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use forestsync_rules::guard::GuardLimits;
+use secrecy::SecretString;
+use url::Url;
+
+/// Most requests Graph takes in one `$batch`.
+pub(crate) const LARGEST_BATCH: usize = 20;
+
+/// Why a tenant's configuration cannot be used. Never retryable.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A field that must have a value has none.
+    #[error("tenant: {0} is empty")]
+    Empty(&'static str),
+    /// A URL that is not https: the secret would travel in clear text.
+    #[error("tenant: {what} must be an https URL such as {example}")]
+    NotHttps {
+        /// The field.
+        what: &'static str,
+        /// How one looks.
+        example: &'static str,
+    },
+    /// A number out of its range.
+    #[error("tenant: {what} must be {range}")]
+    Range {
+        /// The field.
+        what: &'static str,
+        /// What is allowed.
+        range: &'static str,
+    },
+    /// The file with the certificate authorities is unusable.
+    #[error("tenant: ca_file {}: {detail}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The HTTP client or the credential cannot be set up.
+    #[error("tenant: {0}")]
+    Client(String),
+}
+
+/// Which existing users may be taken over although they do not carry the anchor. Only users without an
+/// `onPremisesImmutableId` are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SoftMatch {
+    /// Those with the same userPrincipalName.
+    pub user_principal_name: bool,
+    /// Those with the same primary mail address.
+    pub mail: bool,
+}
+
+/// A national cloud of Microsoft (graph.md section 13; tokens do not cross clouds).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cloud {
+    /// Its name in configurations.
+    pub name: &'static str,
+    /// Where tokens come from.
+    pub authority: &'static str,
+    /// Where Graph is.
+    pub graph: &'static str,
+}
+
+const CLOUDS: [Cloud; 4] = [
+    Cloud { name: "global", authority: "https://login.microsoftonline.com/", graph: "https://graph.microsoft.com/" },
+    Cloud { name: "us-gov", authority: "https://login.microsoftonline.us/", graph: "https://graph.microsoft.us/" },
+    Cloud { name: "us-dod", authority: "https://login.microsoftonline.us/", graph: "https://dod-graph.microsoft.us/" },
+    Cloud {
+        name: "china",
+        authority: "https://login.partner.microsoftonline.cn/",
+        graph: "https://microsoftgraph.chinacloudapi.cn/",
+    },
+];
+
+/// All national clouds.
+pub fn clouds() -> &'static [Cloud] {
+    &CLOUDS
+}
+
+/// The cloud of that name.
+pub fn cloud(name: &str) -> Option<Cloud> {
+    CLOUDS.into_iter().find(|c| c.name == name)
+}
+
+/// A tenant and how to treat it.
+#[derive(Debug, Clone)]
+pub struct TenantConfig {
+    /// The tenant's id or one of its domains.
+    pub tenant_id: String,
+    /// The application's (client) id.
+    pub client_id: String,
+    /// The application's secret.
+    pub client_secret: SecretString,
+    /// Where tokens come from; https.
+    pub authority: Url,
+    /// Graph's root without version; https.
+    pub graph: Url,
+    /// Certificate authorities in PEM to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Write quota of application and tenant together in any 150 seconds; 0 for none.
+    pub writes_per_150_seconds: u32,
+    /// HTTP requests in flight, 1 to 256.
+    pub in_flight: usize,
+    /// Requests in one `$batch`, 1 to 20; 1 sends every request by itself.
+    pub batch_size: usize,
+    /// How long an answer may take.
+    pub request_timeout: Duration,
+    /// How long a connection may take to come about.
+    pub connect_timeout: Duration,
+    /// Taking over existing users without anchor.
+    pub soft_match: SoftMatch,
+    /// The delete guard.
+    pub guard: GuardLimits,
+    /// The time over which the guard counts deletions.
+    pub guard_window: Duration,
+    /// Attempts after which a failing write rests until its object changes.
+    pub quarantine_after: u32,
+    /// Delay before the second attempt; doubled for each further one.
+    pub retry_first: Duration,
+    /// The longest delay between attempts.
+    pub retry_longest: Duration,
+}
+
+impl TenantConfig {
+    /// The product's defaults for a tenant in the cloud given by its two URLs.
+    pub fn new(tenant_id: String, client_id: String, client_secret: SecretString, authority: Url, graph: Url) -> Self {
+        Self {
+            tenant_id,
+            client_id,
+            client_secret,
+            authority,
+            graph,
+            ca_file: None,
+            writes_per_150_seconds: 3_000,
+            in_flight: 16,
+            batch_size: LARGEST_BATCH,
+            request_timeout: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(10),
+            soft_match: SoftMatch::default(),
+            guard: GuardLimits { count: 500, share: 0.2, member_minimum: 10 },
+            guard_window: Duration::from_secs(3_600),
+            quarantine_after: 8,
+            retry_first: Duration::from_secs(1),
+            retry_longest: Duration::from_secs(300),
+        }
+    }
+
+    /// Refuses what cannot work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        for (what, text) in [("tenant_id", &self.tenant_id), ("client_id", &self.client_id)] {
+            if text.trim().is_empty() {
+                return Err(ConfigError::Empty(what));
+            }
+        }
+        let urls = [
+            ("authority", "https://login.microsoftonline.com/", &self.authority),
+            ("graph", "https://graph.microsoft.com/", &self.graph),
+        ];
+        for (what, example, url) in urls {
+            if url.scheme() != "https" || url.host_str().is_none() {
+                return Err(ConfigError::NotHttps { what, example });
+            }
+        }
+        let ranges = [
+            ("in_flight", "1 to 256", (1..=256).contains(&self.in_flight)),
+            ("batch_size", "1 to 20", (1..=LARGEST_BATCH).contains(&self.batch_size)),
+            ("quarantine_after", "1 or more", self.quarantine_after >= 1),
+            ("delete_guard.share", "between 0 and 1", (0.0..=1.0).contains(&self.guard.share)),
+        ];
+        match ranges.into_iter().find(|(_, _, ok)| !ok) {
+            Some((what, range, _)) => Err(ConfigError::Range { what, range }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A provisioner: one configuration, one tenant.
+#[derive(Debug, Clone)]
+pub struct ProvisionerConfig {
+    /// The configuration's name, which names the streams.
+    pub configuration: String,
+    /// Where the ledger is kept.
+    pub directory: PathBuf,
+    /// The tenant.
+    pub tenant: TenantConfig,
+}

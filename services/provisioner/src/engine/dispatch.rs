@@ -1,0 +1,243 @@
+//! Sending: plans become batches, batches become tasks.
+
+use std::sync::Arc;
+
+use forestsync_domain::SourceAnchor;
+use tokio::time::Instant;
+
+use super::plan::Plan;
+use super::{CrashPoint, Engine, Flight, Purpose, Stage, Verify};
+use crate::error::ProvisionerError;
+use crate::store::{Intent, Write};
+use crate::target::{Call, FailureKind, Outage, Reply};
+
+/// Looks at objects in one round at most, so that answers have their turn.
+const MOST_LOOKS: usize = 5_000;
+/// Writes that are planned ahead of the quota at most.
+const MOST_PARKED: usize = 500;
+/// How often the permissions are looked at while writes are denied.
+const PERMISSIONS: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A task that is done.
+#[derive(Debug)]
+pub(super) struct Finished {
+    anchors: Vec<SourceAnchor>,
+    writes: bool,
+    result: Result<Vec<Reply>, Outage>,
+}
+
+/// Calls of one batch.
+#[derive(Debug, Default)]
+struct Job {
+    anchors: Vec<SourceAnchor>,
+    calls: Vec<Call>,
+    requests: usize,
+}
+
+/// Fills batches one after the other.
+#[derive(Debug)]
+struct Packer {
+    size: usize,
+    open: Job,
+    full: Vec<Job>,
+}
+
+impl Packer {
+    fn new(size: usize) -> Self {
+        Self { size, open: Job::default(), full: Vec::new() }
+    }
+
+    fn add(&mut self, anchor: SourceAnchor, call: Call) {
+        let requests = call.requests();
+        // a list has pages of its own and shares no batch
+        let alone = matches!(call, Call::ListMembers { .. });
+        if alone {
+            self.full.push(Job { anchors: vec![anchor], calls: vec![call], requests });
+            return;
+        }
+        if self.open.requests + requests > self.size && !self.open.calls.is_empty() {
+            self.full.push(std::mem::take(&mut self.open));
+        }
+        self.open.anchors.push(anchor);
+        self.open.calls.push(call);
+        self.open.requests += requests;
+    }
+
+    fn jobs(mut self) -> Vec<Job> {
+        if !self.open.calls.is_empty() {
+            self.full.push(self.open);
+        }
+        self.full
+    }
+}
+
+impl Engine {
+    /// Whether a round of dispatching could send anything.
+    pub(super) fn can_dispatch(&self, now: Instant) -> bool {
+        let writes_wait = self.parked.len() >= MOST_PARKED;
+        let paused = self.outage.active(now).is_some() || self.denial.active(now).is_some();
+        self.ready.len() > 0 && !paused && !writes_wait && self.jobs.len() < self.config.tenant.in_flight
+    }
+
+    /// Plans as much as may be sent now, makes the intents durable, sends.
+    pub(super) async fn dispatch(&mut self) -> Result<(), ProvisionerError> {
+        if !self.can_dispatch(Instant::now()) {
+            return Ok(());
+        }
+        let size = self.config.tenant.batch_size;
+        let mut room = (self.config.tenant.in_flight - self.jobs.len()) * size;
+        let (mut reads, mut writes) = (Packer::new(size), Packer::new(size));
+        let mut tx = Vec::new();
+        for _ in 0..MOST_LOOKS {
+            if room == 0 || self.parked.len() >= MOST_PARKED {
+                break;
+            }
+            let Some(anchor) = self.ready.pop() else { break };
+            let (call, purpose) = match self.plan(&anchor)? {
+                Plan::Nothing => continue,
+                Plan::Report(outcome) => {
+                    self.turn.outcome(outcome);
+                    self.turn.touch(&anchor);
+                    continue;
+                }
+                Plan::Ask(call, purpose) => (call, purpose),
+                Plan::Write(call, write) => (call, Purpose::Write(Box::new(write))),
+            };
+            if let Err(at) = self.pace.take(call.writes(), Instant::now()) {
+                self.unpark_at = Some(self.unpark_at.map_or(at, |earlier| earlier.min(at)));
+                self.parked.push(anchor);
+                continue;
+            }
+            room = room.saturating_sub(call.requests());
+            let flight = self.flight(&anchor, purpose)?;
+            if let Purpose::Write(write) = &flight.purpose {
+                tx.push((anchor.clone(), Intent { offset: flight.offset, write: write.as_ref().clone() }));
+                writes.add(anchor.clone(), call);
+            } else {
+                reads.add(anchor.clone(), call);
+            }
+            self.flights.insert(anchor, flight);
+        }
+        self.send(reads.jobs(), false);
+        if !tx.is_empty() {
+            let mut intents = self.store.tx();
+            for (anchor, intent) in tx {
+                intents.set_intent(&anchor, Some(intent));
+            }
+            intents.commit()?;
+            self.store.flush().await?;
+            self.crash_point(CrashPoint::IntentDurable)?;
+            self.send(writes.jobs(), true);
+        }
+        Ok(())
+    }
+
+    fn flight(&self, anchor: &SourceAnchor, purpose: Purpose) -> Result<Flight, ProvisionerError> {
+        let row = self.store.object(anchor)?;
+        let wish = row.as_ref().and_then(|r| r.wish.as_ref());
+        let mut offset = wish.map_or(0, |w| w.offset);
+        let mut trace = wish.and_then(|w| w.trace.clone());
+        match &purpose {
+            Purpose::Verify(intent, _) => offset = intent.offset,
+            Purpose::Write(write) => {
+                if let Write::AddMembers { members, .. } | Write::RemoveMembers { members } = write.as_ref() {
+                    for member in members {
+                        let edge = self.store.edge(anchor, member)?.unwrap_or_default();
+                        offset = offset.max(edge.offset);
+                    }
+                    trace = None;
+                }
+            }
+            _ => {}
+        }
+        let class = row.as_ref().filter(|r| r.cloud_id.is_some()).map(|r| r.class);
+        let class = class.or(wish.map(|w| w.class)).unwrap_or(forestsync_schemas::desired::CloudClass::User);
+        let cloud_id = row.as_ref().and_then(|r| r.cloud_id.clone());
+        Ok(Flight { purpose, class, cloud_id, offset, trace })
+    }
+
+    fn send(&mut self, jobs: Vec<Job>, writes: bool) {
+        for job in jobs {
+            let target = Arc::clone(&self.target);
+            let slots = Arc::clone(&self.slots);
+            self.jobs.spawn(async move {
+                // closed only when the engine is gone, and the task with it
+                let _slot = slots.acquire().await;
+                let result = target.perform(&job.calls).await;
+                Finished { anchors: job.anchors, writes, result }
+            });
+        }
+    }
+
+    /// Takes the answers that are there.
+    pub(super) async fn collect(&mut self) -> Result<(), ProvisionerError> {
+        while let Some(finished) = self.jobs.try_join_next() {
+            self.note_finished(finished?).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the answers of one task.
+    pub(super) async fn note_finished(&mut self, finished: Finished) -> Result<(), ProvisionerError> {
+        let Finished { anchors, writes, result } = finished;
+        match result {
+            Ok(replies) => {
+                if self.outage.detail().is_some() {
+                    tracing::info!("the tenant answers again");
+                }
+                self.outage.end();
+                let denied = |r: &Reply| match r {
+                    Reply::Failed(f) => f.kind == FailureKind::Denied,
+                    Reply::Each(all) => all.iter().any(|r| r.as_ref().is_err_and(|f| f.kind == FailureKind::Denied)),
+                    _ => false,
+                };
+                if replies.iter().any(denied) {
+                    self.look_at_permissions().await;
+                }
+                for (anchor, reply) in anchors.iter().zip(replies) {
+                    if let Some(flight) = self.flights.remove(anchor) {
+                        self.answered(anchor, flight, reply)?;
+                    }
+                }
+            }
+            Err(outage) => {
+                let now = Instant::now();
+                if outage.throttled {
+                    self.pace.throttled(writes, outage.retry_after, now);
+                } else {
+                    if self.outage.active(now).is_none() {
+                        tracing::warn!(detail = %outage.detail, "the tenant cannot be written to; trying again");
+                    }
+                    self.outage.begin(outage.detail.clone(), outage.retry_after, now);
+                }
+                for anchor in anchors {
+                    if let Some(flight) = self.flights.remove(&anchor) {
+                        self.lost(&anchor, flight, outage.uncertain);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_at_permissions(&mut self) {
+        if self.permitted_at.is_none_or(|at| at.elapsed() >= PERMISSIONS) {
+            self.permitted = self.target.permitted().await;
+            self.permitted_at = Some(Instant::now());
+        }
+    }
+
+    /// The whole request had no answer. What may have taken effect is looked up before anything is sent again.
+    fn lost(&mut self, anchor: &SourceAnchor, flight: Flight, uncertain: bool) {
+        if let Purpose::Write(write) = flight.purpose {
+            if uncertain {
+                let intent = Intent { offset: flight.offset, write: *write };
+                let verify = Verify { intent, answered: None, tries: 0, not_before: Instant::now() };
+                self.stages.insert(anchor.clone(), Stage::Verify(verify));
+            } else {
+                self.turn.clear_intent(anchor);
+            }
+        }
+        self.turn.touch(anchor);
+    }
+}

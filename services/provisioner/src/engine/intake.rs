@@ -1,0 +1,94 @@
+//! Taking in wishes.
+
+use forestsync_log::{LogReader, Record};
+use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, ObjectRemoved};
+
+use super::Engine;
+use crate::error::ProvisionerError;
+use crate::store::{StoreError, Tx, Wish, WishKind};
+
+/// Records taken in by one transaction.
+pub(super) const CHUNK: usize = 1_000;
+/// Chunks taken in before something else has its turn.
+const CHUNKS: usize = 8;
+
+impl Engine {
+    /// Takes in what is there now; knows afterwards whether that was all.
+    pub(super) async fn intake(&mut self, reader: &mut dyn LogReader) -> Result<(), ProvisionerError> {
+        for _ in 0..CHUNKS {
+            let records = reader.poll(CHUNK).await?;
+            if records.is_empty() {
+                self.at_tail = true;
+                return Ok(());
+            }
+            self.take_in(&records)?;
+        }
+        Ok(())
+    }
+
+    /// Takes these records in. Until [`Engine::intake`] has reached the tail no removal is acted on.
+    pub(super) fn take_in(&mut self, records: &[Record]) -> Result<(), ProvisionerError> {
+        self.at_tail = false;
+        let mut flows_changed = false;
+        let mut tx = self.store.tx();
+        for record in records {
+            let decoded = DesiredRecord::decode(&record.value).map_err(|source| ProvisionerError::Decode {
+                stream: self.streams.desired.to_string(),
+                offset: record.offset,
+                source,
+            })?;
+            flows_changed |= matches!(decoded.event, DesiredEvent::AttributeFlowDeclared(_));
+            wish(&mut tx, record.offset, decoded)?;
+        }
+        if let Some(last) = records.last() {
+            tx.meta()?.desired_next = last.offset + 1;
+            self.desired_next = last.offset + 1;
+        }
+        let changed = tx.commit()?;
+        if flows_changed && self.load_flows()? {
+            self.touch_all()?;
+        }
+        self.observe(changed)?;
+        Ok(())
+    }
+}
+
+/// Writes the wish of one record down. A record that is older than what is known already is skipped.
+fn wish(tx: &mut Tx<'_>, offset: u64, record: DesiredRecord) -> Result<(), StoreError> {
+    let trace = record.context.trace;
+    match record.event {
+        DesiredEvent::AttributeFlowDeclared(e) => tx.set_flow(e.class, e.attributes),
+        DesiredEvent::ObjectDesired(e) => {
+            let ObjectDesired { anchor, class, attributes, manager, not_writable, source, .. } = e;
+            let kind = WishKind::Present { attributes, manager, not_writable };
+            let row = tx.object(&anchor, class)?;
+            if row.wish.as_ref().is_none_or(|w| w.offset < offset) {
+                row.wish = Some(Wish { offset, class, name: source.dn.to_string(), trace, kind });
+            }
+        }
+        DesiredEvent::ObjectRemoved(e) => {
+            let ObjectRemoved { anchor, class, source, .. } = e;
+            let row = tx.object(&anchor, class)?;
+            if row.wish.as_ref().is_none_or(|w| w.offset < offset) {
+                row.wish = Some(Wish { offset, class, name: source.dn.to_string(), trace, kind: WishKind::Removed });
+            }
+        }
+        DesiredEvent::LinkDesired(e) => link(tx, offset, &e.group, &e.member, true)?,
+        DesiredEvent::LinkRemoved(e) => link(tx, offset, &e.group, &e.member, false)?,
+    }
+    Ok(())
+}
+
+fn link(
+    tx: &mut Tx<'_>,
+    offset: u64,
+    group: &forestsync_domain::SourceAnchor,
+    member: &forestsync_domain::SourceAnchor,
+    wished: bool,
+) -> Result<(), StoreError> {
+    let edge = tx.edge(group, member)?;
+    if edge.wish.is_none() || edge.offset < offset {
+        (edge.wish, edge.offset) = (Some(wished), offset);
+    }
+    Ok(())
+}

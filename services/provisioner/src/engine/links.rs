@@ -1,0 +1,137 @@
+//! Memberships of a group: what comes next.
+//!
+//! Removals before additions. Additions go twenty at a time once twenty are there or no more are coming, so that a group
+//! costs few writes; a member that fails stands aside and is added by itself.
+
+use forestsync_domain::SourceAnchor;
+use forestsync_rules::guard::GuardVerdict;
+use forestsync_schemas::outcomes::{ExportHeld, ExportReleased, Operation, OutcomeEvent};
+
+use super::guard::words;
+use super::plan::Plan;
+use super::{Engine, NewOutcome, Purpose, Stage};
+use crate::error::ProvisionerError;
+use crate::store::{EdgeRow, ObjectRow, Wish, Write};
+use crate::target::Call;
+
+/// Links Graph takes in one request (graph.md section 3.2).
+const LINKS: usize = 20;
+
+/// A member by anchor and cloud id.
+type Member = (SourceAnchor, String);
+
+/// The pending memberships of one group.
+#[derive(Debug, Default)]
+struct Pending {
+    /// Leave because the member is deleted next.
+    leaving: Vec<Member>,
+    /// Leave because the directory says so.
+    removed: Vec<Member>,
+    /// Removals of the directory in all, those that rest included.
+    removed_in_all: u64,
+    added: Vec<Member>,
+    singly: Vec<Member>,
+    /// Members that will be there soon.
+    coming: usize,
+}
+
+impl Engine {
+    pub(super) fn plan_links(
+        &mut self,
+        anchor: &SourceAnchor,
+        row: &ObjectRow,
+        wish: &Wish,
+    ) -> Result<Plan, ProvisionerError> {
+        let Some(group) = row.live_id().map(str::to_owned) else { return Ok(Plan::Nothing) };
+        if let Some(Stage::Check { .. }) = self.stages.get(anchor) {
+            return Ok(Plan::Ask(Call::ListMembers { group }, Purpose::Check));
+        }
+        let pending = self.pending_links(anchor)?;
+        if self.at_tail {
+            let verdict = self.judge_members(anchor, pending.removed_in_all)?;
+            let holds = verdict != GuardVerdict::Pass;
+            if holds != row.members_held.is_some() {
+                let (operation, detail) = (Operation::RemoveMembers, words(verdict, "members of the group"));
+                let event = if holds {
+                    OutcomeEvent::ExportHeld(ExportHeld { operation, detail })
+                } else {
+                    OutcomeEvent::ExportReleased(ExportReleased { operation, detail })
+                };
+                return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
+            }
+            let mut out = pending.leaving;
+            if !holds {
+                out.extend(pending.removed);
+            }
+            if !out.is_empty() {
+                let (members, ids) = split(out);
+                return Ok(Plan::Write(Call::RemoveMembers { group, members: ids }, Write::RemoveMembers { members }));
+            }
+        }
+        let (members, each) = if pending.added.len() >= LINKS || (pending.coming == 0 && !pending.added.is_empty()) {
+            (pending.added, false)
+        } else {
+            (pending.singly, true)
+        };
+        if members.is_empty() {
+            return Ok(Plan::Nothing);
+        }
+        let (members, ids) = split(members);
+        let call = if each { Call::AddEach { group, members: ids } } else { Call::AddMembers { group, members: ids } };
+        Ok(Plan::Write(call, Write::AddMembers { members, each }))
+    }
+
+    /// What of the group's memberships differs and could be written now. As soon as one request of additions is full,
+    /// it is enough: large groups come here once per request.
+    fn pending_links(&mut self, group: &SourceAnchor) -> Result<Pending, ProvisionerError> {
+        let mut pending = Pending::default();
+        let Some(links) = self.index.links.remove(group) else { return Ok(pending) };
+        for member in &links.outs {
+            let Some((rests, edge, row)) = self.link(group, member)? else { continue };
+            let Some(id) = row.live_id().filter(|_| edge.confirmed) else { continue };
+            let link = (member.clone(), id.to_owned());
+            if row.is_leaving() && self.verdict(row.class) == Some(GuardVerdict::Pass) {
+                if !rests {
+                    pending.leaving.push(link);
+                }
+            } else if edge.wish == Some(false) {
+                pending.removed_in_all += 1;
+                if !rests {
+                    pending.removed.push(link);
+                }
+            }
+        }
+        for member in &links.ins {
+            if pending.added.len() >= LINKS {
+                break;
+            }
+            let Some((rests, edge, row)) = self.link(group, member)? else { continue };
+            if row.is_coming() {
+                pending.coming += 1;
+            }
+            let Some(id) = row.live_id().filter(|_| !rests && !edge.confirmed && row.is_wished()) else { continue };
+            let link = (member.clone(), id.to_owned());
+            let singly = edge.failure().is_some() || self.singly.contains(&(group.clone(), member.clone()));
+            if singly { pending.singly.push(link) } else { pending.added.push(link) }
+        }
+        self.index.links.insert(group.clone(), links);
+        Ok(pending)
+    }
+
+    /// A membership with its member, and whether it rests.
+    fn link(
+        &mut self,
+        group: &SourceAnchor,
+        member: &SourceAnchor,
+    ) -> Result<Option<(bool, EdgeRow, ObjectRow)>, ProvisionerError> {
+        let Some(edge) = self.store.edge(group, member)? else { return Ok(None) };
+        let Some(row) = self.store.object(member)? else { return Ok(None) };
+        let rests = self.rests(group, edge.failure());
+        Ok(Some((rests, edge, row)))
+    }
+}
+
+fn split(mut members: Vec<Member>) -> (Vec<SourceAnchor>, Vec<String>) {
+    members.truncate(LINKS);
+    members.into_iter().unzip()
+}

@@ -1,0 +1,129 @@
+//! Answers about memberships.
+
+use std::collections::HashSet;
+
+use forestsync_domain::SourceAnchor;
+use forestsync_schemas::outcomes::{MemberAdded, MemberRemoved, OutcomeEvent};
+
+use super::{Engine, Flight, NewOutcome, Stage};
+use crate::error::ProvisionerError;
+use crate::store::{Intent, Write};
+use crate::target::{Done, Failure, FailureKind};
+
+impl Engine {
+    /// The event for these members; none for nobody.
+    pub(super) fn members_event(&mut self, members: &[SourceAnchor], removed: bool) -> Option<OutcomeEvent> {
+        if members.is_empty() {
+            return None;
+        }
+        let members = members.to_vec();
+        Some(if removed {
+            OutcomeEvent::MemberRemoved(MemberRemoved { members })
+        } else {
+            OutcomeEvent::MemberAdded(MemberAdded { members })
+        })
+    }
+
+    /// Takes the answers to links that were written each for itself.
+    pub(super) fn each(
+        &mut self,
+        anchor: &SourceAnchor,
+        flight: &Flight,
+        write: &Write,
+        results: Vec<Result<Done, Failure>>,
+    ) -> Result<(), ProvisionerError> {
+        let (members, removing) = match write {
+            Write::AddMembers { members, .. } => (members, false),
+            Write::RemoveMembers { members } => (members, true),
+            _ => return Ok(()),
+        };
+        let (mut done, mut doubtful, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut first, mut refusal): (Option<Done>, Option<Failure>) = (None, None);
+        for (member, result) in members.iter().zip(results) {
+            match result {
+                Ok(answer) => {
+                    self.went_through();
+                    first.get_or_insert(answer);
+                    done.push(member.clone());
+                }
+                // a member that is not there needs no removal
+                Err(f) if removing && f.kind == FailureKind::NotFound => {
+                    let answer = Done { status: 404, request_id: f.request_id, id: None };
+                    first.get_or_insert(answer);
+                    done.push(member.clone());
+                }
+                Err(f) if f.kind == FailureKind::Uncertain => doubtful.push(member.clone()),
+                Err(f) if f.kind == FailureKind::Invalid => {
+                    refusal = Some(f);
+                    refused.push(member.clone());
+                }
+                Err(f) if self.is_general(anchor, flight, &f) => {}
+                Err(f) => self.member_failed(anchor, flight, member, removing, &f)?,
+            }
+        }
+        if let Some(event) = self.members_event(&done, removing) {
+            self.turn.outcome(NewOutcome::after(anchor, flight, first.as_ref(), event));
+        }
+        if doubtful.is_empty() {
+            self.turn.clear_intent(anchor);
+        } else {
+            let write = if removing {
+                Write::RemoveMembers { members: doubtful }
+            } else {
+                Write::AddMembers { members: doubtful, each: true }
+            };
+            let intent = Intent { offset: flight.offset, write };
+            self.turn.set_intent(anchor, intent.clone());
+            self.doubt(anchor, intent, self.config.tenant.retry_first);
+            // those refused are tried again and refused again, after the doubt is settled
+            return Ok(());
+        }
+        if let Some(failure) = refusal {
+            let failure = Box::new(failure);
+            self.stages.insert(anchor.clone(), Stage::Check { members: refused, removing, each: true, failure });
+        }
+        Ok(())
+    }
+
+    /// Adding several members at once failed.
+    pub(super) fn adding_failed(
+        &mut self,
+        anchor: &SourceAnchor,
+        flight: &Flight,
+        members: &[SourceAnchor],
+        failure: &Failure,
+    ) -> Result<(), ProvisionerError> {
+        self.turn.clear_intent(anchor);
+        if failure.kind == FailureKind::Invalid {
+            let (members, failure) = (members.to_vec(), Box::new(failure.clone()));
+            self.stages.insert(anchor.clone(), Stage::Check { members, removing: false, each: false, failure });
+            return Ok(());
+        }
+        for member in members {
+            self.member_failed(anchor, flight, member, false, failure)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the list of members after links were refused: those that are as they should be are done.
+    pub(super) fn checked(
+        &mut self,
+        anchor: &SourceAnchor,
+        flight: &Flight,
+        ids: &HashSet<String>,
+    ) -> Result<(), ProvisionerError> {
+        let Some(Stage::Check { members, removing, each, failure }) = self.stages.remove(anchor) else { return Ok(()) };
+        let done = self.among(&members, ids, !removing)?;
+        for member in members.iter().filter(|m| !done.contains(m)) {
+            if each {
+                self.member_failed(anchor, flight, member, removing, &failure)?;
+            } else {
+                self.singly.insert((anchor.clone(), member.clone()));
+            }
+        }
+        if let Some(event) = self.members_event(&done, removing) {
+            self.turn.outcome(NewOutcome::after(anchor, flight, None, event));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,325 @@
+//! The engine: one task that owns the ledger, plans, sends through tasks of their own, and writes down what came back.
+//!
+//! ```text
+//!  intake -> review of the guard -> plan -> intents durable -> requests      (tasks, at most `in_flight`)
+//!     ^                                                           |
+//!     +--- indexes <- ledger <- outcomes durable <---- replies <--+          one append for all that came meanwhile
+//! ```
+//!
+//! An object has a turn whenever something about it or those it depends on changed; a turn looks at the row and decides
+//! anew what comes next, so nothing needs to be remembered but the row, a [`Stage`] and what is on its way.
+
+mod answers;
+mod dispatch;
+mod failures;
+mod fold;
+mod guard;
+mod intake;
+mod links;
+mod members;
+mod observe;
+mod pace;
+mod plan;
+mod queue;
+mod report;
+mod turn;
+mod verify;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use forestsync_domain::SourceAnchor;
+use forestsync_log::{Log, LogReader, LogWriter, StreamName};
+use forestsync_schemas::desired::CloudClass;
+use forestsync_schemas::outcomes::MatchedBy;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ProvisionerConfig;
+use crate::error::ProvisionerError;
+use crate::status::Status;
+use crate::store::{Intent, Store, Write};
+use crate::target::{CloudObject, Done, Failure, Target};
+pub(crate) use fold::fold;
+use guard::GuardView;
+use observe::Index;
+use pace::{Pace, Pause};
+use queue::{Ready, Timers};
+use turn::{NewOutcome, Turn};
+
+/// How long a stop waits for answers on their way.
+const FAREWELL: Duration = Duration::from_secs(20);
+
+/// Points at which a test lets the provisioner die, between every two steps of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashPoint {
+    /// The intent is durable, nothing was sent.
+    IntentDurable,
+    /// Answers came, nothing was written down.
+    Answered,
+    /// The outcome is durable, the ledger does not know.
+    OutcomeAppended,
+    /// The ledger knows.
+    LedgerUpdated,
+}
+
+/// The streams of one configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Streams {
+    pub desired: StreamName,
+    pub outcomes: StreamName,
+}
+
+/// Where an object stands between two requests.
+#[derive(Debug)]
+enum Stage {
+    /// A write of it may have taken effect.
+    Verify(Verify),
+    /// It is not in the tenant, and not among the deleted.
+    Absent,
+    /// Nor did a soft match find it.
+    NoMatch,
+    /// It is among the deleted.
+    Trash(Box<CloudObject>),
+    /// The one we deleted is not among the deleted any more.
+    Purged,
+    /// A soft match found it.
+    Matched(Box<CloudObject>, MatchedBy),
+    /// Of a group: these links were refused; its members tell whether they are as they should be.
+    Check { members: Vec<SourceAnchor>, removing: bool, each: bool, failure: Box<Failure> },
+}
+
+#[derive(Debug)]
+struct Verify {
+    intent: Intent,
+    /// The answer, where there was one that said too little.
+    answered: Option<Done>,
+    tries: u32,
+    not_before: Instant,
+}
+
+/// What a call on its way is for.
+#[derive(Debug)]
+enum Purpose {
+    LookUp,
+    Match,
+    Check,
+    Verify(Box<Intent>, Option<Done>),
+    Write(Box<Write>),
+}
+
+/// A call on its way; at most one per object.
+#[derive(Debug)]
+struct Flight {
+    purpose: Purpose,
+    class: CloudClass,
+    cloud_id: Option<String>,
+    offset: u64,
+    trace: Option<String>,
+}
+
+pub(crate) struct Engine {
+    config: ProvisionerConfig,
+    streams: Streams,
+    store: Store,
+    writer: Box<dyn LogWriter>,
+    target: Arc<dyn Target>,
+    status: watch::Sender<Status>,
+    index: Index,
+    flows: HashMap<CloudClass, Vec<String>>,
+    guard: GuardView,
+    ready: Ready,
+    timers: Timers,
+    stages: HashMap<SourceAnchor, Stage>,
+    flights: HashMap<SourceAnchor, Flight>,
+    /// Members that are added by themselves, because adding them with others was refused.
+    singly: HashSet<(SourceAnchor, SourceAnchor)>,
+    /// Writes that wait for the quota or the tenant.
+    parked: Vec<SourceAnchor>,
+    unpark_at: Option<Instant>,
+    pace: Pace,
+    outage: Pause,
+    denial: Pause,
+    denied: HashSet<SourceAnchor>,
+    /// Whether the token lets us write users and groups, as far as it tells; and when that was looked at.
+    permitted: BTreeMap<CloudClass, bool>,
+    permitted_at: Option<Instant>,
+    jobs: JoinSet<dispatch::Finished>,
+    slots: Arc<Semaphore>,
+    turn: Turn,
+    at_tail: bool,
+    desired_next: u64,
+    published: Option<Instant>,
+    pub(crate) crash: Option<(CrashPoint, u32)>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("configuration", &self.config.configuration).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    pub(crate) fn new(
+        config: ProvisionerConfig,
+        streams: Streams,
+        store: Store,
+        writer: Box<dyn LogWriter>,
+        target: Arc<dyn Target>,
+        status: watch::Sender<Status>,
+    ) -> Result<Self, ProvisionerError> {
+        let tenant = &config.tenant;
+        let (first, longest) = (tenant.retry_first, tenant.retry_longest);
+        let mut engine = Self {
+            pace: Pace::new(tenant.writes_per_150_seconds, first, longest),
+            outage: Pause::new(first, longest),
+            denial: Pause::new(first, longest),
+            slots: Arc::new(Semaphore::new(tenant.in_flight)),
+            desired_next: store.meta()?.desired_next,
+            streams,
+            store,
+            writer,
+            target,
+            status,
+            config,
+            index: Index::default(),
+            flows: HashMap::new(),
+            guard: GuardView::default(),
+            ready: Ready::default(),
+            timers: Timers::default(),
+            stages: HashMap::new(),
+            flights: HashMap::new(),
+            singly: HashSet::new(),
+            parked: Vec::new(),
+            unpark_at: None,
+            denied: HashSet::new(),
+            permitted: BTreeMap::new(),
+            permitted_at: None,
+            jobs: JoinSet::new(),
+            turn: Turn::default(),
+            at_tail: false,
+            published: None,
+            crash: None,
+        };
+        engine.load_flows()?;
+        for (anchor, intent) in engine.store.intents()? {
+            let verify = Verify { intent, answered: None, tries: 0, not_before: Instant::now() };
+            engine.stages.insert(anchor, Stage::Verify(verify));
+        }
+        engine.rebuild_index()?;
+        engine.publish(false)?;
+        Ok(engine)
+    }
+
+    /// Reads the declared attribute flows; whether they changed.
+    fn load_flows(&mut self) -> Result<bool, ProvisionerError> {
+        let mut flows = HashMap::new();
+        for class in CloudClass::ALL {
+            if let Some(attributes) = self.store.flow(class)? {
+                flows.insert(class, attributes);
+            }
+        }
+        let changed = flows != self.flows;
+        self.flows = flows;
+        Ok(changed)
+    }
+
+    /// Works until told to stop, or until something is wrong that waiting cannot heal.
+    pub(crate) async fn run(mut self, log: &dyn Log, shutdown: CancellationToken) -> Result<(), ProvisionerError> {
+        let mut reader = log.reader(&self.streams.desired, self.desired_next).await?;
+        while !shutdown.is_cancelled() {
+            self.collect().await?;
+            self.finish_turn().await?;
+            self.intake(reader.as_mut()).await?;
+            self.fire_timers();
+            self.review_guard()?;
+            self.dispatch().await?;
+            let reported = self.finish_turn().await?;
+            self.publish(false)?;
+            if !reported {
+                self.wait(reader.as_mut(), &shutdown).await?;
+            }
+        }
+        self.farewell().await
+    }
+
+    /// Waits for an answer, a wish, a time, or the end.
+    async fn wait(&mut self, reader: &mut dyn LogReader, shutdown: &CancellationToken) -> Result<(), ProvisionerError> {
+        let now = Instant::now();
+        if !self.at_tail || self.can_dispatch(now) {
+            tokio::task::yield_now().await;
+            return Ok(());
+        }
+        self.publish(true)?;
+        let next = self.next_moment(now);
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            Some(finished) = self.jobs.join_next(), if !self.jobs.is_empty() => {
+                let finished = finished?;
+                self.note_finished(finished).await?;
+            }
+            records = reader.next(intake::CHUNK) => self.take_in(&records?)?,
+            () = tokio::time::sleep_until(next.unwrap_or(now)), if next.is_some() => {}
+        }
+        Ok(())
+    }
+
+    /// When something may be done that cannot be done now.
+    fn next_moment(&self, now: Instant) -> Option<Instant> {
+        let pause = self.outage.active(now).max(self.denial.active(now));
+        let work = [self.timers.next(), self.unpark_at.filter(|_| !self.parked.is_empty()), self.next_review()];
+        let work = work.into_iter().flatten().min();
+        let queued = pause.filter(|_| self.ready.len() > 0);
+        [work.map(|at| pause.map_or(at, |p| p.max(at))), queued].into_iter().flatten().min()
+    }
+
+    fn fire_timers(&mut self) {
+        let now = Instant::now();
+        while let Some(anchor) = self.timers.due(now) {
+            self.ready.push(&anchor);
+        }
+        if self.unpark_at.is_some_and(|at| at <= now) {
+            self.unpark_at = None;
+            for anchor in std::mem::take(&mut self.parked) {
+                self.ready.push(&anchor);
+            }
+        }
+    }
+
+    /// Stops: nothing new is sent, what is on its way is waited for and written down.
+    async fn farewell(mut self) -> Result<(), ProvisionerError> {
+        let patience = tokio::time::sleep(FAREWELL);
+        tokio::pin!(patience);
+        while !self.jobs.is_empty() {
+            tokio::select! {
+                Some(finished) = self.jobs.join_next() => {
+                    let finished = finished?;
+                    self.note_finished(finished).await?;
+                    self.finish_turn().await?;
+                }
+                () = &mut patience => {
+                    tracing::warn!("stopped before every answer came; what is missing is looked up at the next start");
+                    break;
+                }
+            }
+        }
+        self.store.flush().await?;
+        self.publish(true)
+    }
+
+    /// Dies here, if a test said so.
+    fn crash_point(&mut self, point: CrashPoint) -> Result<(), ProvisionerError> {
+        match &mut self.crash {
+            Some((at, 0)) if *at == point => Err(ProvisionerError::Crashed),
+            Some((at, left)) if *at == point => {
+                *left -= 1;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What follows from a change of the ledger: counts, lists, and whose turn comes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+
+use forestsync_domain::SourceAnchor;
+use forestsync_schemas::desired::CloudClass;
+use forestsync_schemas::outcomes::Operation;
+
+use super::Engine;
+use crate::error::ProvisionerError;
+use crate::status::{HeldItem, QuarantinedItem};
+use crate::store::{Changed, EdgeRow, Failed, ObjectRow, Removal, Removed};
+
+/// Indexes over the ledger, kept in memory and rebuilt when it is opened.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// Objects the tenant holds, by class.
+    pub managed: BTreeMap<CloudClass, u64>,
+    /// Wished objects that Graph cannot write, by class.
+    pub not_writable: BTreeMap<CloudClass, u64>,
+    /// Objects to be deleted, by class.
+    pub leaving: BTreeMap<CloudClass, BTreeSet<SourceAnchor>>,
+    /// Counts the changes of `leaving`.
+    pub leaving_version: u64,
+    pub held: BTreeMap<(SourceAnchor, Operation), HeldItem>,
+    pub quarantined: BTreeMap<(SourceAnchor, Operation), QuarantinedItem>,
+    /// Memberships that rest: group and member.
+    pub quarantined_edges: HashSet<(SourceAnchor, SourceAnchor)>,
+    /// Memberships to be written, by group.
+    pub links: HashMap<SourceAnchor, Links>,
+    /// Users that wait for this one to become somebody's manager.
+    pub reports: HashMap<SourceAnchor, BTreeSet<SourceAnchor>>,
+    /// Removals of the guard's window, oldest first.
+    pub window: VecDeque<Removal>,
+}
+
+/// Memberships of one group that are to be written.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    /// Members to be added.
+    pub ins: BTreeSet<SourceAnchor>,
+    /// Members to be removed, because the directory says so or because they are deleted next.
+    pub outs: BTreeSet<SourceAnchor>,
+}
+
+fn add(counts: &mut BTreeMap<CloudClass, u64>, class: CloudClass, was: bool, is: bool) {
+    let count = counts.entry(class).or_default();
+    match (was, is) {
+        (false, true) => *count += 1,
+        (true, false) => *count = count.saturating_sub(1),
+        _ => {}
+    }
+}
+
+impl Index {
+    fn object(&mut self, anchor: &SourceAnchor, before: Option<&ObjectRow>, now: &ObjectRow) {
+        let mirror = |row: &ObjectRow| row.wish.as_ref().filter(|w| !w.is_removal()).map(|w| w.class);
+        if let Some(before) = before {
+            add(&mut self.managed, before.class, before.is_managed(), false);
+            if let Some(class) = mirror(before) {
+                add(&mut self.not_writable, class, !class.is_writable(), false);
+            }
+        }
+        add(&mut self.managed, now.class, false, now.is_managed());
+        if let Some(class) = mirror(now) {
+            add(&mut self.not_writable, class, false, !class.is_writable());
+        }
+        let leaving = self.leaving.entry(now.class).or_default();
+        let moved = if now.is_leaving() { leaving.insert(anchor.clone()) } else { leaving.remove(anchor) };
+        if moved {
+            self.leaving_version += 1;
+        }
+        self.lists(anchor, now);
+    }
+
+    fn lists(&mut self, anchor: &SourceAnchor, now: &ObjectRow) {
+        let name = || now.wish.as_ref().map(|w| w.name.clone()).unwrap_or_default();
+        for (operation, detail) in
+            [(Operation::Delete, now.held.as_ref()), (Operation::RemoveMembers, now.members_held.as_ref())]
+        {
+            let key = (anchor.clone(), operation);
+            match detail {
+                Some(detail) => {
+                    let item = HeldItem {
+                        anchor: anchor.clone(),
+                        class: now.class,
+                        operation,
+                        name: name(),
+                        detail: detail.clone(),
+                    };
+                    self.held.insert(key, item);
+                }
+                None => {
+                    self.held.remove(&key);
+                }
+            }
+        }
+        // one place for all writes of the object itself, one for its manager
+        for (place, failed) in [(Operation::Update, now.failure()), (Operation::SetManager, now.manager_failure())] {
+            let key = (anchor.clone(), place);
+            match failed.filter(|f| f.quarantined) {
+                Some(Failed { operation, code, attribute, .. }) => {
+                    let item = QuarantinedItem {
+                        anchor: anchor.clone(),
+                        class: now.class,
+                        operation: *operation,
+                        name: name(),
+                        code: code.clone(),
+                        attribute: attribute.clone(),
+                    };
+                    self.quarantined.insert(key, item);
+                }
+                None => {
+                    self.quarantined.remove(&key);
+                }
+            }
+        }
+    }
+
+    fn edge(&mut self, group: &SourceAnchor, member: &SourceAnchor, now: &EdgeRow) {
+        let (ins, outs) = (now.is_pending() && !now.confirmed, now.is_pending() && now.confirmed);
+        if ins || outs {
+            let links = self.links.entry(group.clone()).or_default();
+            set(&mut links.ins, member, ins);
+            set(&mut links.outs, member, outs);
+        } else if let Some(links) = self.links.get_mut(group) {
+            links.ins.remove(member);
+            links.outs.remove(member);
+            if links.ins.is_empty() && links.outs.is_empty() {
+                self.links.remove(group);
+            }
+        }
+        let key = (group.clone(), member.clone());
+        if now.is_pending() && now.failure().is_some_and(|f| f.quarantined) {
+            self.quarantined_edges.insert(key);
+        } else {
+            self.quarantined_edges.remove(&key);
+        }
+    }
+
+    /// Removals of this kind in the guard's window.
+    pub(super) fn removed(&self, what: &Removed, since: i64) -> u64 {
+        self.window.iter().filter(|r| r.at >= since && r.what == *what).count() as u64
+    }
+}
+
+fn set(members: &mut BTreeSet<SourceAnchor>, member: &SourceAnchor, is: bool) {
+    if is {
+        members.insert(member.clone());
+    } else {
+        members.remove(member);
+    }
+}
+
+/// What others look at in an object.
+fn face(row: &ObjectRow) -> (Option<&str>, bool, bool, bool) {
+    (row.live_id(), row.is_wished(), row.is_coming(), row.held.is_some())
+}
+
+impl Engine {
+    /// Rebuilds the indexes from the ledger; everybody has a turn.
+    pub(super) fn rebuild_index(&mut self) -> Result<(), ProvisionerError> {
+        for entry in self.store.objects() {
+            let (anchor, row) = entry?;
+            self.index.object(&anchor, None, &row);
+            self.ready.push(&anchor);
+        }
+        for entry in self.store.edges() {
+            let (group, member, row) = entry?;
+            self.index.edge(&group, &member, &row);
+        }
+        let mut window = self.store.removals()?;
+        window.sort_by_key(|r| r.at);
+        self.index.window = window.into();
+        Ok(())
+    }
+
+    /// Gives every object a turn.
+    pub(super) fn touch_all(&mut self) -> Result<(), ProvisionerError> {
+        for entry in self.store.objects() {
+            self.ready.push(&entry?.0);
+        }
+        Ok(())
+    }
+
+    /// Follows a change of the ledger.
+    pub(super) fn observe(&mut self, changed: Changed) -> Result<(), ProvisionerError> {
+        for (anchor, before, now) in &changed.objects {
+            self.index.object(anchor, before.as_ref(), now);
+            self.ready.push(anchor);
+            let same = before.as_ref().is_some_and(|b| face(b) == face(now));
+            if !same {
+                self.wake_dependents(anchor)?;
+            }
+        }
+        for (group, member, now) in &changed.edges {
+            self.index.edge(group, member, now);
+            self.ready.push(group);
+            let leaving = self.index.leaving.values().any(|set| set.contains(member));
+            if leaving && !now.confirmed {
+                self.ready.push(member);
+            }
+        }
+        self.index.window.extend(changed.removals);
+        Ok(())
+    }
+
+    fn wake_dependents(&mut self, anchor: &SourceAnchor) -> Result<(), ProvisionerError> {
+        if !self.index.links.is_empty() {
+            for group in self.store.groups_of(anchor)? {
+                if self.index.links.contains_key(&group) {
+                    self.ready.push(&group);
+                }
+            }
+        }
+        for report in self.index.reports.remove(anchor).unwrap_or_default() {
+            self.ready.push(&report);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+//! How fast the tenant may be written to: its quota, and what it asks for.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use forestsync_runtime::backoff::Backoff;
+use tokio::time::Instant;
+
+/// The time over which Graph counts writes (graph.md section 9).
+const WINDOW: Duration = Duration::from_secs(150);
+
+/// Keeps writes under a quota in any window, and obeys Retry-After without an upper limit.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// Writes in any window; 0 for no quota.
+    quota: u32,
+    /// Writes by the time they were sent, a second each.
+    sent: VecDeque<(Instant, u32)>,
+    in_window: u32,
+    writes_from: Option<Instant>,
+    reads_from: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Pace {
+    pub(super) fn new(quota: u32, first: Duration, longest: Duration) -> Self {
+        Self {
+            quota,
+            sent: VecDeque::new(),
+            in_window: 0,
+            writes_from: None,
+            reads_from: None,
+            backoff: Backoff::new(first, longest),
+        }
+    }
+
+    /// Takes the writes of one call out of the quota, or says when to ask again.
+    pub(super) fn take(&mut self, writes: u32, now: Instant) -> Result<(), Instant> {
+        if let Some(from) = self.blocked(writes > 0, now) {
+            return Err(from);
+        }
+        if writes == 0 || self.quota == 0 {
+            return Ok(());
+        }
+        while let Some((at, count)) = self.sent.front().copied() {
+            if now.duration_since(at) < WINDOW {
+                break;
+            }
+            self.sent.pop_front();
+            self.in_window -= count;
+        }
+        // a call larger than the quota goes when nothing else does
+        if self.in_window > 0 && self.in_window.saturating_add(writes) > self.quota {
+            return Err(self.sent.front().map_or(now, |(at, _)| *at + WINDOW));
+        }
+        self.in_window += writes;
+        match self.sent.back_mut() {
+            Some((at, count)) if now.duration_since(*at) < Duration::from_secs(1) => *count += writes,
+            _ => self.sent.push_back((now, writes)),
+        }
+        Ok(())
+    }
+
+    /// Until when calls of this kind may not be sent.
+    pub(super) fn blocked(&self, write: bool, now: Instant) -> Option<Instant> {
+        let writes = self.writes_from.filter(|_| write);
+        writes.max(self.reads_from).filter(|from| *from > now)
+    }
+
+    /// The tenant asked for less. Without a Retry-After the pauses double, with some chance in them.
+    pub(super) fn throttled(&mut self, write: bool, retry_after: Option<Duration>, now: Instant) {
+        let already = self.blocked(write, now).is_some();
+        let delay = match retry_after {
+            Some(delay) => delay,
+            None if already => return,
+            None => jitter(self.backoff.next_delay()),
+        };
+        let until = Some(now + delay);
+        let from = if write { &mut self.writes_from } else { &mut self.reads_from };
+        *from = until.max(*from);
+    }
+
+    /// A write went through.
+    pub(super) fn went_through(&mut self) {
+        self.backoff.reset();
+    }
+}
+
+/// Up to a quarter longer, so that many clients do not come back at once.
+pub(super) fn jitter(delay: Duration) -> Duration {
+    delay.mul_f64(1.0 + rand::random::<f64>() / 4.0)
+}
+
+/// A pause of everything, longer each time in a row.
+#[derive(Debug)]
+pub(super) struct Pause {
+    until: Option<Instant>,
+    detail: Option<String>,
+    backoff: Backoff,
+}
+
+impl Pause {
+    pub(super) fn new(first: Duration, longest: Duration) -> Self {
+        Self { until: None, detail: None, backoff: Backoff::new(first, longest) }
+    }
+
+    /// Pauses. Failures that arrive during a pause belong to it and do not make the next one longer.
+    pub(super) fn begin(&mut self, detail: String, at_least: Option<Duration>, now: Instant) {
+        let asked = at_least.map(|d| now + d);
+        if self.active(now).is_none() {
+            self.until = Some(now + jitter(self.backoff.next_delay()));
+        }
+        self.until = self.until.max(asked);
+        self.detail = Some(detail);
+    }
+
+    pub(super) fn end(&mut self) {
+        *self = Self { until: None, detail: None, backoff: self.backoff.clone() };
+        self.backoff.reset();
+    }
+
+    pub(super) fn active(&self, now: Instant) -> Option<Instant> {
+        self.until.filter(|until| *until > now)
+    }
+
+    /// What is wrong, until something works again.
+    pub(super) fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(quota: u32) -> Pace {
+        Pace::new(quota, Duration::from_secs(1), Duration::from_secs(60))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_window_ever_sees_more_than_the_quota() {
+        let mut pace = pace(100);
+        let start = Instant::now();
+        let mut sent = Vec::new();
+        while start.elapsed() < Duration::from_secs(600) {
+            match pace.take(7, Instant::now()) {
+                Ok(()) => sent.push(Instant::now()),
+                Err(at) => {
+                    assert!(at > Instant::now());
+                    tokio::time::sleep_until(at).await;
+                }
+            }
+            tokio::time::advance(Duration::from_millis(300)).await;
+        }
+        for at in &sent {
+            let window = sent.iter().filter(|s| **s >= *at && s.duration_since(*at) < WINDOW).count();
+            assert!(window * 7 <= 100, "{window}");
+        }
+        assert!(sent.len() * 7 > 300, "{}", sent.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_after_is_obeyed_without_limit() {
+        let (mut pace, now) = (pace(0), Instant::now());
+        let week = Duration::from_secs(7 * 24 * 3_600);
+        pace.throttled(true, Some(week), now);
+        pace.throttled(true, Some(Duration::from_secs(1)), now);
+        assert_eq!(pace.take(1, now), Err(now + week));
+        assert_eq!(pace.take(0, now), Ok(()), "reads go on");
+        pace.throttled(false, Some(Duration::from_secs(5)), now);
+        assert_eq!(pace.take(0, now), Err(now + Duration::from_secs(5)));
+        assert_eq!(pace.take(1, now + week), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_grows_once_per_round() {
+        let (mut pause, now) = (Pause::new(Duration::from_secs(4), Duration::from_secs(60)), Instant::now());
+        pause.begin("a".into(), None, now);
+        pause.begin("b".into(), None, now);
+        let first = pause.active(now).unwrap() - now;
+        assert!((4..=5).contains(&first.as_secs()), "{first:?}");
+        let later = now + first;
+        pause.begin("c".into(), None, later);
+        assert!((pause.active(later).unwrap() - later).as_secs() >= 8);
+        pause.end();
+        assert_eq!((pause.active(later), pause.detail()), (None, None));
+    }
+}

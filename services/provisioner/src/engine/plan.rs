@@ -1,0 +1,341 @@
+//! What comes next for an object: a pure look at its row, its stage and those it depends on.
+
+use std::time::Duration;
+
+use forestsync_domain::SourceAnchor;
+use forestsync_rules::diff;
+use forestsync_rules::guard::GuardVerdict;
+use forestsync_runtime::clock;
+use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
+use forestsync_schemas::outcomes::{
+    ExportError, ExportHeld, ExportQuarantined, ExportReleased, MatchedBy, NotWritable, Operation, OutcomeEvent,
+};
+use tokio::time::Instant;
+
+use super::guard::words;
+use super::{Engine, NewOutcome, Purpose, Stage};
+use crate::error::ProvisionerError;
+use crate::store::{Failed, Life, ObjectRow, Wish, WishKind, Write};
+use crate::target::{Call, CloudObject};
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Plan {
+    /// Nothing, until something changes.
+    Nothing,
+    /// Something to be written down, then another look.
+    Report(NewOutcome),
+    /// A question to the tenant.
+    Ask(Call, Purpose),
+    /// A write.
+    Write(Call, Write),
+}
+
+/// The moment a failure lets its write be tried again.
+pub(super) fn instant_of(failed: &Failed) -> Instant {
+    let ahead = failed.retry_at.saturating_sub(clock::now().as_millisecond());
+    Instant::now() + Duration::from_millis(u64::try_from(ahead).unwrap_or_default())
+}
+
+impl Engine {
+    /// What comes next for this object.
+    pub(super) fn plan(&mut self, anchor: &SourceAnchor) -> Result<Plan, ProvisionerError> {
+        if self.flights.contains_key(anchor) {
+            return Ok(Plan::Nothing);
+        }
+        let Some(row) = self.store.object(anchor)? else {
+            return Ok(Plan::Nothing);
+        };
+        if let Some(Stage::Verify(verify)) = self.stages.get(anchor) {
+            if verify.not_before > Instant::now() {
+                self.timers.wake(anchor, verify.not_before);
+                return Ok(Plan::Nothing);
+            }
+            let (intent, answered) = (verify.intent.clone(), verify.answered.clone());
+            return Ok(match self.verify_call(anchor, &row, &intent) {
+                Some(call) => Plan::Ask(call, Purpose::Verify(Box::new(intent), answered)),
+                None => {
+                    self.stages.remove(anchor);
+                    self.turn.clear_intent(anchor);
+                    self.turn.touch(anchor);
+                    Plan::Nothing
+                }
+            });
+        }
+        match row.wish.clone() {
+            None => Ok(Plan::Nothing),
+            Some(wish) if wish.is_removal() => self.plan_removal(anchor, &row, &wish),
+            Some(wish) => self.plan_presence(anchor, &row, &wish),
+        }
+    }
+
+    /// Whether a failure forbids its write for now; sets the clock for the next attempt.
+    pub(super) fn rests(&mut self, anchor: &SourceAnchor, failed: Option<&Failed>) -> bool {
+        let Some(failed) = failed else { return false };
+        if failed.quarantined {
+            return true;
+        }
+        let at = instant_of(failed);
+        let rests = at > Instant::now();
+        if rests {
+            self.timers.wake(anchor, at);
+        }
+        rests
+    }
+
+    fn plan_presence(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish) -> Result<Plan, ProvisionerError> {
+        let WishKind::Present { attributes, manager, not_writable } = &wish.kind else { return Ok(Plan::Nothing) };
+        if let Some(event) = not_writable_event(row, wish, not_writable) {
+            return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
+        }
+        if row.held.is_some() {
+            let detail = "the object is wished again".to_owned();
+            let event = OutcomeEvent::ExportReleased(ExportReleased { operation: Operation::Delete, detail });
+            return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
+        }
+        if !wish.class.is_writable() {
+            return Ok(Plan::Nothing);
+        }
+        if row.is_managed() && row.class != wish.class {
+            let code = "class_changed";
+            return Ok(self.refuse(
+                anchor,
+                row,
+                wish,
+                Operation::Update,
+                code,
+                None,
+                "the cloud object is of another class",
+            ));
+        }
+        if !self.rests(anchor, row.failure()) {
+            if !row.is_managed() {
+                return self.plan_creation(anchor, row, wish, attributes);
+            }
+            let managed = self.managed(wish.class, attributes);
+            let changes = diff::diff(&row.confirmed, attributes, &managed);
+            if let Some(id) = row.live_id().filter(|_| !changes.is_empty()) {
+                let vanished = row.failure().is_some_and(|f| f.attempts >= 3 && f.code == VANISHED);
+                if vanished {
+                    return Ok(self.look_up(anchor, wish.class, attributes));
+                }
+                let (class, id) = (wish.class, id.to_owned());
+                let call = Call::Update { class, id, changes: changes.clone(), anchor: None };
+                return Ok(Plan::Write(call, Write::Update { changes }));
+            }
+        }
+        if !row.is_managed() {
+            return Ok(Plan::Nothing);
+        }
+        match wish.class {
+            CloudClass::User => self.plan_manager(anchor, row, manager.as_ref()),
+            _ => self.plan_links(anchor, row, wish),
+        }
+    }
+
+    fn look_up(&self, anchor: &SourceAnchor, class: CloudClass, attributes: &CloudAttributes) -> Plan {
+        let attributes = self.interesting(class, attributes);
+        Plan::Ask(Call::LookUp { class, anchor: anchor.clone(), attributes }, Purpose::LookUp)
+    }
+
+    fn plan_creation(
+        &mut self,
+        anchor: &SourceAnchor,
+        row: &ObjectRow,
+        wish: &Wish,
+        attributes: &CloudAttributes,
+    ) -> Result<Plan, ProvisionerError> {
+        let class = wish.class;
+        Ok(match self.stages.get(anchor) {
+            None | Some(Stage::Verify(_)) => match &row.cloud_id {
+                Some(id) if row.life == Life::Deleted => restore(id),
+                _ => self.look_up(anchor, class, attributes),
+            },
+            Some(Stage::Purged) => self.look_up(anchor, class, attributes),
+            Some(Stage::Trash(object)) => restore(&object.id),
+            Some(Stage::Absent) => match self.soft_match(class, attributes) {
+                Some(call) => Plan::Ask(call, Purpose::Match),
+                None => self.create(anchor, row, wish, attributes),
+            },
+            Some(Stage::NoMatch) => self.create(anchor, row, wish, attributes),
+            Some(Stage::Matched(object, _)) => {
+                let (id, changes) = (object.id.clone(), diff::AttributeChanges::new());
+                let call = Call::Update { class, id: id.clone(), changes, anchor: Some(anchor.clone()) };
+                Plan::Write(call, Write::Adopt { id })
+            }
+            Some(Stage::Check { .. }) => Plan::Nothing,
+        })
+    }
+
+    fn create(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish, attributes: &CloudAttributes) -> Plan {
+        let required: &[&str] = match wish.class {
+            CloudClass::User => &["accountEnabled", "displayName", "mailNickname", "userPrincipalName"],
+            _ => &["displayName", "mailNickname"],
+        };
+        if let Some(missing) = required.iter().find(|name| !attributes.contains_key(**name)) {
+            let detail = "Graph requires a value to create the object, and the directory has none";
+            return self.refuse(anchor, row, wish, Operation::Create, "missing_required", Some(*missing), detail);
+        }
+        let (class, attributes) = (wish.class, attributes.clone());
+        let call = Call::Create { class, anchor: anchor.clone(), attributes: attributes.clone() };
+        Plan::Write(call, Write::Create { attributes })
+    }
+
+    fn soft_match(&self, class: CloudClass, attributes: &CloudAttributes) -> Option<Call> {
+        let text = |name: &str| match attributes.get(name) {
+            Some(CloudValue::Text(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let rules = self.config.tenant.soft_match;
+        let user_principal_name = text("userPrincipalName").filter(|_| rules.user_principal_name);
+        let mail = text("mail").filter(|_| rules.mail);
+        let asks = class == CloudClass::User && (user_principal_name.is_some() || mail.is_some());
+        asks.then(|| Call::Match { user_principal_name, mail, attributes: self.interesting(class, attributes) })
+    }
+
+    fn plan_manager(
+        &mut self,
+        anchor: &SourceAnchor,
+        row: &ObjectRow,
+        wished: Option<&SourceAnchor>,
+    ) -> Result<Plan, ProvisionerError> {
+        let Some(id) = row.live_id().filter(|_| row.manager.as_ref() != wished) else { return Ok(Plan::Nothing) };
+        if self.rests(anchor, row.manager_failure()) {
+            return Ok(Plan::Nothing);
+        }
+        let manager = match wished {
+            None => None,
+            Some(manager) => {
+                let id = self.store.object(manager)?.and_then(|m| m.live_id().map(str::to_owned));
+                if id.is_none() {
+                    self.index.reports.entry(manager.clone()).or_default().insert(anchor.clone());
+                    return Ok(Plan::Nothing);
+                }
+                id
+            }
+        };
+        let write = Write::SetManager { before: row.manager.clone(), after: wished.cloned() };
+        Ok(Plan::Write(Call::SetManager { id: id.to_owned(), manager }, write))
+    }
+
+    fn plan_removal(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish) -> Result<Plan, ProvisionerError> {
+        self.stages.remove(anchor);
+        let Some(id) = row.live_id() else { return Ok(Plan::Nothing) };
+        let Some(verdict) = self.verdict(row.class) else { return Ok(Plan::Nothing) };
+        let operation = Operation::Delete;
+        let detail = words(verdict, plural(row.class));
+        let event = match (verdict, &row.held) {
+            (GuardVerdict::Hold { .. }, Some(_)) => return Ok(Plan::Nothing),
+            (GuardVerdict::Hold { .. }, None) => OutcomeEvent::ExportHeld(ExportHeld { operation, detail }),
+            (GuardVerdict::Pass, Some(_)) => OutcomeEvent::ExportReleased(ExportReleased { operation, detail }),
+            (GuardVerdict::Pass, None) => {
+                if self.rests(anchor, row.failure()) || self.must_leave_groups(anchor)? {
+                    return Ok(Plan::Nothing);
+                }
+                return Ok(Plan::Write(Call::Delete { class: row.class, id: id.to_owned() }, Write::Delete));
+            }
+        };
+        Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)))
+    }
+
+    /// Whether the object is still a member of a group of ours that stays; if so, those groups have a turn.
+    fn must_leave_groups(&mut self, anchor: &SourceAnchor) -> Result<bool, ProvisionerError> {
+        let mut must = false;
+        for group in self.store.groups_of(anchor)? {
+            let Some(edge) = self.store.edge(&group, anchor)?.filter(|e| e.confirmed) else { continue };
+            let stays =
+                self.store.object(&group)?.is_some_and(|g| g.is_managed() && (g.is_wished() || g.held.is_some()));
+            if stays && !edge.failure().is_some_and(|f| f.quarantined) {
+                self.index.links.entry(group.clone()).or_default().outs.insert(anchor.clone());
+                self.ready.push(&group);
+                must = true;
+            }
+        }
+        Ok(must)
+    }
+
+    /// The verdict on a class's removals, if everything wished was seen when it was given.
+    pub(super) fn verdict(&self, class: CloudClass) -> Option<GuardVerdict> {
+        self.guard.verdict(class, self.index.leaving_version).filter(|_| self.at_tail)
+    }
+
+    /// The attributes managed for a class; without a declaration those that are wished.
+    fn managed(&self, class: CloudClass, attributes: &CloudAttributes) -> Vec<String> {
+        self.flows.get(&class).cloned().unwrap_or_else(|| attributes.keys().cloned().collect())
+    }
+
+    /// The attributes worth reading.
+    fn interesting(&self, class: CloudClass, attributes: &CloudAttributes) -> Vec<String> {
+        let mut names = self.managed(class, attributes);
+        names.extend(attributes.keys().cloned());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Quarantines without asking the tenant, because its answer is certain.
+    #[expect(clippy::too_many_arguments, reason = "each is a field of the outcome")]
+    pub(super) fn refuse(
+        &mut self,
+        anchor: &SourceAnchor,
+        row: &ObjectRow,
+        wish: &Wish,
+        operation: Operation,
+        code: &str,
+        attribute: Option<&str>,
+        detail: &str,
+    ) -> Plan {
+        if self.rests(anchor, row.failure()) {
+            return Plan::Nothing;
+        }
+        let error = ExportError {
+            code: code.to_owned(),
+            attribute: attribute.map(str::to_owned),
+            detail: detail.to_owned(),
+            hint: Some("correct the object in the directory; it is tried again when it changes".to_owned()),
+        };
+        let event = OutcomeEvent::ExportQuarantined(ExportQuarantined { operation, error, attempts: 0 });
+        Plan::Report(NewOutcome::of(anchor, row, wish, event))
+    }
+
+    /// The attributes to read of an object whose wish is at hand.
+    pub(super) fn interesting_of(&self, row: &ObjectRow) -> Vec<String> {
+        match row.wish.as_ref().map(|w| &w.kind) {
+            Some(WishKind::Present { attributes, .. }) => self.interesting(row.class, attributes),
+            _ => self.interesting(row.class, &row.confirmed),
+        }
+    }
+}
+
+/// Graph's code for an object that is not there.
+const VANISHED: &str = "Request_ResourceNotFound";
+
+fn restore(id: &str) -> Plan {
+    Plan::Write(Call::Restore { id: id.to_owned() }, Write::Restore { id: id.to_owned() })
+}
+
+fn plural(class: CloudClass) -> &'static str {
+    if class == CloudClass::User { "users" } else { "groups" }
+}
+
+/// What must be reported as not writable, unless it was.
+fn not_writable_event(row: &ObjectRow, wish: &Wish, attributes: &[String]) -> Option<OutcomeEvent> {
+    let (attributes, reason) = match wish.class {
+        CloudClass::User | CloudClass::Group if attributes.is_empty() => return None,
+        CloudClass::User | CloudClass::Group => (attributes.to_vec(), "Microsoft Graph has no way to write them"),
+        CloudClass::Contact => (Vec::new(), "contacts are read-only in Microsoft Graph"),
+        CloudClass::DistributionList => (Vec::new(), "distribution lists cannot be written through Microsoft Graph"),
+        CloudClass::MailEnabledGroup => {
+            (Vec::new(), "mail-enabled security groups cannot be written through Microsoft Graph")
+        }
+    };
+    let event = NotWritable { attributes, reason: reason.to_owned() };
+    (row.reported.as_ref() != Some(&event.attributes)).then_some(OutcomeEvent::NotWritable(event))
+}
+
+/// Which soft match applies, if one does: the target must not carry an anchor or belong to Azure AD Connect.
+pub(super) fn choose(by_name: Option<CloudObject>, by_mail: Option<CloudObject>) -> Option<(CloudObject, MatchedBy)> {
+    let free = |o: &CloudObject| o.anchor.as_deref().is_none_or(str::is_empty) && !o.synced;
+    let by_name = by_name.filter(free).map(|o| (o, MatchedBy::UserPrincipalName));
+    by_name.or_else(|| by_mail.filter(free).map(|o| (o, MatchedBy::Mail)))
+}

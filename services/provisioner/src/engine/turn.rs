@@ -1,0 +1,183 @@
+//! What one round of the engine writes down: outcomes in one append, then the ledger in one batch.
+
+use forestsync_domain::SourceAnchor;
+use forestsync_log::NewRecord;
+use forestsync_runtime::clock;
+use forestsync_schemas::desired::CloudClass;
+use forestsync_schemas::outcomes::{OutcomeContext, OutcomeEvent};
+use forestsync_schemas::{EventBody as _, EventId, OutcomeRecord};
+
+use super::{CrashPoint, Engine, Flight, fold};
+use crate::error::ProvisionerError;
+use crate::store::{Failed, Intent, ObjectRow, Wish};
+use crate::target::Done;
+
+/// Outcomes in one append at most; far below what an append may hold.
+const MOST: usize = 1_000;
+
+/// An outcome to be appended.
+#[derive(Debug)]
+pub(super) struct NewOutcome {
+    pub anchor: SourceAnchor,
+    pub class: CloudClass,
+    pub cloud_id: Option<String>,
+    pub offset: u64,
+    pub trace: Option<String>,
+    pub status: Option<u16>,
+    pub request_id: Option<String>,
+    pub event: OutcomeEvent,
+}
+
+impl NewOutcome {
+    /// One that no answer caused.
+    pub(super) fn of(anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish, event: OutcomeEvent) -> Self {
+        Self {
+            anchor: anchor.clone(),
+            class: if row.cloud_id.is_some() { row.class } else { wish.class },
+            cloud_id: row.cloud_id.clone(),
+            offset: wish.offset,
+            trace: wish.trace.clone(),
+            status: None,
+            request_id: None,
+            event,
+        }
+    }
+
+    /// One that a call led to; `done` is its answer, if there was one.
+    pub(super) fn after(anchor: &SourceAnchor, flight: &Flight, done: Option<&Done>, event: OutcomeEvent) -> Self {
+        Self {
+            anchor: anchor.clone(),
+            class: flight.class,
+            cloud_id: flight.cloud_id.clone(),
+            offset: flight.offset,
+            trace: flight.trace.clone(),
+            status: done.map(|d| d.status),
+            request_id: done.and_then(|d| d.request_id.clone()),
+            event,
+        }
+    }
+
+    fn record(self, configuration: &str) -> Result<OutcomeRecord, serde_json::Error> {
+        let data = serde_json::to_vec(&self.event)?;
+        let id = EventId::of([
+            configuration.as_bytes(),
+            self.anchor.as_str().as_bytes(),
+            self.event.type_name().as_bytes(),
+            &self.offset.to_be_bytes(),
+            self.request_id.as_deref().unwrap_or_default().as_bytes(),
+            &data,
+        ]);
+        let context = OutcomeContext {
+            configuration: configuration.to_owned(),
+            anchor: self.anchor,
+            class: self.class,
+            cloud_id: self.cloud_id,
+            desired_offset: self.offset,
+            request_id: self.request_id,
+            status: self.status,
+            trace: self.trace,
+        };
+        Ok(OutcomeRecord { id, time: clock::now(), context, event: self.event })
+    }
+}
+
+/// What a round collects.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    outcomes: Vec<NewOutcome>,
+    intents: Vec<(SourceAnchor, Option<Intent>)>,
+    edges: Vec<(SourceAnchor, SourceAnchor, Failed)>,
+    touched: Vec<SourceAnchor>,
+}
+
+impl Turn {
+    pub(super) fn outcome(&mut self, outcome: NewOutcome) {
+        self.outcomes.push(outcome);
+    }
+
+    pub(super) fn clear_intent(&mut self, anchor: &SourceAnchor) {
+        self.intents.push((anchor.clone(), None));
+    }
+
+    pub(super) fn set_intent(&mut self, anchor: &SourceAnchor, intent: Intent) {
+        self.intents.push((anchor.clone(), Some(intent)));
+    }
+
+    pub(super) fn edge_failed(&mut self, group: &SourceAnchor, member: &SourceAnchor, failed: Failed) {
+        self.edges.push((group.clone(), member.clone(), failed));
+    }
+
+    /// The object has another turn once this one is written down.
+    pub(super) fn touch(&mut self, anchor: &SourceAnchor) {
+        self.touched.push(anchor.clone());
+    }
+
+    fn is_empty(&self) -> bool {
+        self.outcomes.is_empty() && self.intents.is_empty() && self.edges.is_empty() && self.touched.is_empty()
+    }
+}
+
+impl Engine {
+    /// Writes the round down; whether there was anything.
+    pub(super) async fn finish_turn(&mut self) -> Result<bool, ProvisionerError> {
+        let turn = std::mem::take(&mut self.turn);
+        if turn.is_empty() {
+            return Ok(false);
+        }
+        let Turn { mut outcomes, intents, edges, touched } = turn;
+        if !outcomes.is_empty() {
+            self.crash_point(CrashPoint::Answered)?;
+        }
+        while outcomes.len() > MOST {
+            let rest = outcomes.split_off(MOST);
+            self.write_down(std::mem::replace(&mut outcomes, rest), Vec::new(), Vec::new()).await?;
+        }
+        self.write_down(outcomes, intents, edges).await?;
+        for anchor in touched {
+            self.ready.push_front(&anchor);
+        }
+        Ok(true)
+    }
+
+    async fn write_down(
+        &mut self,
+        outcomes: Vec<NewOutcome>,
+        intents: Vec<(SourceAnchor, Option<Intent>)>,
+        edges: Vec<(SourceAnchor, SourceAnchor, Failed)>,
+    ) -> Result<(), ProvisionerError> {
+        let records = self.append(outcomes).await?;
+        let mut tx = self.store.tx();
+        for (offset, record) in &records {
+            fold(&mut tx, *offset, record)?;
+        }
+        for (anchor, intent) in intents {
+            tx.set_intent(&anchor, intent);
+        }
+        for (group, member, failed) in edges {
+            tx.edge(&group, &member)?.failed = Some(failed);
+        }
+        let changed = tx.commit()?;
+        self.observe(changed)?;
+        if !records.is_empty() {
+            self.crash_point(CrashPoint::LedgerUpdated)?;
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, outcomes: Vec<NewOutcome>) -> Result<Vec<(u64, OutcomeRecord)>, ProvisionerError> {
+        if outcomes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut records = Vec::with_capacity(outcomes.len());
+        let mut encoded = Vec::with_capacity(outcomes.len());
+        for outcome in outcomes {
+            let record = outcome.record(&self.config.configuration).map_err(ProvisionerError::Encode)?;
+            let key = record.context.anchor.as_str().to_owned();
+            encoded.push(NewRecord::new(Some(key), record.encode().map_err(ProvisionerError::Encode)?));
+            records.push(record);
+        }
+        let first = self.writer.append(encoded).await?;
+        self.crash_point(CrashPoint::OutcomeAppended)?;
+        Ok((first..).zip(records).collect())
+    }
+}

@@ -1,0 +1,157 @@
+//! Writes of which it is not known whether they took effect: the tenant is read, then the outcome written or the write
+//! forgotten and planned anew.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use forestsync_domain::SourceAnchor;
+use forestsync_rules::diff;
+use forestsync_schemas::desired::CloudAttributes;
+use forestsync_schemas::outcomes::{
+    AttributeChanges, ManagerChanged, ObjectDeprovisioned, ObjectProvisioned, ObjectRestored, ObjectUpdated,
+    OutcomeEvent,
+};
+use tokio::time::Instant;
+
+use super::{Engine, Flight, NewOutcome, Stage, Verify};
+use crate::error::ProvisionerError;
+use crate::store::{Intent, ObjectRow, StoreError, Write};
+use crate::target::{Call, Done, Reply};
+
+/// Reads of a restored object until its look-up starts over.
+const MOST_TRIES: u32 = 8;
+
+impl Engine {
+    /// The question that tells whether a write took effect; nothing if the ledger knows, or if it does not matter
+    /// because the object is looked up anyway.
+    pub(super) fn verify_call(&self, anchor: &SourceAnchor, row: &ObjectRow, intent: &Intent) -> Option<Call> {
+        let class = row.wish.as_ref().map_or(row.class, |w| w.class);
+        match &intent.write {
+            Write::Create { .. } => (!row.is_managed()).then(|| Call::LookUp {
+                class,
+                anchor: anchor.clone(),
+                attributes: self.interesting_of(row),
+            }),
+            Write::Adopt { .. } => None,
+            Write::Update { changes } => {
+                let open = diff::apply(&row.confirmed, changes) != row.confirmed;
+                let id = row.live_id().filter(|_| open)?.to_owned();
+                Some(Call::Read { class: row.class, id, attributes: changes.keys().cloned().collect() })
+            }
+            Write::Restore { id } => {
+                (!row.is_managed()).then(|| Call::Read { class, id: id.clone(), attributes: self.interesting_of(row) })
+            }
+            Write::Delete => {
+                Some(Call::Read { class: row.class, id: row.live_id()?.to_owned(), attributes: Vec::new() })
+            }
+            Write::SetManager { after, .. } => {
+                let id = row.live_id().filter(|_| row.manager != *after)?.to_owned();
+                Some(Call::ReadManager { id })
+            }
+            Write::AddMembers { .. } | Write::RemoveMembers { .. } => {
+                Some(Call::ListMembers { group: row.live_id()?.to_owned() })
+            }
+        }
+    }
+
+    /// Takes the answer to that question.
+    pub(super) fn verified(
+        &mut self,
+        anchor: &SourceAnchor,
+        flight: &Flight,
+        intent: &Intent,
+        answered: Option<&Done>,
+        reply: Reply,
+    ) -> Result<(), ProvisionerError> {
+        let mut cloud_id = flight.cloud_id.clone();
+        let event = match (&intent.write, reply) {
+            (Write::Create { .. }, Reply::Found { live: Some(object), .. }) => {
+                cloud_id = Some(object.id);
+                Some(OutcomeEvent::ObjectProvisioned(ObjectProvisioned { attributes: object.attributes }))
+            }
+            (Write::Update { changes }, Reply::Object(Some(object))) => holds(&object.attributes, changes)
+                .then(|| OutcomeEvent::ObjectUpdated(ObjectUpdated { changes: changes.clone() })),
+            (Write::Restore { .. }, Reply::Object(Some(object))) => {
+                cloud_id = Some(object.id);
+                Some(OutcomeEvent::ObjectRestored(ObjectRestored { attributes: object.attributes }))
+            }
+            (Write::Restore { .. }, Reply::Object(None)) if answered.is_some() => {
+                self.look_again(anchor);
+                return Ok(());
+            }
+            (Write::Delete, Reply::Object(None)) => {
+                Some(OutcomeEvent::ObjectDeprovisioned(ObjectDeprovisioned { restorable: true }))
+            }
+            (Write::SetManager { before, after }, Reply::Manager(id)) => {
+                let wished = match after {
+                    Some(manager) => self.store.object(manager)?.and_then(|m| m.cloud_id),
+                    None => None,
+                };
+                (id == wished).then(|| {
+                    OutcomeEvent::ManagerChanged(ManagerChanged { before: before.clone(), after: after.clone() })
+                })
+            }
+            (Write::AddMembers { members, .. }, Reply::Members(ids)) => {
+                let present = self.among(members, &ids, true)?;
+                self.members_event(&present, false)
+            }
+            (Write::RemoveMembers { members }, Reply::Members(ids)) => {
+                let absent = self.among(members, &ids, false)?;
+                self.members_event(&absent, true)
+            }
+            _ => None,
+        };
+        self.stages.remove(anchor);
+        self.turn.clear_intent(anchor);
+        if let Some(event) = event {
+            let mut outcome = NewOutcome::after(anchor, flight, answered, event);
+            outcome.cloud_id = cloud_id;
+            self.turn.outcome(outcome);
+        }
+        Ok(())
+    }
+
+    /// A restored object is not visible yet.
+    fn look_again(&mut self, anchor: &SourceAnchor) {
+        let first = self.config.tenant.retry_first;
+        match self.stages.get_mut(anchor) {
+            Some(Stage::Verify(verify)) if verify.tries < MOST_TRIES => {
+                verify.not_before = Instant::now() + first.saturating_mul(1 << verify.tries);
+                verify.tries += 1;
+            }
+            _ => {
+                self.stages.insert(anchor.clone(), Stage::Purged);
+                self.turn.clear_intent(anchor);
+            }
+        }
+    }
+
+    /// Looks the write up after a while, because its answer told nothing.
+    pub(super) fn doubt(&mut self, anchor: &SourceAnchor, intent: Intent, delay: Duration) {
+        let verify = Verify { intent, answered: None, tries: 0, not_before: Instant::now() + delay };
+        self.stages.insert(anchor.clone(), Stage::Verify(verify));
+    }
+
+    /// Those of the members whose cloud ids are, or are not, among these.
+    pub(super) fn among(
+        &self,
+        members: &[SourceAnchor],
+        ids: &HashSet<String>,
+        present: bool,
+    ) -> Result<Vec<SourceAnchor>, StoreError> {
+        let mut found = Vec::new();
+        for member in members {
+            let id = self.store.object(member)?.and_then(|m| m.cloud_id);
+            if id.is_some_and(|id| ids.contains(&id)) == present {
+                found.push(member.clone());
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether the tenant holds what the changes lead to.
+fn holds(held: &CloudAttributes, changes: &AttributeChanges) -> bool {
+    let names: Vec<String> = changes.keys().cloned().collect();
+    diff::diff(held, &diff::apply(held, changes), &names).is_empty()
+}

@@ -1,0 +1,149 @@
+//! Answers as replies.
+
+use forestsync_domain::SourceAnchor;
+use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::own_failure;
+use crate::target::{Call, CloudObject, Failure, FailureKind, Reply};
+
+/// An anchor as Graph holds it of a class.
+pub(super) fn anchor_text(class: CloudClass, anchor: &SourceAnchor) -> String {
+    if class == CloudClass::User { anchor.as_str().to_owned() } else { anchor.unique_name() }
+}
+
+/// The id of an object in an answer.
+pub(super) fn id(value: &Value) -> Option<String> {
+    value.get("id").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// An object in an answer, with those of `attributes` that have a value.
+pub(super) fn object(class: CloudClass, value: &Value, attributes: &[String]) -> Option<CloudObject> {
+    let anchor = if class == CloudClass::User { "onPremisesImmutableId" } else { "uniqueName" };
+    let is = |name: &str| value.get(name).and_then(Value::as_bool).unwrap_or_default();
+    let held: CloudAttributes =
+        attributes.iter().filter_map(|name| Some((name.clone(), cloud_value(at(value, name)?)?))).collect();
+    Some(CloudObject {
+        id: id(value)?,
+        anchor: value.get(anchor).and_then(Value::as_str).map(str::to_owned),
+        attributes: held,
+        synced: is("onPremisesSyncEnabled"),
+        mail_enabled: is("mailEnabled"),
+    })
+}
+
+fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(value, |value, part| value.get(part))
+}
+
+fn cloud_value(value: &Value) -> Option<CloudValue> {
+    match value {
+        Value::Bool(value) => Some(CloudValue::Bool(*value)),
+        Value::String(text) if !text.is_empty() => Some(CloudValue::Text(text.clone())),
+        Value::Array(values) if !values.is_empty() => {
+            Some(CloudValue::List(values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()))
+        }
+        Value::Number(number) => Some(CloudValue::Text(number.to_string())),
+        _ => None,
+    }
+}
+
+/// Whether the second answer of a look-up refuses the filter on deleted objects.
+pub(super) fn is_filter_refused(answers: &[Answer]) -> bool {
+    matches!(answers, [live, deleted] if live.is_success() && matches!(deleted.status, 400 | 501))
+}
+
+/// The reply that these answers make up.
+pub(super) fn reply(call: &Call, answers: &[Answer]) -> Reply {
+    let list = |class, attributes: &[String], answer: Option<&Answer>| -> Result<Vec<CloudObject>, Failure> {
+        let Some(answer) = answer else { return Ok(Vec::new()) };
+        if !answer.is_success() {
+            return Err(answer.failure());
+        }
+        let values = answer.body.get("value").and_then(Value::as_array);
+        let values = values.ok_or_else(|| own_failure(FailureKind::Uncertain, "answer_unreadable"))?;
+        Ok(values.iter().filter_map(|value| object(class, value, attributes)).collect())
+    };
+    let found = match call {
+        Call::LookUp { class, anchor, attributes } => {
+            // Graph compares without case, anchors differ by it
+            let text = anchor_text(*class, anchor);
+            let pick = |objects: Vec<CloudObject>| objects.into_iter().find(|o| o.anchor.as_deref() == Some(&text));
+            list(*class, attributes, answers.first()).and_then(|live| {
+                let deleted = list(*class, attributes, answers.get(1))?;
+                Ok(Reply::Found { live: pick(live), deleted: pick(deleted) })
+            })
+        }
+        Call::Match { user_principal_name, attributes, .. } => {
+            let (name, mail) =
+                if user_principal_name.is_some() { (answers.first(), answers.get(1)) } else { (None, answers.first()) };
+            list(CloudClass::User, attributes, name).and_then(|by_name| {
+                let mut by_mail = list(CloudClass::User, attributes, mail)?;
+                // two users with the same address are no match
+                let by_mail = if by_mail.len() == 1 { by_mail.pop() } else { None };
+                Ok(Reply::Matches { by_name: by_name.into_iter().next(), by_mail })
+            })
+        }
+        Call::Read { class, attributes, .. } => {
+            single(answers).map(|a| Reply::Object(a.and_then(|a| object(*class, &a.body, attributes))))
+        }
+        Call::ReadManager { .. } => single(answers).map(|a| Reply::Manager(a.and_then(|a| id(&a.body)))),
+        Call::AddEach { .. } | Call::RemoveMembers { .. } => Ok(Reply::Each(
+            answers.iter().map(|a| if a.is_success() { Ok(a.done()) } else { Err(a.failure()) }).collect(),
+        )),
+        _ => match answers.first() {
+            Some(answer) if answer.is_success() => Ok(Reply::Done(answer.done())),
+            Some(answer) => Err(answer.failure()),
+            None => Err(own_failure(FailureKind::Uncertain, "answer_missing")),
+        },
+    };
+    found.unwrap_or_else(Reply::Failed)
+}
+
+/// The answer to a read of one object: none where there is no such object.
+fn single(answers: &[Answer]) -> Result<Option<&Answer>, Failure> {
+    match answers.first() {
+        Some(answer) if answer.is_success() => Ok(Some(answer)),
+        Some(answer) if answer.status == 404 => Ok(None),
+        Some(answer) => Err(answer.failure()),
+        None => Err(own_failure(FailureKind::Uncertain, "answer_missing")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn takes_what_was_asked_for() {
+        let names: Vec<String> = ["a.b", "a.c", "list", "none", "no"].into_iter().map(str::to_owned).collect();
+        let value = json!({"id": "1", "onPremisesImmutableId": "x", "onPremisesSyncEnabled": null, "extra": 1,
+            "a": {"b": "v", "c": null}, "list": [], "none": "", "no": false});
+        let object = object(CloudClass::User, &value, &names).unwrap();
+        let expected = CloudAttributes::from([
+            ("a.b".into(), CloudValue::Text("v".into())),
+            ("no".into(), CloudValue::Bool(false)),
+        ]);
+        assert_eq!(object.attributes, expected);
+        assert!(!object.synced);
+    }
+
+    #[test]
+    fn an_anchor_matches_in_its_case_only() {
+        let call = Call::LookUp {
+            class: CloudClass::User,
+            anchor: SourceAnchor::from("Ab==".to_owned()),
+            attributes: Vec::new(),
+        };
+        let list = |anchor: &str| Answer {
+            status: 200,
+            body: json!({"value": [{"id": "1", "onPremisesImmutableId": anchor}]}),
+            ..Answer::default()
+        };
+        let found = |anchor| matches!(reply(&call, &[list(anchor)]), Reply::Found { live: Some(_), .. });
+        assert!(found("Ab==") && !found("aB=="));
+    }
+}

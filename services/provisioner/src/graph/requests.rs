@@ -1,0 +1,244 @@
+//! Calls as HTTP requests.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use forestsync_domain::SourceAnchor;
+use forestsync_rules::diff;
+use forestsync_schemas::desired::{CloudAttributes, CloudClass};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::objects::anchor_text;
+use crate::target::Call;
+
+/// A request, alone or inside a batch.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub method: Method,
+    /// Below the versioned root; starts with a slash.
+    pub path: String,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Option<Value>,
+}
+
+impl Request {
+    fn new(method: Method, path: String, body: Option<Value>) -> Self {
+        Self { method, path, headers: Vec::new(), body }
+    }
+
+    pub(super) fn get(path: String) -> Self {
+        Self::new(Method::GET, path, None)
+    }
+
+    pub(super) fn post(path: String, body: Value) -> Self {
+        Self::new(Method::POST, path, Some(body))
+    }
+
+    /// Whether it may change something. A batch does if one of its requests does.
+    pub(super) fn writes(&self) -> bool {
+        if self.path != "/$batch" {
+            return self.method != Method::GET;
+        }
+        let items = self.body.as_ref().and_then(|b| b.get("requests")).and_then(Value::as_array);
+        items.is_none_or(|items| items.iter().any(|item| item.get("method").and_then(Value::as_str) != Some("GET")))
+    }
+}
+
+fn set_of(class: CloudClass) -> &'static str {
+    if class == CloudClass::User { "users" } else { "groups" }
+}
+
+fn anchor_name(class: CloudClass) -> &'static str {
+    if class == CloudClass::User { "onPremisesImmutableId" } else { "uniqueName" }
+}
+
+/// A literal of a filter or of a key: quotes doubled, everything encoded.
+fn literal(text: &str) -> String {
+    utf8_percent_encode(&text.replace('\'', "''"), NON_ALPHANUMERIC).to_string()
+}
+
+fn segment(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+/// What is always asked for, because without `$select` Graph shows a few properties only.
+fn select(class: CloudClass, attributes: &[String]) -> String {
+    let own: &[&str] = if class == CloudClass::User {
+        &["id", "onPremisesImmutableId", "onPremisesSyncEnabled"]
+    } else {
+        &["id", "uniqueName", "onPremisesSyncEnabled", "mailEnabled"]
+    };
+    let tops = attributes.iter().map(|name| name.split_once('.').map_or(name.as_str(), |(top, _)| top));
+    let mut names: Vec<&str> = own.to_vec();
+    for name in tops {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.join(",")
+}
+
+/// The first page of a group's members.
+pub(super) fn members_path(group: &str) -> String {
+    format!("/groups/{}/members?$select=id&$top=999", segment(group))
+}
+
+fn deleted_set(class: CloudClass) -> &'static str {
+    if class == CloudClass::User { "microsoft.graph.user" } else { "microsoft.graph.group" }
+}
+
+/// The first page of the deleted objects of a class.
+pub(super) fn deleted_path(class: CloudClass, attributes: &[String]) -> String {
+    format!("/directory/deletedItems/{}?$select={}&$top=999", deleted_set(class), select(class, attributes))
+}
+
+/// Appends the requests that make up a call. `root` begins the references to objects; with `no_filter` deleted objects
+/// are not asked for by anchor.
+pub(super) fn of(call: &Call, root: &str, no_filter: bool, out: &mut Vec<Request>) {
+    match call {
+        Call::LookUp { class, anchor, attributes } => {
+            let filter = format!("{}%20eq%20'{}'", anchor_name(*class), literal(&anchor_text(*class, anchor)));
+            let select = select(*class, attributes);
+            out.push(Request::get(format!("/{}?$filter={filter}&$select={select}", set_of(*class))));
+            if !no_filter {
+                let set = deleted_set(*class);
+                out.push(Request::get(format!("/directory/deletedItems/{set}?$filter={filter}&$select={select}")));
+            }
+        }
+        Call::Match { user_principal_name, mail, attributes } => {
+            let select = select(CloudClass::User, attributes);
+            for (name, value) in [("userPrincipalName", user_principal_name), ("mail", mail)] {
+                if let Some(value) = value {
+                    let filter = format!("{name}%20eq%20'{}'", literal(value));
+                    out.push(Request::get(format!("/users?$filter={filter}&$select={select}")));
+                }
+            }
+        }
+        Call::Read { class, id, attributes } => {
+            let select = select(*class, attributes);
+            out.push(Request::get(format!("/{}/{}?$select={select}", set_of(*class), segment(id))));
+        }
+        Call::ReadManager { id } => out.push(Request::get(format!("/users/{}/manager?$select=id", segment(id)))),
+        Call::ListMembers { group } => out.push(Request::get(members_path(group))),
+        Call::Create { class, anchor, attributes } => out.push(create(*class, anchor, attributes)),
+        Call::Update { class, id, changes, anchor } => {
+            let mut body = diff::patch_body(changes);
+            if let Some(anchor) = anchor {
+                body.insert(anchor_name(*class).into(), json!(anchor_text(*class, anchor)));
+            }
+            let path = format!("/{}/{}", set_of(*class), segment(id));
+            out.push(Request::new(Method::PATCH, path, Some(Value::Object(body))));
+        }
+        Call::Restore { id } => {
+            let path = format!("/directory/deletedItems/{}/restore", segment(id));
+            out.push(Request::new(Method::POST, path, None));
+        }
+        Call::Delete { class, id } => {
+            out.push(Request::new(Method::DELETE, format!("/{}/{}", set_of(*class), segment(id)), None));
+        }
+        Call::SetManager { id, manager } => {
+            let path = format!("/users/{}/manager/$ref", segment(id));
+            out.push(match manager {
+                Some(manager) => {
+                    Request::new(Method::PUT, path, Some(json!({"@odata.id": format!("{root}/users/{manager}")})))
+                }
+                None => Request::new(Method::DELETE, path, None),
+            });
+        }
+        Call::AddMembers { group, members } => {
+            let links: Vec<String> = members.iter().map(|m| format!("{root}/directoryObjects/{m}")).collect();
+            let body = json!({ "members@odata.bind": links });
+            out.push(Request::new(Method::PATCH, format!("/groups/{}", segment(group)), Some(body)));
+        }
+        Call::AddEach { group, members } => out.extend(members.iter().map(|member| {
+            let body = json!({"@odata.id": format!("{root}/directoryObjects/{member}")});
+            Request::post(format!("/groups/{}/members/$ref", segment(group)), body)
+        })),
+        // without /$ref this would delete the member itself
+        Call::RemoveMembers { group, members } => out.extend(members.iter().map(|member| {
+            let path = format!("/groups/{}/members/{}/$ref", segment(group), segment(member));
+            Request::new(Method::DELETE, path, None)
+        })),
+    }
+}
+
+fn create(class: CloudClass, anchor: &SourceAnchor, attributes: &CloudAttributes) -> Request {
+    let mut body = diff::create_body(attributes);
+    let name = anchor_text(class, anchor);
+    if class == CloudClass::User {
+        body.insert("onPremisesImmutableId".into(), json!(name));
+        body.insert(
+            "passwordProfile".into(),
+            json!({
+                "forceChangePasswordNextSignIn": true,
+                "password": initial_password(),
+            }),
+        );
+        return Request::post("/users".into(), Value::Object(body));
+    }
+    body.entry("mailEnabled").or_insert(json!(false));
+    body.entry("securityEnabled").or_insert(json!(true));
+    let mut request =
+        Request::new(Method::PATCH, format!("/groups(uniqueName='{}')", literal(&name)), Some(Value::Object(body)));
+    request.headers.push(("Prefer", "create-if-missing".into()));
+    request
+}
+
+/// 192 random bits, with something of each kind that password rules ask for. Nobody ever learns it.
+fn initial_password() -> String {
+    format!("aA1!{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requests(call: &Call) -> Vec<Request> {
+        let mut out = Vec::new();
+        of(call, "https://graph.example/v1.0", false, &mut out);
+        assert_eq!(out.len(), call.requests());
+        assert_eq!(out.iter().any(Request::writes), call.writes() > 0);
+        out
+    }
+
+    #[test]
+    fn anchors_are_encoded() {
+        let anchor = SourceAnchor::from("a+/'b==".to_owned());
+        let class = CloudClass::User;
+        let found =
+            requests(&Call::LookUp { class, anchor: anchor.clone(), attributes: vec!["a.b".into(), "a.c".into()] });
+        assert_eq!(
+            found[0].path,
+            "/users?$filter=onPremisesImmutableId%20eq%20'a%2B%2F%27%27b%3D%3D'\
+             &$select=id,onPremisesImmutableId,onPremisesSyncEnabled,a"
+        );
+        assert!(found[1].path.starts_with("/directory/deletedItems/microsoft.graph.user?$filter="));
+        let attributes = CloudAttributes::new();
+        let made = requests(&Call::Create { class: CloudClass::Group, anchor, attributes });
+        assert_eq!(made[0].path, "/groups(uniqueName='a%2D%5F%27%27b')");
+        assert_eq!(made[0].headers, [("Prefer", "create-if-missing".to_owned())]);
+    }
+
+    #[test]
+    fn a_member_is_removed_as_a_reference() {
+        let found = requests(&Call::RemoveMembers { group: "g".into(), members: vec!["m".into(), "n".into()] });
+        assert!(found.iter().all(|r| r.path.ends_with("/$ref") && r.method == Method::DELETE));
+    }
+
+    #[test]
+    fn passwords_are_random_and_of_every_kind() {
+        let (one, other) = (initial_password(), initial_password());
+        assert_ne!(one, other);
+        assert!(one.len() >= 36 && one.is_ascii());
+    }
+
+    #[test]
+    fn a_batch_writes_if_one_of_its_requests_does() {
+        let read = json!({"requests": [{"method": "GET"}]});
+        let write = json!({"requests": [{"method": "GET"}, {"method": "PATCH"}]});
+        assert!(!Request::post("/$batch".into(), read).writes());
+        assert!(Request::post("/$batch".into(), write).writes());
+        assert!(Request::post("/$batch".into(), Value::Null).writes());
+    }
+}

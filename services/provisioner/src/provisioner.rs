@@ -1,0 +1,110 @@
+//! Opening and running.
+
+use std::sync::Arc;
+
+use forestsync_log::{Log, StreamName};
+use forestsync_schemas::{OutcomeRecord, streams};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ProvisionerConfig;
+use crate::engine::{CrashPoint, Engine, Streams, fold};
+use crate::error::ProvisionerError;
+use crate::graph::Graph;
+use crate::status::Status;
+use crate::store::{Store, StoreError};
+use crate::target::Target;
+
+/// Outcomes folded in by one transaction.
+const CHUNK: usize = 1_000;
+
+/// A provisioner that is ready to run.
+#[derive(Debug)]
+pub struct Provisioner {
+    engine: Engine,
+    log: Arc<dyn Log>,
+    status: watch::Receiver<Status>,
+}
+
+impl Provisioner {
+    /// Becomes the writer of the outcomes, opens the ledger and brings it up to date with them. Sends nothing.
+    ///
+    /// A ledger that cannot be opened, or that knows more than the log, is rebuilt from the log.
+    pub async fn open(config: ProvisionerConfig, log: Arc<dyn Log>) -> Result<Self, ProvisionerError> {
+        let target: Arc<dyn Target> = Arc::new(Graph::new(&config.tenant)?);
+        let streams = Streams {
+            desired: streams::desired(&config.configuration).parse()?,
+            outcomes: streams::outcomes(&config.configuration).parse()?,
+        };
+        let writer = log.writer(&streams.outcomes).await?;
+        let folder = config.directory.clone();
+        let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await??;
+        if let Some(moved) = &opened.moved {
+            tracing::warn!(kept = %moved.display(), "the damaged ledger is kept aside; folding a new one");
+        }
+        let store = opened.store;
+        let desired_tail = log.tail(&streams.desired).await?;
+        let meta = store.meta()?;
+        if meta.outcomes_next > writer.next_offset() || meta.desired_next > desired_tail {
+            tracing::warn!("the ledger knows more than the log, so another log is in place; folding a new ledger");
+            store.clear()?;
+        }
+        claim(&store, &config.tenant.tenant_id)?;
+        catch_up(&store, log.as_ref(), &streams.outcomes).await?;
+        let (sender, status) = watch::channel(Status::default());
+        let engine = Engine::new(config, streams, store, writer, target, sender)?;
+        Ok(Self { engine, log, status })
+    }
+
+    /// The provisioner's state, kept up to date while it runs.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Works until told to stop: then what is on its way is waited for and written down. An error means that nothing
+    /// goes on; what it left behind is put right by the next one that is opened.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ProvisionerError> {
+        Box::pin(self.engine.run(self.log.as_ref(), shutdown)).await
+    }
+
+    /// Lets [`Provisioner::run`] die with [`ProvisionerError::Crashed`] when it has passed `point` `after` times. For
+    /// tests.
+    #[doc(hidden)]
+    pub fn crash_at(mut self, point: CrashPoint, after: u32) -> Self {
+        self.engine.crash = Some((point, after));
+        self
+    }
+}
+
+/// Ties the ledger to its tenant.
+fn claim(store: &Store, tenant: &str) -> Result<(), StoreError> {
+    let mut tx = store.tx();
+    let meta = tx.meta()?;
+    if meta.tenant.is_empty() {
+        tenant.clone_into(&mut meta.tenant);
+    } else if meta.tenant != tenant {
+        return Err(StoreError::OtherTenant { ledger: meta.tenant.clone(), configured: tenant.to_owned() });
+    }
+    tx.commit().map(|_| ())
+}
+
+/// Folds the outcomes in that the ledger does not know.
+async fn catch_up(store: &Store, log: &dyn Log, outcomes: &StreamName) -> Result<(), ProvisionerError> {
+    let mut reader = log.reader(outcomes, store.meta()?.outcomes_next).await?;
+    loop {
+        let records = reader.poll(CHUNK).await?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        let mut tx = store.tx();
+        for record in records {
+            let decoded = OutcomeRecord::decode(&record.value).map_err(|source| ProvisionerError::Decode {
+                stream: outcomes.to_string(),
+                offset: record.offset,
+                source,
+            })?;
+            fold(&mut tx, record.offset, &decoded)?;
+        }
+        tx.commit()?;
+    }
+}

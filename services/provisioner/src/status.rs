@@ -1,0 +1,88 @@
+//! What a provisioner tells about itself.
+
+use std::collections::BTreeMap;
+
+use forestsync_domain::SourceAnchor;
+use forestsync_schemas::desired::CloudClass;
+use forestsync_schemas::outcomes::Operation;
+use jiff::Timestamp;
+
+/// How many outcomes of each type, by class.
+pub type Outcomes = BTreeMap<CloudClass, BTreeMap<String, u64>>;
+
+/// A write that waits for somebody's decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldItem {
+    /// The object's anchor; of held member removals, the group's.
+    pub anchor: SourceAnchor,
+    /// What kind of object.
+    pub class: CloudClass,
+    /// What is held.
+    pub operation: Operation,
+    /// Its distinguished name as last seen.
+    pub name: String,
+    /// Why, with the numbers.
+    pub detail: String,
+}
+
+/// An object that rests until its wish changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarantinedItem {
+    /// The object's anchor.
+    pub anchor: SourceAnchor,
+    /// What kind of object.
+    pub class: CloudClass,
+    /// What was attempted.
+    pub operation: Operation,
+    /// Its distinguished name as last seen.
+    pub name: String,
+    /// The error's code.
+    pub code: String,
+    /// The attribute at fault, where known.
+    pub attribute: Option<String>,
+}
+
+/// A snapshot of a provisioner's state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The offset in `desired` up to which (exclusive) wishes were taken in. When [`Status::idle`] holds, they are
+    /// applied as well.
+    pub desired_applied: u64,
+    /// The offset the next outcome gets.
+    pub outcomes_next: u64,
+    /// Everything wished is in the tenant, but for what is held, quarantined or not writable.
+    pub idle: bool,
+    /// Objects whose turn has not come.
+    pub pending: usize,
+    /// Objects with a request on its way.
+    pub in_flight: usize,
+    /// Objects and groups that wait to be tried again.
+    pub retrying: usize,
+    /// When the next of them is tried.
+    pub next_retry: Option<Timestamp>,
+    /// What the delete guard holds; at most [`Status::LISTED`] of them.
+    pub held: Vec<HeldItem>,
+    /// How many there are in all.
+    pub held_total: usize,
+    /// What rests; at most [`Status::LISTED`] of them.
+    pub quarantined: Vec<QuarantinedItem>,
+    /// How many there are in all, memberships included.
+    pub quarantined_total: usize,
+    /// Objects of the tenant that are managed, by class.
+    pub managed: BTreeMap<CloudClass, u64>,
+    /// Objects wished that Graph cannot write, by class.
+    pub not_writable: BTreeMap<CloudClass, u64>,
+    /// All outcomes ever, by class and type.
+    pub outcomes: Outcomes,
+    /// HTTP requests sent since the start.
+    pub requests: u64,
+    /// Until when the tenant asked not to be written to.
+    pub throttled_until: Option<Timestamp>,
+    /// Why nothing goes on, where that is so; goes on by itself once the cause is gone.
+    pub stopped: Option<String>,
+}
+
+impl Status {
+    /// The longest list of held and of quarantined objects; the outcomes have all of them.
+    pub const LISTED: usize = 1_000;
+}

@@ -1,0 +1,307 @@
+//! What the ledger keeps, per object, per membership, per write on its way.
+
+use forestsync_domain::SourceAnchor;
+use forestsync_schemas::desired::{CloudAttributes, CloudClass};
+use forestsync_schemas::outcomes::{AttributeChanges, Operation};
+use serde::{Deserialize, Serialize};
+
+/// What the projection wishes of an object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Wish {
+    /// Offset of the record in `desired`.
+    pub offset: u64,
+    pub class: CloudClass,
+    /// Distinguished name in the directory, for people.
+    pub name: String,
+    pub trace: Option<String>,
+    pub kind: WishKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum WishKind {
+    /// The tenant should hold it.
+    Present {
+        #[serde(with = "attributes")]
+        attributes: CloudAttributes,
+        manager: Option<SourceAnchor>,
+        not_writable: Vec<String>,
+    },
+    /// It should not.
+    Removed,
+}
+
+impl Wish {
+    pub(crate) fn is_removal(&self) -> bool {
+        self.kind == WishKind::Removed
+    }
+}
+
+/// Whether the tenant holds an object of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) enum Life {
+    /// Not that we know.
+    #[default]
+    Unknown,
+    Managed,
+    /// We deleted it.
+    Deleted,
+}
+
+/// The last failure of a kind of write.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Failed {
+    pub operation: Operation,
+    pub attempts: u32,
+    /// Milliseconds since 1970; when it may be tried again.
+    pub retry_at: i64,
+    /// Not before the wish changes.
+    pub quarantined: bool,
+    /// Offset of the wish that failed; a later one lifts it.
+    pub offset: u64,
+    pub code: String,
+    pub attribute: Option<String>,
+}
+
+/// An object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ObjectRow {
+    /// Of the cloud object, where there is one; else of the wish.
+    pub class: CloudClass,
+    pub wish: Option<Wish>,
+    pub life: Life,
+    pub cloud_id: Option<String>,
+    /// The attributes the tenant holds, as far as confirmed.
+    #[serde(with = "attributes")]
+    pub confirmed: CloudAttributes,
+    /// The manager the tenant holds, as far as confirmed.
+    pub manager: Option<SourceAnchor>,
+    /// Of create, update, delete and restore.
+    pub failed: Option<Failed>,
+    pub manager_failed: Option<Failed>,
+    /// Its deletion is held, with these words.
+    pub held: Option<String>,
+    /// Removals of its members are held.
+    pub members_held: Option<String>,
+    /// The attributes last reported as not writable; empty for the whole object.
+    pub reported: Option<Vec<String>>,
+}
+
+impl ObjectRow {
+    pub(crate) fn new(class: CloudClass) -> Self {
+        Self {
+            class,
+            wish: None,
+            life: Life::Unknown,
+            cloud_id: None,
+            confirmed: CloudAttributes::new(),
+            manager: None,
+            failed: None,
+            manager_failed: None,
+            held: None,
+            members_held: None,
+            reported: None,
+        }
+    }
+
+    fn of_this_wish<'a>(&self, failed: Option<&'a Failed>) -> Option<&'a Failed> {
+        failed.filter(|f| self.wish.as_ref().is_none_or(|w| w.offset <= f.offset))
+    }
+
+    /// The failure that still counts, of the object itself.
+    pub(crate) fn failure(&self) -> Option<&Failed> {
+        self.of_this_wish(self.failed.as_ref())
+    }
+
+    /// The failure that still counts, of its manager.
+    pub(crate) fn manager_failure(&self) -> Option<&Failed> {
+        self.of_this_wish(self.manager_failed.as_ref())
+    }
+
+    pub(crate) fn is_managed(&self) -> bool {
+        self.life == Life::Managed
+    }
+
+    pub(crate) fn is_wished(&self) -> bool {
+        self.wish.as_ref().is_some_and(|w| !w.is_removal())
+    }
+
+    /// Whether it is to be deleted.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.is_managed() && self.wish.as_ref().is_some_and(Wish::is_removal)
+    }
+
+    /// Whether it will come to life soon, if nothing fails.
+    pub(crate) fn is_coming(&self) -> bool {
+        let wished = self.wish.as_ref().is_some_and(|w| !w.is_removal() && w.class.is_writable());
+        wished && !self.is_managed() && self.failure().is_none()
+    }
+
+    /// The id, if the tenant holds the object.
+    pub(crate) fn live_id(&self) -> Option<&str> {
+        self.cloud_id.as_deref().filter(|_| self.is_managed())
+    }
+}
+
+/// A membership.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct EdgeRow {
+    /// Whether it should be; nothing if no record says so.
+    pub wish: Option<bool>,
+    /// Offset of that record.
+    pub offset: u64,
+    /// Whether the tenant has it, as far as confirmed.
+    pub confirmed: bool,
+    pub failed: Option<Failed>,
+}
+
+impl EdgeRow {
+    pub(crate) fn failure(&self) -> Option<&Failed> {
+        self.failed.as_ref().filter(|f| self.offset <= f.offset)
+    }
+
+    /// Whether tenant and wish differ.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.wish.is_some_and(|wish| wish != self.confirmed)
+    }
+}
+
+/// A write that may be on its way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Intent {
+    /// Offset of the wish that caused it.
+    pub offset: u64,
+    pub write: Write,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Write {
+    Create {
+        #[serde(with = "attributes")]
+        attributes: CloudAttributes,
+    },
+    /// Gives an object found by soft match its anchor.
+    Adopt {
+        id: String,
+    },
+    Update {
+        #[serde(with = "changes")]
+        changes: AttributeChanges,
+    },
+    Restore {
+        id: String,
+    },
+    Delete,
+    SetManager {
+        before: Option<SourceAnchor>,
+        after: Option<SourceAnchor>,
+    },
+    AddMembers {
+        members: Vec<SourceAnchor>,
+        /// Each in a request of its own.
+        each: bool,
+    },
+    RemoveMembers {
+        members: Vec<SourceAnchor>,
+    },
+}
+
+impl Write {
+    pub(crate) fn operation(&self) -> Operation {
+        match self {
+            Self::Create { .. } | Self::Adopt { .. } => Operation::Create,
+            Self::Update { .. } => Operation::Update,
+            Self::Restore { .. } => Operation::Restore,
+            Self::Delete => Operation::Delete,
+            Self::SetManager { .. } => Operation::SetManager,
+            Self::AddMembers { .. } => Operation::AddMembers,
+            Self::RemoveMembers { .. } => Operation::RemoveMembers,
+        }
+    }
+}
+
+/// The ledger's own facts.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Meta {
+    /// The tenant it belongs to.
+    pub tenant: String,
+    /// The first offset of `desired` not taken in.
+    pub desired_next: u64,
+    /// The first offset of `outcomes` not folded in.
+    pub outcomes_next: u64,
+    /// Outcomes by class and type.
+    pub outcomes: Vec<(CloudClass, String, u64)>,
+}
+
+/// Cloud values in a form that needs no self-describing format.
+#[derive(Serialize, Deserialize)]
+enum Flat {
+    Bool(bool),
+    Text(String),
+    List(Vec<String>),
+}
+
+mod flat {
+    use forestsync_schemas::desired::CloudValue;
+
+    use super::Flat;
+
+    impl From<&CloudValue> for Flat {
+        fn from(value: &CloudValue) -> Self {
+            match value {
+                CloudValue::Bool(value) => Self::Bool(*value),
+                CloudValue::Text(text) => Self::Text(text.clone()),
+                CloudValue::List(values) => Self::List(values.clone()),
+            }
+        }
+    }
+
+    impl From<Flat> for CloudValue {
+        fn from(value: Flat) -> Self {
+            match value {
+                Flat::Bool(value) => Self::Bool(value),
+                Flat::Text(text) => Self::Text(text),
+                Flat::List(values) => Self::List(values),
+            }
+        }
+    }
+}
+
+mod attributes {
+    use forestsync_schemas::desired::CloudAttributes;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Flat;
+
+    pub(super) fn serialize<S: Serializer>(value: &CloudAttributes, serializer: S) -> Result<S::Ok, S::Error> {
+        value.iter().map(|(name, value)| (name, Flat::from(value))).collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CloudAttributes, D::Error> {
+        let flat = Vec::<(String, Flat)>::deserialize(deserializer)?;
+        Ok(flat.into_iter().map(|(name, value)| (name, value.into())).collect())
+    }
+}
+
+mod changes {
+    use forestsync_schemas::outcomes::{AttributeChange, AttributeChanges};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Flat;
+
+    type Entry<N> = (N, Option<Flat>, Option<Flat>);
+
+    pub(super) fn serialize<S: Serializer>(value: &AttributeChanges, serializer: S) -> Result<S::Ok, S::Error> {
+        let entry = |(name, change): (&String, &AttributeChange)| -> Entry<String> {
+            (name.clone(), change.before.as_ref().map(Flat::from), change.after.as_ref().map(Flat::from))
+        };
+        value.iter().map(entry).collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AttributeChanges, D::Error> {
+        let flat = Vec::<Entry<String>>::deserialize(deserializer)?;
+        let change = |(name, before, after): Entry<String>| {
+            (name, AttributeChange { before: before.map(Into::into), after: after.map(Into::into) })
+        };
+        Ok(flat.into_iter().map(change).collect())
+    }
+}

@@ -1,0 +1,179 @@
+//! A change of the ledger: reads see its own writes, all of it is applied at once.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use forestsync_domain::SourceAnchor;
+use forestsync_schemas::desired::CloudClass;
+use serde::{Deserialize, Serialize};
+
+use super::{EdgeRow, Intent, Meta, ObjectRow, Store, StoreError, codec, keys};
+
+/// A removal the guard remembers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Removal {
+    /// Milliseconds since 1970.
+    pub at: i64,
+    pub what: Removed,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Removed {
+    Object(CloudClass),
+    MemberOf(SourceAnchor),
+}
+
+/// What a transaction changed.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    /// Objects before and after.
+    pub objects: Vec<(SourceAnchor, Option<ObjectRow>, ObjectRow)>,
+    /// Memberships after: group, member.
+    pub edges: Vec<(SourceAnchor, SourceAnchor, EdgeRow)>,
+    pub removals: Vec<Removal>,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    before: Option<T>,
+    now: Option<T>,
+}
+
+/// A transaction.
+#[derive(Debug)]
+pub(crate) struct Tx<'a> {
+    store: &'a Store,
+    objects: HashMap<SourceAnchor, Slot<ObjectRow>>,
+    edges: HashMap<(SourceAnchor, SourceAnchor), Slot<EdgeRow>>,
+    intents: HashMap<SourceAnchor, Option<Intent>>,
+    flows: Vec<(CloudClass, Vec<String>)>,
+    removals: Vec<(u64, Removal)>,
+    meta: Option<Meta>,
+}
+
+impl<'a> Tx<'a> {
+    pub(super) fn new(store: &'a Store) -> Self {
+        Self {
+            store,
+            objects: HashMap::new(),
+            edges: HashMap::new(),
+            intents: HashMap::new(),
+            flows: Vec::new(),
+            removals: Vec::new(),
+            meta: None,
+        }
+    }
+
+    /// The object, made if there is none.
+    pub(crate) fn object(&mut self, anchor: &SourceAnchor, class: CloudClass) -> Result<&mut ObjectRow, StoreError> {
+        let slot = match self.objects.entry(anchor.clone()) {
+            Entry::Occupied(slot) => slot.into_mut(),
+            Entry::Vacant(place) => {
+                let before = self.store.object(anchor)?;
+                place.insert(Slot { now: before.clone(), before })
+            }
+        };
+        Ok(slot.now.get_or_insert_with(|| ObjectRow::new(class)))
+    }
+
+    /// The membership, made if there is none.
+    pub(crate) fn edge(&mut self, group: &SourceAnchor, member: &SourceAnchor) -> Result<&mut EdgeRow, StoreError> {
+        let slot = match self.edges.entry((group.clone(), member.clone())) {
+            Entry::Occupied(slot) => slot.into_mut(),
+            Entry::Vacant(place) => {
+                let before = self.store.edge(group, member)?;
+                place.insert(Slot { now: before.clone(), before })
+            }
+        };
+        Ok(slot.now.get_or_insert_default())
+    }
+
+    /// The members of a group, those of this transaction included.
+    pub(crate) fn members_of(&self, group: &SourceAnchor) -> Result<Vec<SourceAnchor>, StoreError> {
+        let mut found: Vec<SourceAnchor> =
+            self.store.members_of(group).map(|e| e.map(|(m, _)| m)).collect::<Result<_, _>>()?;
+        found.extend(self.edges.keys().filter(|(g, _)| g == group).map(|(_, m)| m.clone()));
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// The groups of a member, those of this transaction included.
+    pub(crate) fn groups_of(&self, member: &SourceAnchor) -> Result<Vec<SourceAnchor>, StoreError> {
+        let mut found = self.store.groups_of(member)?;
+        found.extend(self.edges.keys().filter(|(_, m)| m == member).map(|(g, _)| g.clone()));
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    pub(crate) fn set_intent(&mut self, anchor: &SourceAnchor, intent: Option<Intent>) {
+        self.intents.insert(anchor.clone(), intent);
+    }
+
+    pub(crate) fn set_flow(&mut self, class: CloudClass, attributes: Vec<String>) {
+        self.flows.push((class, attributes));
+    }
+
+    /// Remembers a removal for the guard; `offset` is that of its outcome.
+    pub(crate) fn remember(&mut self, offset: u64, removal: Removal) {
+        self.removals.push((offset, removal));
+    }
+
+    pub(crate) fn meta(&mut self) -> Result<&mut Meta, StoreError> {
+        match &mut self.meta {
+            Some(meta) => Ok(meta),
+            none => Ok(none.insert(self.store.meta()?)),
+        }
+    }
+
+    /// Applies it. Not durable before [`Store::flush`], but whole in any case.
+    pub(crate) fn commit(self) -> Result<Changed, StoreError> {
+        let mut batch = sled::Batch::default();
+        let mut changed = Changed::default();
+        let mut put = |key: Vec<u8>, value: Vec<u8>| batch.insert(key, value);
+        if let Some(meta) = &self.meta {
+            put(keys::META.to_vec(), codec::encode(keys::META, meta)?);
+        }
+        for (class, attributes) in &self.flows {
+            let key = keys::flow(*class);
+            let value = codec::encode(&key, attributes)?;
+            put(key, value);
+        }
+        for (anchor, slot) in self.objects {
+            let Some(now) = slot.now.filter(|now| slot.before.as_ref() != Some(now)) else { continue };
+            let key = keys::object(&anchor);
+            let value = codec::encode(&key, &now)?;
+            put(key, value);
+            changed.objects.push((anchor, slot.before, now));
+        }
+        for ((group, member), slot) in self.edges {
+            let Some(now) = slot.now.filter(|now| slot.before.as_ref() != Some(now)) else { continue };
+            let key = keys::edge(&group, &member);
+            let value = codec::encode(&key, &now)?;
+            put(key, value);
+            let key = keys::reverse(&group, &member);
+            let value = codec::encode(&key, &())?;
+            put(key, value);
+            changed.edges.push((group, member, now));
+        }
+        for (number, (offset, removal)) in self.removals.into_iter().enumerate() {
+            let key = keys::window(removal.at, offset, number as u32);
+            let value = codec::encode(&key, &removal)?;
+            put(key, value);
+            changed.removals.push(removal);
+        }
+        for (anchor, intent) in self.intents {
+            let key = keys::intent(&anchor);
+            match intent {
+                Some(intent) => {
+                    let value = codec::encode(&key, &intent)?;
+                    batch.insert(key, value);
+                }
+                None => batch.remove(key),
+            }
+        }
+        self.store.tree.apply_batch(batch).map_err(StoreError::Database)?;
+        Ok(changed)
+    }
+}

@@ -1,0 +1,176 @@
+//! What the engine asks of an endpoint, in its own words. Graph is one; others can come.
+//!
+//! A target knows no wishes and keeps no ledger. It MUST answer each call with what is certain: [`FailureKind::Uncertain`]
+//! where the write may have taken effect, any other failure only where it certainly has not.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use forestsync_domain::SourceAnchor;
+use forestsync_schemas::desired::{CloudAttributes, CloudClass};
+use forestsync_schemas::outcomes::AttributeChanges;
+
+/// One thing to do or to ask. Attributes to read are given by name; ids are the endpoint's.
+#[derive(Debug, Clone)]
+pub(crate) enum Call {
+    /// The objects with this anchor, live and soft-deleted.
+    LookUp { class: CloudClass, anchor: SourceAnchor, attributes: Vec<String> },
+    /// The live users with this name or mail address.
+    Match { user_principal_name: Option<String>, mail: Option<String>, attributes: Vec<String> },
+    /// A live object.
+    Read { class: CloudClass, id: String, attributes: Vec<String> },
+    /// A user's manager.
+    ReadManager { id: String },
+    /// All members of a group.
+    ListMembers { group: String },
+    /// Makes the object; of a group, makes it or updates the one that has the anchor.
+    Create { class: CloudClass, anchor: SourceAnchor, attributes: CloudAttributes },
+    /// Writes attributes; `anchor` as well where the object does not carry it yet.
+    Update { class: CloudClass, id: String, changes: AttributeChanges, anchor: Option<SourceAnchor> },
+    /// Brings a soft-deleted object back.
+    Restore { id: String },
+    /// Deletes.
+    Delete { class: CloudClass, id: String },
+    /// Sets or clears a user's manager.
+    SetManager { id: String, manager: Option<String> },
+    /// Adds members, all or none.
+    AddMembers { group: String, members: Vec<String> },
+    /// Adds members, each for itself.
+    AddEach { group: String, members: Vec<String> },
+    /// Removes members, each for itself.
+    RemoveMembers { group: String, members: Vec<String> },
+}
+
+impl Call {
+    /// How many requests of a batch it takes.
+    pub(crate) fn requests(&self) -> usize {
+        match self {
+            Self::LookUp { .. } => 2,
+            Self::Match { user_principal_name, mail, .. } => {
+                usize::from(user_principal_name.is_some()) + usize::from(mail.is_some())
+            }
+            Self::AddEach { members, .. } | Self::RemoveMembers { members, .. } => members.len(),
+            _ => 1,
+        }
+    }
+
+    /// What it costs of the write quota; 0 for a read. A PATCH of 20 members costs about 7 (graph.md section 9).
+    pub(crate) fn writes(&self) -> u32 {
+        match self {
+            Self::LookUp { .. }
+            | Self::Match { .. }
+            | Self::Read { .. }
+            | Self::ReadManager { .. }
+            | Self::ListMembers { .. } => 0,
+            Self::AddMembers { members, .. } => members.len().div_ceil(3) as u32,
+            Self::AddEach { members, .. } | Self::RemoveMembers { members, .. } => members.len() as u32,
+            _ => 1,
+        }
+    }
+}
+
+/// An object as the endpoint shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CloudObject {
+    /// The endpoint's id.
+    pub id: String,
+    /// The anchor it carries, in the form of its class.
+    pub anchor: Option<String>,
+    /// Those of the attributes asked for that have a value.
+    pub attributes: CloudAttributes,
+    /// It belongs to Azure AD Connect.
+    pub synced: bool,
+    /// It is a group with mail.
+    pub mail_enabled: bool,
+}
+
+/// A write that took effect, or was in effect already.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Done {
+    pub status: u16,
+    pub request_id: Option<String>,
+    /// Of a creation.
+    pub id: Option<String>,
+}
+
+/// What a failure means for the next step.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum FailureKind {
+    /// Too many requests: nothing was done, the object is not to blame.
+    Throttled,
+    /// The token was not accepted: nothing was done.
+    Unauthorized,
+    /// It may or may not have been done.
+    Uncertain,
+    /// The object or one that is referred to is not there, or not visible yet.
+    NotFound,
+    /// Somebody else was writing: nothing was done, try again.
+    Busy,
+    /// Another object has the value.
+    Conflict,
+    /// The application may not.
+    Denied,
+    /// The request is not acceptable as it is.
+    Invalid,
+}
+
+/// A call that failed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Failure {
+    pub kind: FailureKind,
+    pub status: Option<u16>,
+    /// The endpoint's error code, or one of ours.
+    pub code: String,
+    /// The attribute at fault.
+    pub attribute: Option<String>,
+    /// The object that holds the value already.
+    pub other: Option<String>,
+    pub retry_after: Option<Duration>,
+    pub request_id: Option<String>,
+}
+
+/// The answer to a call.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    /// To `LookUp`.
+    Found { live: Option<CloudObject>, deleted: Option<CloudObject> },
+    /// To `Match`: by name, by mail.
+    Matches { by_name: Option<CloudObject>, by_mail: Option<CloudObject> },
+    /// To `Read`.
+    Object(Option<CloudObject>),
+    /// To `ReadManager`: the manager's id.
+    Manager(Option<String>),
+    /// To `ListMembers`: their ids.
+    Members(HashSet<String>),
+    /// To a single write.
+    Done(Done),
+    /// To `AddEach` and `RemoveMembers`, in their order.
+    Each(Vec<Result<Done, Failure>>),
+    /// The call failed.
+    Failed(Failure),
+}
+
+/// Nothing in a whole HTTP request could be answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Outage {
+    /// Whether its writes may have taken effect.
+    pub uncertain: bool,
+    /// The endpoint asked for less, rather than failing.
+    pub throttled: bool,
+    pub retry_after: Option<Duration>,
+    /// For a person: what, why, what to do.
+    pub detail: String,
+}
+
+/// An endpoint.
+#[async_trait::async_trait]
+pub(crate) trait Target: Send + Sync + std::fmt::Debug {
+    /// Answers each call, in their order. The calls together take at most one batch.
+    async fn perform(&self, calls: &[Call]) -> Result<Vec<Reply>, Outage>;
+
+    /// Whether the application may write objects of a class, looked up afresh; a class is missing if nobody can tell.
+    async fn permitted(&self) -> BTreeMap<CloudClass, bool>;
+
+    /// HTTP requests sent so far.
+    fn requests(&self) -> u64;
+}
