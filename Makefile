@@ -19,6 +19,7 @@ test: ## Run every test; starts the real peers it needs and says which ones ran
 	./tests/run
 
 bench: ## Measure the floors for speed, as ratios within one run
+	$(CARGO) build --locked --release --package forestsync
 	$(CARGO) run --locked --release --package forestsync-tests --bin bench
 
 soak: ## Run the long random suites in full

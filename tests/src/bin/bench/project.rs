@@ -1,0 +1,197 @@
+//! Projection, against a bare loop that decodes the same records and inserts the same rows into sled.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use forestsync_domain::{AttributeValue, Attributes, Cookie, Dn, InvocationId, ObjectGuid, Usn};
+use forestsync_log::{EmbeddedLog, Log as _, NewRecord, StreamName};
+use forestsync_projector::{Projector, ProjectorConfig, SourceConfig};
+use forestsync_schemas::changes::{
+    ChangeContext, ChangeEvent, Controller, Cursor, CursorAdvanced, ObjectObserved, SnapshotCompleted, SnapshotId,
+    SnapshotReason, SnapshotStarted,
+};
+use forestsync_schemas::{ChangeRecord, Envelope, EventId, streams};
+use forestsync_tests::peers;
+use tokio::time::Instant;
+
+use crate::{Measured, median};
+
+const OBJECTS: u32 = 100_000;
+/// Records a batch of the bare loop is made of.
+const BATCH: usize = 1_000;
+
+fn guid(n: u32) -> ObjectGuid {
+    let mut bytes = [0x11; 16];
+    bytes[..4].copy_from_slice(&n.wrapping_mul(0x9e37_79b1).to_le_bytes());
+    bytes[4..8].copy_from_slice(&n.to_be_bytes());
+    ObjectGuid::from_bytes(bytes)
+}
+
+fn record(event: ChangeEvent, object: Option<ObjectGuid>, base: &Dn) -> NewRecord {
+    let id = EventId::of([object.map_or_else(Vec::new, |g| g.as_bytes().to_vec()).as_slice()]);
+    let context = ChangeContext {
+        forest: "emea".into(),
+        naming_context: base.clone(),
+        object,
+        controller: None,
+        usn_changed: None,
+        when_changed: None,
+        trace: None,
+    };
+    let value = Envelope { id, time: forestsync_runtime::clock::now(), context, event }.encode().unwrap();
+    NewRecord::new(None::<Vec<u8>>, value)
+}
+
+fn observed(n: u32, snapshot: SnapshotId, parent: Option<ObjectGuid>, base: &Dn) -> NewRecord {
+    let text = |value: String| vec![AttributeValue::Text(value)];
+    let classes = |all: &[&str]| all.iter().map(|c| AttributeValue::from(*c)).collect::<Vec<_>>();
+    let (dn, attributes): (Dn, Attributes) = match n {
+        0 => (base.clone(), BTreeMap::from([("objectClass".into(), classes(&["top", "domain", "domainDNS"]))])),
+        1 => {
+            let all = BTreeMap::from([("objectClass".into(), classes(&["top", "organizationalUnit"]))]);
+            (base.child("OU", "Bench"), all)
+        }
+        n => {
+            let sam = format!("user{n:06}");
+            let all = [
+                ("objectClass", classes(&["top", "person", "organizationalPerson", "user"])),
+                ("name", text(sam.clone())),
+                ("sAMAccountName", text(sam.clone())),
+                ("userPrincipalName", text(format!("{sam}@emea.example"))),
+                ("mail", text(format!("{sam}@emea.example"))),
+                ("displayName", text(format!("Given{} Sürname{}", n % 997, n % 4999))),
+                ("givenName", text(format!("Given{}", n % 997))),
+                ("sn", text(format!("Sürname{}", n % 4999))),
+                ("title", text(format!("Title {}", n % 90))),
+                ("department", text(format!("Department {}", n % 40))),
+                ("company", text("AT&T Ltd".into())),
+                ("telephoneNumber", text(format!("+41 44 {n:07}"))),
+                ("employeeID", text(format!("{n:07}"))),
+                ("userAccountControl", text("512".into())),
+            ];
+            let named = all.into_iter().map(|(name, values)| (name.to_owned(), values));
+            (base.child("OU", "Bench").child("CN", &sam), named.collect())
+        }
+    };
+    record(ChangeEvent::ObjectObserved(ObjectObserved { snapshot, dn, parent, attributes }), Some(guid(n)), base)
+}
+
+async fn write_stream(log: &EmbeddedLog, stream: &StreamName, base: &Dn) {
+    let snapshot = SnapshotId(EventId::of([b"bench".as_slice()]).0);
+    let mut writer = log.writer(stream).await.unwrap();
+    let started = SnapshotStarted { snapshot, reason: SnapshotReason::First };
+    let mut batch = vec![record(ChangeEvent::SnapshotStarted(started), None, base)];
+    for n in 0..OBJECTS {
+        let parent = match n {
+            0 => None,
+            1 => Some(guid(0)),
+            _ => Some(guid(1)),
+        };
+        batch.push(observed(n, snapshot, parent, base));
+        if batch.len() >= BATCH {
+            writer.append(std::mem::take(&mut batch)).await.unwrap();
+        }
+    }
+    let completed = SnapshotCompleted { snapshot, seen: u64::from(OBJECTS) };
+    batch.push(record(ChangeEvent::SnapshotCompleted(completed), None, base));
+    let cursor = Cursor {
+        controller: Controller { dns_name: "dc01".into(), invocation_id: InvocationId(guid(7)) },
+        highest_committed_usn: Usn(1),
+        naming_context: base.clone(),
+        flags: 0,
+        attributes: Vec::new(),
+        cookie: Cookie::default(),
+        snapshot: None,
+        complete: true,
+    };
+    batch.push(record(ChangeEvent::CursorAdvanced(CursorAdvanced { from: None, to: cursor }), None, base));
+    writer.append(batch).await.unwrap();
+}
+
+async fn projected(log: Arc<EmbeddedLog>, stream: &StreamName, base: &Dn, directory: &Path, name: &str) {
+    let source = SourceConfig {
+        forest: "emea".into(),
+        naming_context: base.clone(),
+        stream: stream.clone(),
+        include: Vec::new(),
+        exclude: Vec::new(),
+    };
+    let config =
+        ProjectorConfig { configuration: name.into(), directory: directory.to_owned(), sources: vec![source] };
+    let mut projector = Projector::open(config, log).await.unwrap();
+    let status = projector.catch_up().await.unwrap();
+    assert!(status.is_idle());
+}
+
+type Rows = Vec<(sled::IVec, sled::IVec)>;
+
+/// All rows the projector left in its database.
+fn rows(directory: &Path) -> Rows {
+    let db = sled::Config::new().path(directory).open().unwrap();
+    let mut all = Rows::new();
+    for tree in db.tree_names() {
+        all.extend(db.open_tree(tree).unwrap().iter().map(Result::unwrap));
+    }
+    all
+}
+
+async fn bare(log: &EmbeddedLog, stream: &StreamName, rows: &Rows, directory: &Path) {
+    let db = sled::Config::new().path(directory).cache_capacity(64 << 20).open().unwrap();
+    let mut reader = log.reader(stream, 0).await.unwrap();
+    let share = rows.len() * BATCH / OBJECTS as usize;
+    let (mut chunks, mut pending) = (rows.chunks(share.max(1)), 0);
+    loop {
+        let records = reader.poll(BATCH).await.unwrap();
+        if records.is_empty() {
+            break;
+        }
+        for record in &records {
+            std::hint::black_box(ChangeRecord::decode(&record.value).unwrap());
+        }
+        pending += records.len();
+        while pending >= BATCH {
+            pending -= BATCH;
+            insert(&db, chunks.next());
+        }
+    }
+    for chunk in chunks {
+        insert(&db, Some(chunk));
+    }
+    db.flush().unwrap();
+}
+
+fn insert(db: &sled::Db, chunk: Option<&[(sled::IVec, sled::IVec)]>) {
+    let mut batch = sled::Batch::default();
+    for (key, value) in chunk.unwrap_or_default() {
+        batch.insert(key.clone(), value.clone());
+    }
+    db.apply_batch(batch).unwrap();
+}
+
+pub(crate) async fn against_bare_sled() -> Measured {
+    let base: Dn = "DC=emea,DC=example".parse().unwrap();
+    let folder = tempfile::tempdir_in(peers::scratch()).unwrap();
+    let log = Arc::new(EmbeddedLog::open(folder.path().join("log")).unwrap());
+    let stream: StreamName = streams::changes("emea", &base).parse().unwrap();
+    write_stream(&log, &stream, &base).await;
+    let (mut ratios, mut rates) = (Vec::new(), Vec::new());
+    for n in 0..3 {
+        let directory = folder.path().join(format!("projector-{n}"));
+        let start = Instant::now();
+        projected(Arc::clone(&log), &stream, &base, &directory, &format!("bench-{n}")).await;
+        let rate = f64::from(OBJECTS) / start.elapsed().as_secs_f64();
+        let rows = rows(&directory);
+        let start = Instant::now();
+        bare(&log, &stream, &rows, &folder.path().join(format!("bare-{n}"))).await;
+        ratios.push(rate / (f64::from(OBJECTS) / start.elapsed().as_secs_f64()));
+        rates.push(rate);
+    }
+    let ratio = median(ratios);
+    Measured {
+        what: "projection / bare decode and insert of the same rows, 100,000",
+        value: format!("{ratio:.2} ({:.0} objects/s)", median(rates)),
+        floor: ">= 0.50".into(),
+        met: ratio >= 0.5,
+    }
+}
