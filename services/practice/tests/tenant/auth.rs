@@ -1,0 +1,128 @@
+//! Tokens: the endpoint's refusals, the bearer check, permissions, expiry.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use crate::client::{peer, user};
+
+#[tokio::test]
+async fn the_token_endpoint_refuses_with_codes() {
+    let peer = peer(|_| {}).await;
+    let cases = [
+        ("client_secret", "wrong", 401, "invalid_client", 7_000_215),
+        ("client_secret", "", 401, "invalid_client", 7_000_218),
+        ("client_id", "00000000-0000-4000-8000-000000000000", 400, "unauthorized_client", 700_016),
+        ("tenant", "nowhere.example", 400, "invalid_request", 90_002),
+        ("scope", "https://graph.microsoft.com/User.Read", 400, "invalid_scope", 1_002_012),
+        ("scope", "", 400, "invalid_request", 900_144),
+        ("grant_type", "password", 400, "unsupported_grant_type", 70_003),
+    ];
+    for (field, value, status, error, code) in cases {
+        let answer = peer.ask_token(&[(field, value)]).await;
+        let body = &answer.is(status).body;
+        assert_eq!((&body["error"], &body["error_codes"]), (&json!(error), &json!([code])), "{field}");
+        let text = body["error_description"].as_str().unwrap();
+        assert!(text.starts_with(&format!("AADSTS{code}: ")) && text.contains("\r\nTrace ID: "), "{text}");
+        assert!(!text.contains("practice-secret"));
+    }
+    let control = peer.tenant.control();
+    for (code, status, error) in
+        [(7_000_222, 401, "invalid_client"), (53_003, 400, "invalid_grant"), (90_033, 503, "temporarily_unavailable")]
+    {
+        control.refuse_tokens(Some(code));
+        assert_eq!(peer.ask_token(&[]).await.is(status).body["error"], error);
+    }
+    control.refuse_tokens(None);
+    let good = peer.ask_token(&[("tenant", "contoso.com")]).await;
+    assert_eq!((&good.is(200).body["token_type"], &good.body["expires_in"]), (&json!("Bearer"), &json!(3_599)));
+    assert!(good.body["access_token"].as_str().unwrap().starts_with("eyJ"));
+}
+
+#[tokio::test]
+async fn an_assertion_is_taken_for_a_secret() {
+    let peer = peer(|_| {}).await;
+    let client = "2b9d4e60-81c7-4f35-a0be-6d1f7c92e483";
+    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    let part = |v: Value| URL_SAFE_NO_PAD.encode(v.to_string());
+    let jwt = |sub: &str, exp: i64| {
+        let payload = part(json!({"iss": client, "sub": sub, "exp": exp}));
+        format!("{}.{payload}.c2ln", part(json!({"alg": "PS256", "typ": "JWT"})))
+    };
+    let later = 4_000_000_000;
+    let cases = [
+        (jwt(client, later), 200, Value::Null),
+        (jwt(client, 1_000), 401, json!([700_024])),
+        (jwt("other", later), 401, json!([700_027])),
+        ("nonsense".to_owned(), 401, json!([700_027])),
+    ];
+    for (assertion, status, codes) in cases {
+        let changes =
+            [("client_secret", ""), ("client_assertion_type", kind), ("client_assertion", assertion.as_str())];
+        let answer = peer.ask_token(&changes).await;
+        assert_eq!(answer.is(status).body["error_codes"], codes);
+    }
+}
+
+#[tokio::test]
+async fn graph_checks_the_bearer() {
+    let mut peer = peer(|_| {}).await;
+    let bare = peer.http.get(format!("{}/users", peer.root)).send().await.unwrap();
+    assert_eq!(bare.status().as_u16(), 401);
+    let realm = bare.headers()["www-authenticate"].to_str().unwrap();
+    assert!(realm.starts_with(
+        "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\""
+    ));
+    let good = peer.token.clone();
+    peer.token = "eyJ.nonsense.x".into();
+    let message = "CompactToken validation failed with reason code: 80049228.";
+    peer.get("/users").await.fails(401, "InvalidAuthenticationToken", message);
+    peer.post("/$batch", json!({"requests": [{"id": "1", "method": "GET", "url": "/users"}]})).await.is(401);
+    peer.token = good;
+    peer.get("/users").await.is(200);
+    peer.tenant.control().expire_tokens();
+    let message = "Lifetime validation failed, the token is expired.";
+    peer.get("/users").await.fails(401, "InvalidAuthenticationToken", message);
+    assert_eq!(peer.tenant.counters().unauthorized, 4);
+}
+
+#[tokio::test]
+async fn tokens_live_as_long_as_told() {
+    let mut peer = peer(|o| o.knobs.token_lifetime = Duration::ZERO).await;
+    assert_eq!(peer.get("/users").await.is(401).code(), "InvalidAuthenticationToken");
+    peer.tenant.control().adjust(|k| k.token_lifetime = Duration::from_secs(60));
+    peer.token = peer.ask_token(&[]).await.body["access_token"].as_str().unwrap().to_owned();
+    peer.get("/users").await.is(200);
+}
+
+#[tokio::test]
+async fn a_revoked_permission_shows_in_new_tokens_or_at_once() {
+    let mut peer = peer(|_| {}).await;
+    let control = peer.tenant.control();
+    control.revoke_permission("User.ReadWrite.All", false);
+    peer.add_user("ada").await;
+    peer.token = peer.ask_token(&[]).await.body["access_token"].as_str().unwrap().to_owned();
+    let denied = "Insufficient privileges to complete the operation.";
+    peer.post("/users", user("bob")).await.fails(403, "Authorization_RequestDenied", denied);
+    peer.get("/users/ada@contoso.com").await.is(200);
+    control.revoke_permission("Directory.Read.All", true);
+    peer.get("/users/ada@contoso.com").await.fails(403, "Authorization_RequestDenied", denied);
+    control.grant_permission("User.ReadWrite.All", true);
+    peer.add_user("bob").await;
+    control.revoke_permission("Group.ReadWrite.All", true);
+    let refused = peer.upsert("g", crate::client::group("g")).await;
+    assert_eq!(refused.is(403).code(), "Authorization_RequestDenied");
+}
+
+#[tokio::test]
+async fn discovery_is_answered() {
+    let peer = peer(|_| {}).await;
+    let root = peer.tenant.authority_url();
+    let url = format!("{root}/contoso.com/v2.0/.well-known/openid-configuration");
+    let body: Value = peer.http.get(url).send().await.unwrap().json().await.unwrap();
+    assert_eq!(body["token_endpoint"], format!("{root}/contoso.com/oauth2/v2.0/token"));
+    let url = format!("{root}/common/discovery/instance?api-version=1.1&authorization_endpoint={root}/x");
+    assert!(peer.http.get(url).send().await.unwrap().status().is_success());
+}
