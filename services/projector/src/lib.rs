@@ -1,1 +1,60 @@
-//! The projector: keeps the materialized state of one configuration in sled.
+//! The projector: keeps the materialized state of one configuration in one sled database, and writes what the tenant
+//! should hold to `desired.<configuration>`.
+//!
+//! ```text
+//!  changes.*  ──>  mirror  ──>  wishes  ──>  outbox  ──>  desired.<configuration>
+//!                    │             │
+//!                    └── scope ────┴── anchors, holds ──>  decisions.<configuration>  (written before it is acted on)
+//! ```
+//!
+//! - **The mirror** holds objects, links and indexes. What it holds is a function of each stream's own records: neither
+//!   batches nor the order in which streams are read can change it. A record is applied exactly once; its effect and the
+//!   stream's offset are in the same batch.
+//! - **Wishes** are a function of mirror, decisions and configuration. They are brought up to date when an answer of the
+//!   directory is complete (`CursorAdvanced{complete: true}`), never on half of one, and not before every source has
+//!   completed a full read.
+//! - **The outbox** names what may be news. It is emptied into `desired` unless something holds the configuration
+//!   ([`Hold`]); while it is held nothing is written, neither removals nor anything else. The stream's tail is read when
+//!   the projector starts, so that a crash repeats nothing.
+//! - **The state digest** is one value over mirror and wishes, the same for any batches and any interleaving of streams
+//!   that ends at the same offsets. [`rebuild`] computes it a second time, from the history.
+//! - **Damage**: a database that does not open, panics or whose rows do not add up is moved aside and built anew from
+//!   the log, by itself. A rebuilt one writes nothing until it has caught up, and then only what differs.
+//! - **A record that cannot be applied** stops its stream, with an error that names stream and offset; nothing is
+//!   skipped, and the other streams go on.
+//!
+//! **Invariant**: only the module `store` names sled; no clock is read but for records' times; no attribute value is
+//! logged. Links between naming contexts of one forest are resolved by objectGUID; members from other forests (foreign
+//! security principals) wait, with the index by SID that they will need.
+
+mod apply;
+mod config;
+mod digest;
+mod eligible;
+mod emit;
+mod engine;
+mod error;
+mod fold;
+mod follow;
+mod holds;
+mod keys;
+mod project;
+mod projector;
+mod round;
+mod rows;
+mod status;
+mod store;
+mod txn;
+mod verify;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{PlanError, ProjectorConfig, ScopeEntry, SourceConfig};
+pub use digest::StateDigest;
+pub use error::{ProjectorError, StoreError, StreamError, StreamErrorKind};
+pub use holds::Hold;
+pub use projector::Projector;
+pub use status::{Finding, ProjectorStatus, StreamStatus};
+pub use verify::{read_digest, rebuild};

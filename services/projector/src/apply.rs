@@ -1,0 +1,328 @@
+//! Applying events to the mirror. What the mirror holds after an event is a function of the records of its own stream up
+//! to there, so neither batches nor the order in which streams are read can change it.
+
+use forestsync_domain::{Attributes, ObjectGuid};
+use forestsync_log::Record;
+use forestsync_rules::classify::classify;
+use forestsync_schemas::changes::{
+    ChangeContext, ChangeEvent, CursorAdvanced, LinkValuesChanged, ObjectChanged, ObjectDeleted, ObjectObserved,
+    ObjectRestored, SnapshotId, SnapshotStarted,
+};
+use forestsync_schemas::{ChangeRecord, EventId};
+
+use crate::config::SourceId;
+use crate::error::StreamErrorKind;
+use crate::keys::{self, LinkKind, ObjectKey};
+use crate::rows::{Counted, EMPTY, ObjectRow, SourceState};
+use crate::round::Round;
+use crate::work::{Work, WorkKind};
+use crate::{StoreError, store};
+
+/// Why a record was not applied.
+#[derive(Debug)]
+pub(crate) enum ApplyError {
+    Store(StoreError),
+    Record(StreamErrorKind),
+}
+
+impl From<StoreError> for ApplyError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<StreamErrorKind> for ApplyError {
+    fn from(kind: StreamErrorKind) -> Self {
+        Self::Record(kind)
+    }
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// It is applied; the round may go on.
+    Yes,
+    /// It is applied, and the round must be written before the next one.
+    YesAndCut,
+    /// The round must be written first; then this record comes again.
+    NotYet,
+}
+
+type Result<T> = std::result::Result<T, ApplyError>;
+
+impl Round<'_> {
+    /// Applies one record of a source. `first` says that the round holds nothing else.
+    pub(crate) fn apply(&mut self, source: SourceId, record: &Record, first: bool) -> Result<Applied> {
+        let event = ChangeRecord::decode(&record.value).map_err(StreamErrorKind::from)?;
+        self.check_origin(source, &event.context)?;
+        let id = *event.id.0.as_bytes();
+        let Some(state) = self.state(source) else { return Ok(Applied::Yes) };
+        let repeated = state.last_event == Some(id);
+        if matches!(event.event, ChangeEvent::SnapshotCompleted(_)) && !first && !repeated {
+            return Ok(Applied::NotYet);
+        }
+        if repeated {
+            if let ChangeEvent::ObjectObserved(_) = event.event {
+                state.counted.all += 1;
+            }
+        } else {
+            self.apply_event(source, &event)?;
+        }
+        if let Some(state) = self.state(source) {
+            state.last_event = Some(id);
+            state.offset = record.offset + 1;
+        }
+        Ok(if self.must_cut() { Applied::YesAndCut } else { Applied::Yes })
+    }
+
+    /// Work on the mirror that is left must be done before the next record.
+    fn must_cut(&self) -> bool {
+        self.is_full() || self.work.keys().any(|(kind, _)| kind.is_base())
+    }
+
+    fn check_origin(&self, source: SourceId, context: &ChangeContext) -> Result<()> {
+        let Some(state) = self.meta.sources.get(&source) else { return Ok(()) };
+        if state.forest == context.forest && state.naming_context == context.naming_context {
+            return Ok(());
+        }
+        let naming_context = context.naming_context.to_string();
+        Err(StreamErrorKind::Foreign { forest: context.forest.clone(), naming_context }.into())
+    }
+
+    fn apply_event(&mut self, source: SourceId, record: &ChangeRecord) -> Result<()> {
+        let trace = record.context.trace.as_deref();
+        let object = || {
+            let guid = record.context.object.ok_or(StreamErrorKind::NoObject(record.id))?;
+            Ok::<_, ApplyError>(ObjectKey { source, guid })
+        };
+        match &record.event {
+            ChangeEvent::SnapshotStarted(event) => self.snapshot_started(source, event),
+            ChangeEvent::SnapshotCompleted(event) => self.snapshot_completed(source, event.snapshot, event.seen)?,
+            ChangeEvent::ObjectObserved(event) => self.observed(object()?, event, trace)?,
+            ChangeEvent::ObjectChanged(event) => self.changed(object()?, event, trace)?,
+            ChangeEvent::LinkValuesChanged(event) => self.links_changed(object()?, event, trace)?,
+            ChangeEvent::ObjectDeleted(event) => self.deleted(object()?, event, trace)?,
+            ChangeEvent::ObjectRestored(event) => self.restored(object()?, event, trace)?,
+            ChangeEvent::CursorAdvanced(event) => return self.cursor_advanced(source, event),
+            ChangeEvent::ReadingStopped(event) => {
+                let cause = format!("{:?}", event.cause).to_lowercase();
+                self.said(source, Some((cause, event.detail.clone(), event.hint.clone())));
+                return Ok(());
+            }
+            ChangeEvent::ReadingResumed(_) => {
+                self.said(source, None);
+                return Ok(());
+            }
+        }
+        if let Some(state) = self.state(source) {
+            state.answer_open = true;
+        }
+        Ok(())
+    }
+
+    fn said(&mut self, source: SourceId, stopped: Option<(String, String, String)>) {
+        if let Some(state) = self.state(source) {
+            state.reading_stopped = stopped;
+        }
+    }
+
+    fn snapshot_started(&mut self, source: SourceId, event: &SnapshotStarted) {
+        let id = event.snapshot.0.as_u128();
+        let Some(state) = self.state(source) else { return };
+        if state.open != Some(id) && state.completed != Some(id) {
+            state.ordinal += 1;
+            state.open = Some(id);
+            state.counted = Counted::default();
+            state.counted_at_cursor = Counted::default();
+        }
+    }
+
+    /// The number of the full read an event belongs to, and whether it is the open one.
+    fn ordinal_of(&self, source: SourceId, snapshot: SnapshotId) -> Result<(u32, bool)> {
+        let (state, id) = (self.meta.sources.get(&source), snapshot.0.as_u128());
+        match state {
+            Some(state) if state.open == Some(id) => Ok((state.ordinal, true)),
+            Some(state) if state.completed == Some(id) => Ok((state.completed_ordinal, false)),
+            _ => Err(StreamErrorKind::UnknownSnapshot(snapshot).into()),
+        }
+    }
+
+    fn ordinal(&self, source: SourceId) -> u32 {
+        self.meta.sources.get(&source).map_or(0, |state| state.ordinal)
+    }
+
+    fn observed(&mut self, key: ObjectKey, event: &ObjectObserved, trace: Option<&str>) -> Result<()> {
+        let (ordinal, open) = self.ordinal_of(key.source, event.snapshot)?;
+        if let Some(state) = self.state(key.source).filter(|_| open) {
+            state.counted.all += 1;
+            state.counted.distinct += 1;
+        }
+        let old = self.object(key)?;
+        let (mut attributes, mut parent) = (Attributes::new(), event.parent);
+        // a part of an image that this full read began, or a later look at the same object
+        if let Some(row) = old.as_ref().filter(|row| row.image == ordinal) {
+            attributes.clone_from(&row.attributes);
+            parent = parent.or(row.parent);
+        }
+        attributes.extend(event.attributes.iter().map(|(name, values)| (name.clone(), values.clone())));
+        let class = classify(&attributes);
+        let seen = ordinal.max(old.as_ref().map_or(0, |row| row.seen));
+        let row =
+            ObjectRow { class, dn: event.dn.clone(), parent, deleted: false, image: ordinal, seen, attributes };
+        Ok(self.write_object(key, old.as_ref(), Some(row), trace)?)
+    }
+
+    /// The object with a delta applied to it.
+    fn patched(
+        &self,
+        source: SourceId,
+        old: Option<&ObjectRow>,
+        set: &Attributes,
+        cleared: &[String],
+        parent: Option<ObjectGuid>,
+    ) -> ObjectRow {
+        let mut attributes = old.map(|row| row.attributes.clone()).unwrap_or_default();
+        for name in cleared {
+            attributes.remove(name);
+        }
+        attributes.extend(set.iter().map(|(name, values)| (name.clone(), values.clone())));
+        ObjectRow {
+            class: classify(&attributes),
+            dn: old.map(|row| row.dn.clone()).unwrap_or_default(),
+            parent: parent.or(old.and_then(|row| row.parent)),
+            deleted: false,
+            image: old.map_or(0, |row| row.image),
+            seen: self.ordinal(source),
+            attributes,
+        }
+    }
+
+    fn changed(&mut self, key: ObjectKey, event: &ObjectChanged, trace: Option<&str>) -> Result<()> {
+        let old = self.object(key)?;
+        let mut row = self.patched(key.source, old.as_ref(), &event.set, &event.cleared, event.parent);
+        row.dn.clone_from(&event.dn);
+        Ok(self.write_object(key, old.as_ref(), Some(row), trace)?)
+    }
+
+    fn restored(&mut self, key: ObjectKey, event: &ObjectRestored, trace: Option<&str>) -> Result<()> {
+        let old = self.object(key)?;
+        let mut row = self.patched(key.source, old.as_ref(), &event.set, &event.cleared, event.parent);
+        row.dn.clone_from(&event.dn);
+        Ok(self.write_object(key, old.as_ref(), Some(row), trace)?)
+    }
+
+    fn deleted(&mut self, key: ObjectKey, event: &ObjectDeleted, trace: Option<&str>) -> Result<()> {
+        let old = self.object(key)?;
+        let mut row = self.patched(key.source, old.as_ref(), &event.set, &event.cleared, None);
+        row.dn.clone_from(&event.dn);
+        row.deleted = true;
+        self.write_object(key, old.as_ref(), Some(row), trace)?;
+        self.add_work(Work::new(WorkKind::ClearLinks, key));
+        // mostly a handful of links; only a giant group's are left for further rounds
+        Ok(self.run_base_work()?)
+    }
+
+    fn links_changed(&mut self, from: ObjectKey, event: &LinkValuesChanged, trace: Option<&str>) -> Result<()> {
+        let kind = LinkKind::from_name(&event.attribute)
+            .ok_or_else(|| StreamErrorKind::UnknownLink(event.attribute.chars().take(80).collect()))?;
+        let ordinal = match event.snapshot {
+            Some(snapshot) => self.ordinal_of(from.source, snapshot)?.0,
+            None => self.ordinal(from.source),
+        };
+        for to in &event.removed {
+            self.remove_edge(from, kind, *to, trace)?;
+        }
+        let stamp = store::encode(&ordinal);
+        for to in &event.added {
+            let row_key = keys::edge(keys::EDGE, from, kind, *to);
+            let old = self.txn.get(&row_key)?;
+            if old.as_ref() == Some(&stamp) {
+                continue;
+            }
+            self.txn.put(row_key, stamp.clone());
+            if old.is_none() {
+                self.txn.put_new(keys::edge_in(*to, kind, from), &EMPTY[..]);
+                self.mark_link(from, kind, *to, trace)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes both rows of a link, if it is there.
+    pub(crate) fn remove_edge(
+        &mut self,
+        from: ObjectKey,
+        kind: LinkKind,
+        to: ObjectGuid,
+        trace: Option<&str>,
+    ) -> std::result::Result<(), StoreError> {
+        let row_key = keys::edge(keys::EDGE, from, kind, to);
+        if self.txn.has(&row_key)? {
+            self.txn.delete(row_key);
+            self.txn.delete(keys::edge_in(to, kind, from));
+            if kind == LinkKind::Manager {
+                self.set_waiting(from, kind, to, false)?;
+            }
+            self.mark_link(from, kind, to, trace)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a link came or went.
+    fn mark_link(
+        &mut self,
+        from: ObjectKey,
+        kind: LinkKind,
+        to: ObjectGuid,
+        trace: Option<&str>,
+    ) -> std::result::Result<(), StoreError> {
+        match kind {
+            LinkKind::Member if self.follows(from.source) => {
+                self.txn.put(keys::dirty_link(from, to), store::encode(&trace.map(str::to_owned)));
+            }
+            LinkKind::Manager => self.mark_dirty(from, trace)?,
+            LinkKind::Member | LinkKind::ManagedBy => {}
+        }
+        Ok(())
+    }
+
+    fn cursor_advanced(&mut self, source: SourceId, event: &CursorAdvanced) -> Result<()> {
+        let id = event.to.id();
+        let Some(state) = self.state(source) else { return Ok(()) };
+        let last = state.cursor.map(|bytes| EventId(uuid::Uuid::from_bytes(bytes)));
+        if last == Some(id) && event.from != last {
+            // the page came twice: so did its objects
+            state.counted = state.counted_at_cursor;
+        } else if event.from == last {
+            state.cursor = Some(*id.0.as_bytes());
+            state.counted_at_cursor = state.counted;
+        } else {
+            return Err(StreamErrorKind::CursorBroken { from: event.from, last }.into());
+        }
+        state.answer_open = !event.to.complete;
+        Ok(())
+    }
+}
+
+/// A source of which nothing was read yet.
+pub(crate) fn new_state(source: &crate::config::Source) -> SourceState {
+    SourceState {
+        forest: source.config.forest.clone(),
+        naming_context: source.config.naming_context.clone(),
+        stream: source.config.stream.to_string(),
+        offset: 0,
+        cursor: None,
+        last_event: None,
+        answer_open: false,
+        ordinal: 0,
+        open: None,
+        counted: Counted::default(),
+        counted_at_cursor: Counted::default(),
+        completed: None,
+        completed_ordinal: 0,
+        first_done: false,
+        shrunk: None,
+        resolved: std::collections::BTreeMap::new(),
+        reading_stopped: None,
+    }
+}

@@ -1,0 +1,107 @@
+//! Whether an object belongs into the tenant, from the mirror and the configuration alone.
+
+use std::rc::Rc;
+
+use forestsync_domain::Dn;
+use forestsync_rules::exclusion::exclusion;
+use forestsync_rules::scope::ScopeVerdict;
+
+use crate::StoreError;
+use crate::keys::ObjectKey;
+use crate::round::{Place, Round};
+use crate::rows::ObjectRow;
+
+/// The deepest tree that is followed; a chain of parents that is longer counts as broken.
+const MAX_DEPTH: usize = 256;
+
+/// The verdict on an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Eligible {
+    /// It belongs into the tenant.
+    Yes,
+    /// It is not in the mirror.
+    Unknown,
+    /// It is a tombstone.
+    Deleted,
+    /// Its class has no counterpart.
+    Class,
+    /// Its container is not in scope.
+    OutOfScope,
+    /// A default exclusion applies.
+    Excluded,
+}
+
+impl Round<'_> {
+    pub(crate) fn eligible(&mut self, key: ObjectKey, row: Option<&ObjectRow>) -> Result<Eligible, StoreError> {
+        let Some(row) = row else { return Ok(Eligible::Unknown) };
+        if row.deleted {
+            return Ok(Eligible::Deleted);
+        }
+        if !row.class.is_synchronized() {
+            return Ok(Eligible::Class);
+        }
+        if self.verdict_of(key, row)? == ScopeVerdict::Out {
+            return Ok(Eligible::OutOfScope);
+        }
+        let excluded = exclusion(row.class, &row.dn, &row.attributes).is_some();
+        Ok(if excluded { Eligible::Excluded } else { Eligible::Yes })
+    }
+
+    fn verdict_of(&mut self, key: ObjectKey, row: &ObjectRow) -> Result<ScopeVerdict, StoreError> {
+        if let Some(parent) = row.parent {
+            return self.verdict_below(ObjectKey { source: key.source, guid: parent });
+        }
+        let scope = self.plan.index(key.source).and_then(|at| self.scopes.get(at));
+        Ok(if scope.is_some_and(|scope| scope.include_all) { ScopeVerdict::In } else { ScopeVerdict::Out })
+    }
+
+    /// Where a container stands. The mirror must not change while places are remembered.
+    pub(crate) fn place(&mut self, container: ObjectKey) -> Result<Rc<Place>, StoreError> {
+        let root = self.plan.source(container.source).map(|source| source.config.naming_context.clone());
+        let mut below: Vec<(ObjectKey, Dn)> = Vec::new();
+        let mut at = Some(container);
+        let mut top = None;
+        while let Some(key) = at {
+            if let Some(known) = self.places.get(&key) {
+                top = Some(Rc::clone(known));
+                break;
+            }
+            let Some(row) = self.object(key)? else { break };
+            if Some(&row.dn) == root.as_ref() {
+                let place = Rc::new(Place { rooted: true, chain: vec![key.guid], dn: row.dn });
+                self.places.insert(key, Rc::clone(&place));
+                top = Some(place);
+                break;
+            }
+            if below.len() >= MAX_DEPTH || below.iter().any(|(seen, _)| *seen == key) {
+                break;
+            }
+            at = row.parent.map(|guid| ObjectKey { source: key.source, guid });
+            below.push((key, row.dn));
+        }
+        // a container that is not known yet is an ancestor all the same
+        let unknown = at.filter(|_| top.is_none()).map(|key| key.guid);
+        let mut place =
+            top.unwrap_or_else(|| Rc::new(Place { rooted: false, chain: Vec::from_iter(unknown), dn: Dn::default() }));
+        for (key, dn) in below.into_iter().rev() {
+            let chain = std::iter::once(key.guid).chain(place.chain.iter().copied()).collect();
+            let dn = match dn.rdn() {
+                Some(rdn) if place.rooted => place.dn.child(rdn.kind(), rdn.value()),
+                _ => dn,
+            };
+            place = Rc::new(Place { rooted: place.rooted, chain, dn });
+            self.places.insert(key, Rc::clone(&place));
+        }
+        Ok(place)
+    }
+
+    /// The object's name as its ancestors have it now; as last reported where they are not known.
+    pub(crate) fn name_of(&mut self, key: ObjectKey, row: &ObjectRow) -> Result<Dn, StoreError> {
+        let Some(parent) = row.parent else { return Ok(row.dn.clone()) };
+        let place = self.place(ObjectKey { source: key.source, guid: parent })?;
+        Ok(match row.dn.rdn() {
+            Some(rdn) if place.rooted => place.dn.child(rdn.kind(), rdn.value()),
+            _ => row.dn.clone(),
+        })
+    }
+}

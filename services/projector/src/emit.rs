@@ -1,0 +1,327 @@
+//! From what is wished to `desired`.
+//!
+//! An outbox row names an object or a membership of which the stream may not say what is wished now. It is written with
+//! the change that made it so, and taken away with the row that remembers what was appended. After a crash in between
+//! the stream's own tail is read, so that nothing is appended twice; what would be no news is not appended at all.
+
+use std::collections::BTreeMap;
+
+use forestsync_domain::SourceAnchor;
+use forestsync_log::NewRecord;
+use forestsync_rules::flow;
+use forestsync_schemas::desired::{
+    AttributeFlowDeclared, CloudAttributes, CloudClass, DesiredContext, DesiredEvent, DesiredRecord, LinkDesired,
+    LinkRemoved, ObjectDesired, ObjectRemoved, RemovalReason, SourceObject,
+};
+use forestsync_schemas::{EventBody as _, EventId};
+use jiff::Timestamp;
+
+use crate::eligible::Eligible;
+use crate::keys::{self, LinkKind, ObjectKey};
+use crate::round::Round;
+use crate::rows::{Emitted, Linked, Wish, adjust, to_cloud};
+use crate::{ProjectorError, StoreError, digest, store};
+
+type Result<T> = std::result::Result<T, ProjectorError>;
+
+/// Records of one append.
+const MAX_RECORDS: usize = 1_000;
+/// Bytes of one append.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// What is written in which order: objects before memberships, removals last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Flows,
+    Objects,
+    Links,
+    Removals,
+}
+
+impl Phase {
+    pub(crate) const ALL: [Self; 4] = [Self::Flows, Self::Objects, Self::Links, Self::Removals];
+
+    fn prefix(self) -> [u8; 2] {
+        let kind = match self {
+            Self::Flows => keys::OUT_FLOW,
+            Self::Objects | Self::Removals => keys::OUT_OBJECT,
+            Self::Links => keys::OUT_LINK,
+        };
+        [keys::OUTBOX, kind]
+    }
+}
+
+/// Records in the making.
+#[derive(Debug)]
+pub(crate) struct Emission {
+    pub(crate) records: Vec<NewRecord>,
+    bytes: usize,
+    now: Timestamp,
+    context: DesiredContext,
+}
+
+impl Emission {
+    pub(crate) fn new(round: &Round<'_>, now: Timestamp) -> Self {
+        let offsets = round.meta.sources.values().map(|state| (state.stream.clone(), state.offset)).collect();
+        let context = DesiredContext {
+            configuration: round.plan.config.configuration.clone(),
+            rules: round.plan.digest.clone(),
+            offsets,
+            trace: None,
+        };
+        Self { records: Vec::new(), bytes: 0, now, context }
+    }
+
+    fn is_full(&self) -> bool {
+        self.records.len() >= MAX_RECORDS || self.bytes >= MAX_BYTES
+    }
+
+    fn push(&mut self, event: DesiredEvent, trace: Option<&String>) -> Result<()> {
+        let (key, kind) = (event.key(), event.type_name());
+        let data = serde_json::to_vec(&event)?;
+        self.context.trace = trace.cloned();
+        let id = EventId::of([kind.as_bytes(), key.as_bytes(), &data]);
+        let record = DesiredRecord { id, time: self.now, context: self.context.clone(), event };
+        let mut record = NewRecord::new(Some(key), record.encode()?);
+        record.headers.push(("type".into(), kind.into()));
+        self.bytes += record.size();
+        self.records.push(record);
+        Ok(())
+    }
+}
+
+impl Round<'_> {
+    /// Takes outbox rows after `after` for as long as one append has room. Returns the last row looked at, `None` if
+    /// there are no more.
+    pub(crate) fn emit(&mut self, phase: Phase, after: Option<&[u8]>, out: &mut Emission) -> Result<Option<Vec<u8>>> {
+        let rows = self.txn.scan(&phase.prefix(), after, MAX_RECORDS)?;
+        let mut last = None;
+        for (row_key, value) in rows {
+            if out.is_full() || self.is_full() {
+                break;
+            }
+            let trace: Option<String> = self.decode(&row_key, &value)?;
+            let is_done = match phase {
+                Phase::Flows => self.emit_flow(&row_key, out)?,
+                Phase::Objects | Phase::Removals => match keys::read_out_object(&row_key) {
+                    Some(anchor) => self.emit_object(&anchor, phase == Phase::Removals, trace.as_ref(), out)?,
+                    None => true,
+                },
+                Phase::Links => match keys::read_out_link(&row_key) {
+                    Some((group, member)) => {
+                        self.emit_link(&group, &member, trace.as_ref(), out)?;
+                        true
+                    }
+                    None => true,
+                },
+            };
+            self.steps += 1;
+            if is_done {
+                self.txn.delete(row_key.clone());
+                self.meta.counters.outbox = self.meta.counters.outbox.saturating_sub(1);
+            }
+            last = Some(row_key);
+        }
+        Ok(last)
+    }
+
+    fn emit_flow(&mut self, row_key: &[u8], out: &mut Emission) -> Result<bool> {
+        let class = CloudClass::ALL.into_iter().find(|class| row_key.get(2..) == Some(class.as_str().as_bytes()));
+        if let Some(class) = class {
+            let attributes = flow::managed(class);
+            out.push(DesiredEvent::AttributeFlowDeclared(AttributeFlowDeclared { class, attributes }), None)?;
+        }
+        Ok(true)
+    }
+
+    /// Returns whether the outbox row has served; that of a removal waits for its phase.
+    fn emit_object(
+        &mut self,
+        anchor: &SourceAnchor,
+        removals: bool,
+        trace: Option<&String>,
+        out: &mut Emission,
+    ) -> Result<bool> {
+        let (wish, emitted) = (self.wish(anchor)?, self.emitted(anchor)?);
+        match (wish, emitted) {
+            (Some(wish), _) if wish.blocked => Ok(true),
+            (Some(wish), emitted) => {
+                self.emit_wish(anchor, wish, emitted, trace, out)?;
+                Ok(true)
+            }
+            (None, Some(emitted)) if emitted.alive => {
+                if removals {
+                    let reason = self.reason(&emitted)?;
+                    self.emit_removal(anchor, emitted, reason, trace, out)?;
+                }
+                Ok(removals)
+            }
+            (None, _) => Ok(true),
+        }
+    }
+
+    fn emit_wish(
+        &mut self,
+        anchor: &SourceAnchor,
+        wish: Wish,
+        emitted: Option<Emitted>,
+        trace: Option<&String>,
+        out: &mut Emission,
+    ) -> Result<()> {
+        let forest = self.plan.source(wish.object.source).map(|s| s.config.forest.clone()).unwrap_or_default();
+        let manager = match wish.manager {
+            Some(manager) => self.standing(&manager)?.map(|_| manager),
+            None => None,
+        };
+        let row = self.object(wish.object)?;
+        let dn = match &row {
+            Some(row) => self.name_of(wish.object, row)?,
+            None => forestsync_domain::Dn::default(),
+        };
+        let mut event = ObjectDesired {
+            anchor: anchor.clone(),
+            class: wish.class,
+            revision: 0,
+            attributes: to_cloud(wish.attributes),
+            manager,
+            not_writable: wish.not_writable,
+            source: SourceObject { forest: forest.clone(), object: wish.object.guid, dn: dn.clone() },
+        };
+        let content = content_of(&event)?;
+        let mut emitted = emitted;
+        if let Some(old) = emitted.clone().filter(|old| old.alive) {
+            if old.content == content {
+                return Ok(());
+            }
+            if old.class != wish.class {
+                emitted = Some(self.emit_removal(anchor, old, RemovalReason::ClassChanged, trace, out)?);
+            }
+        }
+        let now = Emitted {
+            alive: true,
+            class: wish.class,
+            revision: emitted.as_ref().map_or(0, |old| old.revision) + 1,
+            incarnation: emitted.as_ref().map_or(0, |old| old.incarnation),
+            content,
+            forest,
+            source: Some(wish.object.source),
+            object: wish.object.guid,
+            dn,
+            folded: false,
+        };
+        event.revision = now.revision;
+        self.remember(anchor, emitted.as_ref(), &now);
+        out.push(DesiredEvent::ObjectDesired(event), trace)
+    }
+
+    fn emit_removal(
+        &mut self,
+        anchor: &SourceAnchor,
+        old: Emitted,
+        reason: RemovalReason,
+        trace: Option<&String>,
+        out: &mut Emission,
+    ) -> Result<Emitted> {
+        let gone = Emitted {
+            alive: false,
+            revision: old.revision + 1,
+            incarnation: old.incarnation + 1,
+            content: [0; 16],
+            ..old.clone()
+        };
+        self.remember(anchor, Some(&old), &gone);
+        let event = ObjectRemoved {
+            anchor: anchor.clone(),
+            class: gone.class,
+            revision: gone.revision,
+            reason,
+            source: SourceObject { forest: gone.forest.clone(), object: gone.object, dn: gone.dn.clone() },
+        };
+        out.push(DesiredEvent::ObjectRemoved(event), trace)?;
+        Ok(gone)
+    }
+
+    /// Remembers what the stream says of an anchor.
+    pub(crate) fn remember(&mut self, anchor: &SourceAnchor, old: Option<&Emitted>, new: &Emitted) {
+        let by_source = &mut self.meta.counters.emitted_by_source;
+        for (emitted, there) in old.map(|old| (old, false)).into_iter().chain([(new, true)]) {
+            if let Some(source) = emitted.source.filter(|_| emitted.alive) {
+                adjust(by_source.entry(source).or_default(), !there, there);
+            }
+        }
+        self.txn.put(keys::of_anchor(keys::EMITTED, anchor), store::encode(new));
+    }
+
+    /// Why what was written is not wished any more.
+    fn reason(&mut self, emitted: &Emitted) -> std::result::Result<RemovalReason, StoreError> {
+        let Some(source) = emitted.source.filter(|source| self.plan.source(*source).is_some()) else {
+            return Ok(RemovalReason::OutOfScope);
+        };
+        let key = ObjectKey { source, guid: emitted.object };
+        let row = self.object(key)?;
+        Ok(match self.eligible(key, row.as_ref())? {
+            Eligible::Deleted => RemovalReason::Deleted,
+            Eligible::Class => RemovalReason::ClassChanged,
+            Eligible::OutOfScope => RemovalReason::OutOfScope,
+            Eligible::Excluded => RemovalReason::Excluded,
+            Eligible::Unknown if !emitted.folded => RemovalReason::Absent,
+            Eligible::Unknown | Eligible::Yes => RemovalReason::Rebuilt,
+        })
+    }
+
+    fn emit_link(
+        &mut self,
+        group: &SourceAnchor,
+        member: &SourceAnchor,
+        trace: Option<&String>,
+        out: &mut Emission,
+    ) -> Result<()> {
+        let ends = self.standing(group)?.zip(self.standing(member)?);
+        let desired = match &ends {
+            Some((g, m)) if g.class == CloudClass::Group && matches!(m.class, CloudClass::User | CloudClass::Group) => {
+                self.txn.has(&keys::edge(keys::EDGE, g.object, LinkKind::Member, m.object.guid))?
+            }
+            _ => false,
+        };
+        let incarnation = |emitted: Option<Emitted>| emitted.filter(|e| e.alive).map(|e| e.incarnation);
+        let now = match (incarnation(self.emitted(group)?), incarnation(self.emitted(member)?)) {
+            (Some(group), Some(member)) => Some(Linked { group, member }),
+            _ => None,
+        };
+        let row_key = keys::linked(group, member);
+        let written: Option<Linked> = self.read(&row_key)?;
+        let is_written = written.is_some() && written == now;
+        match (desired, now) {
+            (true, Some(now)) if !is_written => {
+                self.txn.put(row_key, store::encode(&now));
+                let event = LinkDesired { group: group.clone(), member: member.clone() };
+                out.push(DesiredEvent::LinkDesired(event), trace)?;
+            }
+            (true, _) => {}
+            (false, _) => {
+                if written.is_some() {
+                    self.txn.delete(row_key);
+                }
+                if is_written && ends.is_some() {
+                    let event = LinkRemoved { group: group.clone(), member: member.clone() };
+                    out.push(DesiredEvent::LinkRemoved(event), trace)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A hash of what an object's record says, but for its revision and the object's name.
+pub(crate) fn content_of(event: &ObjectDesired) -> std::result::Result<[u8; 16], serde_json::Error> {
+    let attributes: &CloudAttributes = &event.attributes;
+    let parts: BTreeMap<&str, serde_json::Value> = BTreeMap::from([
+        ("attributes", serde_json::to_value(attributes)?),
+        ("class", serde_json::to_value(event.class)?),
+        ("forest", serde_json::to_value(&event.source.forest)?),
+        ("manager", serde_json::to_value(&event.manager)?),
+        ("not_writable", serde_json::to_value(&event.not_writable)?),
+        ("object", serde_json::to_value(event.source.object)?),
+    ]);
+    Ok(digest::of_content(&serde_json::to_vec(&parts)?))
+}

@@ -1,0 +1,403 @@
+//! The projector without its waiting: everything here blocks, and runs on a thread that may.
+//!
+//! ```text
+//!  records ──> round ──> decisions appended ──> one batch ──> outbox ──> desired appended ──> one batch
+//!              (memory)                         (rows, offset)                                (outbox emptied)
+//! ```
+
+use std::collections::BTreeMap;
+
+use forestsync_domain::ObjectGuid;
+use forestsync_log::{LogWriter, NewRecord, Record, StreamName};
+use forestsync_runtime::clock;
+use forestsync_schemas::decisions::{
+    ConfigurationHeld, ConfigurationReleased, DecisionContext, DecisionEvent, DecisionRecord,
+};
+use forestsync_schemas::desired::CloudClass;
+use forestsync_schemas::{EventBody as _, EventId};
+use tokio::runtime::Handle;
+
+use crate::apply::{Applied, ApplyError, new_state};
+use crate::config::{Plan, ScopeEntry, SourceId, scope_key};
+use crate::emit::{Emission, Phase};
+use crate::error::{StreamError, StreamErrorKind};
+use crate::holds::Hold;
+use crate::keys::{self, ObjectKey};
+use crate::round::{Prepared, Round, gate_is_open};
+use crate::rows::{Meta, ObjectRow};
+use crate::store::Store;
+use crate::work::{Work, WorkKind};
+use crate::{ProjectorError, StoreError};
+
+type Result<T> = std::result::Result<T, ProjectorError>;
+
+/// Decisions of one append.
+const MAX_DECISIONS: usize = 1_000;
+
+/// Where a projector writes. A verification writes nowhere.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    pub(crate) runtime: Handle,
+    pub(crate) decisions: Box<dyn LogWriter>,
+    pub(crate) desired: Box<dyn LogWriter>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) plan: Plan,
+    pub(crate) store: Store,
+    pub(crate) meta: Meta,
+    outputs: Option<Outputs>,
+    /// Offsets that must be reached before anything is written: those at which the streams ended when an empty database
+    /// was opened over a `desired` stream that is not empty.
+    pub(crate) until: BTreeMap<SourceId, u64>,
+    pub(crate) holds: Vec<Hold>,
+    is_flushed: bool,
+}
+
+impl Engine {
+    /// Opens the database. [`StoreError::Damaged`] where an empty one must take its place.
+    pub(crate) fn open(plan: Plan, decides: Option<Outputs>) -> Result<Self> {
+        let store = Store::open(&plan.config.directory)?;
+        let meta = store.meta()?.unwrap_or_default();
+        let mut engine =
+            Self { plan, store, meta, outputs: decides, until: BTreeMap::new(), holds: Vec::new(), is_flushed: false };
+        engine.adopt_configuration()?;
+        Ok(engine)
+    }
+
+    /// An engine to look at only.
+    pub(crate) fn inspect(plan: Plan, store: Store, meta: Meta) -> Self {
+        Self { plan, store, meta, outputs: None, until: BTreeMap::new(), holds: Vec::new(), is_flushed: true }
+    }
+
+    pub(crate) fn set_outputs(&mut self, outputs: Outputs) {
+        self.outputs = Some(outputs);
+    }
+
+    /// Gives the writers back, for the database that takes the place of this one.
+    pub(crate) fn take_outputs(&mut self) -> Option<Outputs> {
+        self.outputs.take()
+    }
+
+    fn round(&self) -> std::result::Result<Round<'_>, StoreError> {
+        Round::new(&self.plan, &self.store, &self.meta, self.outputs.is_some())
+    }
+
+    /// Compares the database with the configuration, and notes what must be looked at anew.
+    fn adopt_configuration(&mut self) -> Result<()> {
+        for source in &self.plan.sources {
+            let known = self.meta.sources.get(&source.id);
+            if known.is_some_and(|state| state.stream != source.config.stream.as_str()) {
+                let detail = format!("it was built from another stream than {}", source.config.stream);
+                return Err(self.store.damaged(detail).into());
+            }
+        }
+        let is_same = self.meta.scope_digest == self.plan.scope_digest && self.meta.rules_digest == self.plan.rules_digest;
+        let is_declared = self.meta.declared == self.plan.rules_digest;
+        if is_same && is_declared {
+            return Ok(());
+        }
+        let mut round = self.round()?;
+        let mut fresh = Vec::new();
+        for source in &self.plan.sources {
+            if round.meta.sources.contains_key(&source.id) {
+                fresh.push(source.id);
+            } else {
+                round.meta.sources.insert(source.id, new_state(source));
+            }
+        }
+        let gone: Vec<SourceId> =
+            round.meta.sources.keys().copied().filter(|id| self.plan.index(*id).is_none()).collect();
+        for source in gone {
+            round.add_work(Work::of_source(WorkKind::Purge, source, 0));
+        }
+        round.meta.scope_digest.clone_from(&self.plan.scope_digest);
+        round.meta.rules_digest.clone_from(&self.plan.rules_digest);
+        round.meta.swept = false;
+        if !is_declared {
+            round.meta.declared.clone_from(&self.plan.rules_digest);
+            for class in CloudClass::ALL {
+                let row_key = keys::join(keys::OUTBOX, &[&[keys::OUT_FLOW], class.as_str().as_bytes()]);
+                round.to_outbox(row_key, None)?;
+            }
+        }
+        round.rebuild_scopes();
+        let prepared = round.finish()?;
+        self.commit(prepared)
+    }
+
+    /// Scope entries that were added to the configuration and name containers the mirror knows already. To be called
+    /// when the decisions have been read.
+    pub(crate) fn resolve_known(&mut self) -> Result<()> {
+        for at in 0..self.plan.sources.len() {
+            let Some(source) = self.plan.sources.get(at) else { continue };
+            let id = source.id;
+            let Some(state) = self.meta.sources.get(&id) else { continue };
+            let entries = source.config.include.iter().chain(&source.config.exclude);
+            let is_open = |entry: &&ScopeEntry| {
+                matches!(entry, ScopeEntry::Dn(_)) && !state.resolved.contains_key(&scope_key(entry))
+            };
+            if state.offset == 0 || entries.filter(is_open).count() == 0 {
+                continue;
+            }
+            let mut round = self.round()?;
+            let prefix = keys::join(keys::OBJECT, &[&id.0]);
+            for row in self.store.scan(&prefix, None) {
+                let (row_key, value) = row?;
+                let Some(key) = keys::read_object(&row_key) else { continue };
+                let row: ObjectRow = round.object_from(key, &value)?;
+                if row.is_live() {
+                    round.resolve_scope(key, &row.dn)?;
+                }
+            }
+            let prepared = round.finish()?;
+            self.commit(prepared)?;
+        }
+        Ok(())
+    }
+
+    /// Appends the round's decisions, then writes the round.
+    fn commit(&mut self, prepared: Prepared) -> Result<()> {
+        self.append_decisions(&prepared.decisions)?;
+        if prepared.changes.is_empty() && prepared.meta == self.meta {
+            return Ok(());
+        }
+        self.store.commit(prepared.changes, &prepared.meta)?;
+        self.meta = prepared.meta;
+        self.is_flushed = false;
+        Ok(())
+    }
+
+    fn append_decisions(&mut self, decisions: &[DecisionEvent]) -> Result<()> {
+        let Some(outputs) = self.outputs.as_mut().filter(|_| !decisions.is_empty()) else { return Ok(()) };
+        let context = DecisionContext { configuration: self.plan.config.configuration.clone() };
+        let time = clock::now();
+        for chunk in decisions.chunks(MAX_DECISIONS) {
+            let records: Vec<NewRecord> = chunk
+                .iter()
+                .map(|event| {
+                    let (kind, data) = (event.type_name(), serde_json::to_vec(event)?);
+                    let id = EventId::of([kind.as_bytes(), &time.to_string().into_bytes(), &data]);
+                    let record = DecisionRecord { id, time, context: context.clone(), event: event.clone() };
+                    let mut record = NewRecord::new(None::<Vec<u8>>, record.encode()?);
+                    record.headers.push(("type".into(), kind.into()));
+                    Ok(record)
+                })
+                .collect::<std::result::Result<_, serde_json::Error>>()?;
+            outputs.runtime.block_on(outputs.decisions.append(records))?;
+        }
+        Ok(())
+    }
+
+    // ---- reading
+
+    /// Takes over records of the projector's own streams.
+    pub(crate) fn fold(&mut self, stream: &StreamName, records: &[Record]) -> Result<()> {
+        for chunk in records.chunks(1_000) {
+            let mut round = self.round()?;
+            for record in chunk {
+                if *stream == self.plan.decisions {
+                    round.fold_decision(record)?;
+                } else {
+                    round.fold_desired(record)?;
+                }
+            }
+            let prepared = round.finish()?;
+            self.commit(prepared)?;
+        }
+        Ok(())
+    }
+
+    /// Applies records of a source, in one or more batches, and does what follows from them. Records before the
+    /// source's offset are passed over. On [`ProjectorError::Stream`] everything before the record is applied.
+    pub(crate) fn apply(&mut self, source: SourceId, records: &[Record]) -> Result<()> {
+        let mut rest = records;
+        while !rest.is_empty() {
+            let mut round = self.round()?;
+            let (mut failed, mut taken) = (None, 0usize);
+            for record in rest {
+                let expected = round.meta.sources.get(&source).map_or(0, |state| state.offset);
+                if record.offset < expected {
+                    taken += 1;
+                    continue;
+                }
+                let applied = if record.offset > expected {
+                    Err(StreamErrorKind::Gap { expected }.into())
+                } else {
+                    round.apply(source, record, taken == 0)
+                };
+                match applied {
+                    Ok(Applied::NotYet) => break,
+                    Ok(applied) => {
+                        taken += 1;
+                        if applied == Applied::YesAndCut {
+                            break;
+                        }
+                    }
+                    Err(ApplyError::Store(error)) => return Err(error.into()),
+                    Err(ApplyError::Record(kind)) => {
+                        failed = Some((record.offset, kind));
+                        break;
+                    }
+                }
+            }
+            let is_more = round.run_work()?;
+            let prepared = round.finish()?;
+            self.commit(prepared)?;
+            if is_more {
+                self.settle()?;
+            }
+            if let Some((offset, kind)) = failed {
+                return Err(self.stream_error(source, offset, kind).into());
+            }
+            rest = rest.get(taken..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn stream_error(&self, source: SourceId, offset: u64, kind: StreamErrorKind) -> StreamError {
+        let stream = self.plan.source(source).map_or(&self.plan.desired, |s| &s.config.stream).clone();
+        StreamError { stream, offset, kind }
+    }
+
+    /// Does all work there is.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        loop {
+            let mut round = self.round()?;
+            let is_more = round.run_work()?;
+            let prepared = round.finish()?;
+            self.commit(prepared)?;
+            if !is_more {
+                break;
+            }
+        }
+        self.forget_sources()
+    }
+
+    /// Takes leave of sources that are configured no longer and of which nothing is left.
+    fn forget_sources(&mut self) -> Result<()> {
+        let mut round = self.round()?;
+        for source in self.meta.sources.keys().filter(|id| self.plan.index(**id).is_none()) {
+            let is_left = |prefix: u8| {
+                let left = round.txn.scan(&keys::join(prefix, &[&source.0]), None, 1)?;
+                Ok::<_, StoreError>(!left.is_empty())
+            };
+            if !is_left(keys::OBJECT)? && !is_left(keys::DIRTY)? && !is_left(keys::EDGE)? {
+                round.meta.sources.remove(source);
+            }
+        }
+        let prepared = round.finish()?;
+        self.commit(prepared)
+    }
+
+    /// Whether nothing is left to compute: what is wished is what follows from the records applied.
+    pub(crate) fn is_settled(&self) -> std::result::Result<bool, StoreError> {
+        for prefix in [keys::WORK, keys::DIRTY, keys::DIRTY_LINK] {
+            if let Some(row) = self.store.scan(&[prefix], None).next() {
+                row?;
+                return Ok(false);
+            }
+        }
+        Ok(self.meta.swept || !gate_is_open(&self.plan, &self.meta))
+    }
+
+    // ---- writing
+
+    /// Whether an empty database still has to catch up with what an earlier one wrote.
+    pub(crate) fn is_rebuilding(&self) -> bool {
+        let offset = |id: &SourceId| self.meta.sources.get(id).map_or(0, |state| state.offset);
+        self.until.iter().any(|(id, until)| offset(id) < *until)
+    }
+
+    /// Writes what is wished to `desired`, unless something holds it. Call after [`Engine::settle`].
+    pub(crate) fn emit(&mut self) -> Result<()> {
+        self.holds.clear();
+        if self.outputs.is_none() || self.is_rebuilding() {
+            return Ok(());
+        }
+        let holds = self.round()?.holds()?;
+        self.announce(&holds)?;
+        self.holds = holds;
+        let may_project = self.meta.swept && gate_is_open(&self.plan, &self.meta);
+        if !self.holds.is_empty() || !may_project || self.meta.counters.outbox == 0 {
+            return Ok(());
+        }
+        for phase in Phase::ALL {
+            let mut after: Option<Vec<u8>> = None;
+            loop {
+                let now = clock::now();
+                let mut round = self.round()?;
+                let mut emission = Emission::new(&round, now);
+                let last = round.emit(phase, after.as_deref(), &mut emission)?;
+                if last.is_none() {
+                    break;
+                }
+                let mut prepared = round.finish()?;
+                if let Some(outputs) = self.outputs.as_mut().filter(|_| !emission.records.is_empty()) {
+                    let count = emission.records.len() as u64;
+                    let first = outputs.runtime.block_on(outputs.desired.append(emission.records))?;
+                    prepared.meta.desired = first + count;
+                }
+                self.commit(prepared)?;
+                after = last;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes each hold that began and each that ended to `decisions`, once.
+    fn announce(&mut self, holds: &[Hold]) -> Result<()> {
+        let mut round = self.round()?;
+        for hold in holds {
+            if round.meta.held.insert((hold.reason, hold.forest.clone())) {
+                tracing::error!(
+                    hold.reason = ?hold.reason, forest.id = %hold.forest, hold.detail = %hold.detail,
+                    hold.hint = %hold.hint, "the configuration is held, nothing is written"
+                );
+                round.decisions.push(DecisionEvent::ConfigurationHeld(ConfigurationHeld {
+                    reason: hold.reason,
+                    forest: hold.forest.clone(),
+                    detail: hold.detail.clone(),
+                    hint: hold.hint.clone(),
+                }));
+            }
+        }
+        let is_on = |reason, forest: &str| holds.iter().any(|h| h.reason == reason && h.forest == forest);
+        let over: Vec<_> = round.meta.held.iter().filter(|(reason, forest)| !is_on(*reason, forest)).cloned().collect();
+        for (reason, forest) in over {
+            tracing::info!(hold.reason = ?reason, forest.id = %forest, "the hold is over");
+            round.meta.held.remove(&(reason, forest.clone()));
+            round.decisions.push(DecisionEvent::ConfigurationReleased(ConfigurationReleased { reason, forest }));
+        }
+        if round.decisions.is_empty() {
+            return Ok(());
+        }
+        let prepared = round.finish()?;
+        self.commit(prepared)
+    }
+
+    /// Makes the database survive the machine, if anything was written since the last time.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        if !self.is_flushed {
+            self.store.flush()?;
+            self.is_flushed = true;
+        }
+        Ok(())
+    }
+
+    /// Some of the objects with something wrong, for people: forest, object, messages.
+    pub(crate) fn findings(
+        &self,
+        limit: usize,
+    ) -> std::result::Result<Vec<(String, ObjectGuid, crate::rows::FindingRow)>, StoreError> {
+        let mut found = Vec::new();
+        for row in self.store.scan(&[keys::FINDING], None).take(limit) {
+            let (row_key, value) = row?;
+            let Some(ObjectKey { source, guid }) = keys::read_object(&row_key) else { continue };
+            let forest = self.plan.source(source).map(|s| s.config.forest.clone()).unwrap_or_default();
+            found.push((forest, guid, crate::store::decode(&self.store, &row_key, &value)?));
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,109 @@
+//! Reading what the projector itself wrote: decisions, which bind it, and `desired`, which tells what is no news.
+
+use forestsync_log::Record;
+use forestsync_schemas::decisions::{DecisionEvent, DecisionRecord};
+use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, SourceObject};
+use forestsync_domain::SourceAnchor;
+use forestsync_schemas::desired::CloudClass;
+
+use crate::config::{ScopeEntry, scope_key, source_id};
+use crate::emit::content_of;
+use crate::keys::{self, ObjectKey};
+use crate::round::Round;
+use crate::rows::{Claim, Emitted, Linked};
+use crate::{ProjectorError, store};
+
+type Result<T> = std::result::Result<T, ProjectorError>;
+
+impl Round<'_> {
+    /// Takes over a decision. The first one about an object stays.
+    pub(crate) fn fold_decision(&mut self, record: &Record) -> Result<()> {
+        let stream = self.plan.decisions.clone();
+        let decision = DecisionRecord::decode(&record.value)
+            .map_err(|source| ProjectorError::Own { stream, offset: record.offset, source })?;
+        match decision.event {
+            DecisionEvent::AnchorAssigned(event) => {
+                let key = ObjectKey { source: source_id(&event.forest, &event.naming_context), guid: event.object };
+                if self.claim(key)?.is_none() {
+                    let claim = Claim { anchor: event.anchor, basis: event.basis, sequence: record.offset };
+                    self.write_claim(key, &claim);
+                }
+            }
+            DecisionEvent::ScopeResolved(event) => {
+                let source = source_id(&event.forest, &event.naming_context);
+                if let Some(state) = self.state(source) {
+                    state.resolved.entry(scope_key(&ScopeEntry::Dn(event.dn))).or_insert(event.object);
+                    self.meta.swept = false;
+                    self.rebuild_scopes();
+                }
+            }
+            DecisionEvent::ConfigurationHeld(event) => {
+                self.meta.held.insert((event.reason, event.forest));
+            }
+            DecisionEvent::ConfigurationReleased(event) => {
+                self.meta.held.remove(&(event.reason, event.forest));
+            }
+        }
+        self.meta.decisions = record.offset + 1;
+        Ok(())
+    }
+
+    /// Takes over what a record of `desired` says, and notes that it must be compared with what is wished.
+    pub(crate) fn fold_desired(&mut self, record: &Record) -> Result<()> {
+        let stream = self.plan.desired.clone();
+        let desired = DesiredRecord::decode(&record.value)
+            .map_err(|source| ProjectorError::Own { stream, offset: record.offset, source })?;
+        match desired.event {
+            DesiredEvent::AttributeFlowDeclared(_) => {}
+            DesiredEvent::ObjectDesired(event) => {
+                let content = content_of(&event)?;
+                let ObjectDesired { anchor, class, revision, source, .. } = event;
+                self.fold_object(&anchor, class, revision, source, Some(content))?;
+            }
+            DesiredEvent::ObjectRemoved(event) => {
+                self.fold_object(&event.anchor, event.class, event.revision, event.source, None)?;
+            }
+            DesiredEvent::LinkDesired(event) => {
+                let incarnation = |emitted: Option<Emitted>| emitted.map_or(0, |emitted| emitted.incarnation);
+                let group = incarnation(self.emitted(&event.group)?);
+                let member = incarnation(self.emitted(&event.member)?);
+                let row_key = keys::linked(&event.group, &event.member);
+                self.txn.put(row_key, store::encode(&Linked { group, member }));
+                self.to_outbox(keys::out_link(&event.group, &event.member), None)?;
+            }
+            DesiredEvent::LinkRemoved(event) => {
+                self.txn.delete(keys::linked(&event.group, &event.member));
+                self.to_outbox(keys::out_link(&event.group, &event.member), None)?;
+            }
+        }
+        self.meta.desired = record.offset + 1;
+        Ok(())
+    }
+
+    fn fold_object(
+        &mut self,
+        anchor: &SourceAnchor,
+        class: CloudClass,
+        revision: u64,
+        source: SourceObject,
+        content: Option<[u8; 16]>,
+    ) -> Result<()> {
+        let old = self.emitted(anchor)?;
+        let incarnation = old.as_ref().map_or(0, |old| old.incarnation) + u32::from(content.is_none());
+        let new = Emitted {
+            alive: content.is_some(),
+            class,
+            revision,
+            incarnation,
+            content: content.unwrap_or_default(),
+            source: self.plan.source_of(&source.forest, &source.dn),
+            forest: source.forest,
+            object: source.object,
+            dn: source.dn,
+            folded: true,
+        };
+        self.remember(anchor, old.as_ref(), &new);
+        self.to_outbox(keys::out_object(anchor), None)?;
+        Ok(())
+    }
+}

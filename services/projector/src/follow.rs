@@ -1,0 +1,108 @@
+//! Following the streams: one task reads each, one loop applies what they bring.
+
+use std::time::Duration;
+
+use forestsync_log::{Log, LogReader, ReadError, Record, StreamName};
+use forestsync_runtime::backoff::Backoff;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::ProjectorError;
+use crate::config::SourceId;
+use crate::engine::Engine;
+use crate::projector::{MAX_RECORDS, Projector};
+
+/// Batches applied before what follows from them is written, while more are waiting.
+const MAX_UNWRITTEN: u32 = 20;
+/// How often tails are looked at and the database is flushed.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+type Batch = (SourceId, Result<Vec<Record>, ReadError>);
+
+/// Reads one stream for ever, trying again where the storage does not answer.
+async fn read(log: Arc<dyn Log>, source: SourceId, stream: StreamName, from: u64, out: mpsc::Sender<Batch>) {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    let (mut position, mut reader): (u64, Option<Box<dyn LogReader>>) = (from, None);
+    loop {
+        let result = match &mut reader {
+            Some(reader) => reader.next(MAX_RECORDS).await,
+            None => match log.reader(&stream, position).await {
+                Ok(opened) => {
+                    reader = Some(opened);
+                    continue;
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match result {
+            Ok(records) => {
+                backoff.reset();
+                position = records.last().map_or(position, |last| last.offset + 1);
+                if out.send((source, Ok(records))).await.is_err() {
+                    return;
+                }
+            }
+            Err(ReadError::Io { .. } | ReadError::List { .. }) => {
+                reader = None;
+                let delay = backoff.next_delay();
+                tracing::warn!(stream = %stream, delay = ?delay, "reading a stream failed; trying again");
+                tokio::time::sleep(delay).await;
+            }
+            Err(error) => {
+                // nothing after damage may be trusted; if the loop is gone, nobody asks any more
+                let _gone = out.send((source, Err(error))).await;
+                return;
+            }
+        }
+    }
+}
+
+/// Applies what comes until `shutdown`.
+pub(crate) async fn follow(projector: &mut Projector, shutdown: &CancellationToken) -> Result<(), ProjectorError> {
+    let positions = projector.positions();
+    let (sender, mut batches) = mpsc::channel::<Batch>(positions.len().max(1));
+    let mut readers = JoinSet::new();
+    for (source, stream, from) in positions.clone() {
+        readers.spawn(read(Arc::clone(projector.log()), source, stream, from, sender.clone()));
+    }
+    let mut ticks = interval(HOUSEKEEPING);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut unwritten = MAX_UNWRITTEN;
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(()),
+            Some((source, result)) = batches.recv() => {
+                match result {
+                    Ok(records) => {
+                        let tail = records.last().map_or(0, |last| last.offset + 1);
+                        projector.saw_tail(source, tail);
+                        projector.apply(source, records).await?;
+                    }
+                    Err(error) => projector.stop(source, &error),
+                }
+                unwritten += 1;
+                if batches.is_empty() || unwritten >= MAX_UNWRITTEN {
+                    unwritten = 0;
+                    projector.with(Engine::emit).await?;
+                    projector.publish().await?;
+                }
+            }
+            _ = ticks.tick() => {
+                for (source, stream, _) in &positions {
+                    if let Ok(tail) = projector.log().tail(stream).await {
+                        projector.saw_tail(*source, tail);
+                    }
+                }
+                projector.with(|engine| {
+                    engine.emit()?;
+                    engine.flush()
+                }).await?;
+                projector.publish().await?;
+            }
+        }
+    }
+}

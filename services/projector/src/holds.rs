@@ -1,0 +1,99 @@
+//! What keeps a whole configuration from writing: signs that a source, or a part of it, was lost and not emptied.
+
+use forestsync_schemas::decisions::HoldReason;
+use serde::Serialize;
+
+use crate::StoreError;
+use crate::config::{ScopeEntry, Source};
+use crate::keys::ObjectKey;
+use crate::round::{Round, resolve};
+use crate::rows::{ObjectRow, Shrink};
+
+/// Why nothing is written to `desired`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Hold {
+    /// What kind of reason.
+    pub reason: HoldReason,
+    /// The forest concerned.
+    pub forest: String,
+    /// What was seen, for a person.
+    pub detail: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+impl Round<'_> {
+    /// All holds there are now, at most one of each reason and forest.
+    pub(crate) fn holds(&mut self) -> Result<Vec<Hold>, StoreError> {
+        let plan = self.plan;
+        let mut holds: Vec<Hold> = Vec::new();
+        for source in &plan.sources {
+            let found = [self.shrunken(source), self.missing_container(source)?, self.empty(source)];
+            for hold in found.into_iter().flatten() {
+                if !holds.iter().any(|known| known.reason == hold.reason && known.forest == hold.forest) {
+                    holds.push(hold);
+                }
+            }
+        }
+        Ok(holds)
+    }
+
+    fn shrunken(&self, source: &Source) -> Option<Hold> {
+        let root = &source.config.naming_context;
+        let detail = match self.meta.sources.get(&source.id)?.shrunk? {
+            Shrink::Nothing { had } => {
+                format!("a full read of {root} showed no user, group or contact; {had} were known before")
+            }
+            Shrink::Fewer { missing, known } => {
+                format!("a full read of {root} did not show {missing} of the {known} objects in scope")
+            }
+        };
+        Some(Hold {
+            reason: HoldReason::SourceShrunken,
+            forest: source.config.forest.clone(),
+            detail,
+            hint: "check the rights of the account that reads this forest; the next good full read releases".into(),
+        })
+    }
+
+    fn missing_container(&mut self, source: &Source) -> Result<Option<Hold>, StoreError> {
+        if !self.gate_is_open() {
+            return Ok(None);
+        }
+        let hold = |entry: &ScopeEntry, what: &str, hint: &str| Hold {
+            reason: HoldReason::ScopeContainerMissing,
+            forest: source.config.forest.clone(),
+            detail: format!("the container {entry} of the scope {what}"),
+            hint: hint.into(),
+        };
+        for entry in source.config.include.iter().chain(&source.config.exclude) {
+            let resolved = self.meta.sources.get(&source.id).map(|state| &state.resolved);
+            let Some(guid) = resolve(entry, resolved) else {
+                let hint = "create it, or correct its name in the configuration";
+                return Ok(Some(hold(entry, "was not found", hint)));
+            };
+            let row = self.object(ObjectKey { source: source.id, guid })?;
+            if !row.as_ref().is_some_and(ObjectRow::is_live) {
+                let what = if row.is_some() { "was deleted" } else { "is not there" };
+                return Ok(Some(hold(entry, what, "restore the container, or take it out of the scope")));
+            }
+        }
+        Ok(None)
+    }
+
+    fn empty(&self, source: &Source) -> Option<Hold> {
+        let counters = &self.meta.counters;
+        let projected = counters.projected_by_source.get(&source.id).copied().unwrap_or_default();
+        let emitted = counters.emitted_by_source.get(&source.id).copied().unwrap_or_default();
+        if source.config.include.is_empty() || projected > 0 || emitted == 0 || !self.gate_is_open() {
+            return None;
+        }
+        let root = &source.config.naming_context;
+        Some(Hold {
+            reason: HoldReason::ScopeEmpty,
+            forest: source.config.forest.clone(),
+            detail: format!("no container of the scope in {root} holds an object; {emitted} are managed from there"),
+            hint: "put objects back into the containers, or take the forest out of the configuration".into(),
+        })
+    }
+}

@@ -1,0 +1,190 @@
+//! The keys of the database: a prefix byte, then big-endian parts, so that rows that are read together stand together.
+//!
+//! ```text
+//!  m  format | state                             the store's own: version, offsets, counters, digests
+//!  o  source guid                                mirrored object
+//!  s  source guid chunk                          parts of an object too large for one row
+//!  e  source from attribute to                   link, and the full read it was last seen in
+//!  i  to attribute source from                   the same link, from the other end
+//!  n  source parent child                        children of a container
+//!  x  sid source guid                            objects by SID
+//!  c  source guid                                anchor an object was given
+//!  k  anchor 0 sequence                          objects that were given an anchor, first one first
+//!  w  anchor                                     what is wished for an anchor
+//!  f  source guid                                what is wrong with an object
+//!  r  source from attribute to                   references that wait for the object named
+//!  d  source guid                                objects to look at when the answer they came in is complete
+//!  t  source from to                             memberships to look at then
+//!  j  kind source guid                           work that did not fit into one batch
+//!  p  anchor                                     what was written to `desired` last
+//!  l  group 0 member                             memberships written to `desired`
+//!  q  kind ...                                   what may have to be written to `desired`
+//! ```
+
+use forestsync_domain::{ObjectGuid, SourceAnchor};
+
+use crate::config::SourceId;
+
+pub(crate) const META: u8 = b'm';
+pub(crate) const OBJECT: u8 = b'o';
+pub(crate) const SPILL: u8 = b's';
+pub(crate) const EDGE: u8 = b'e';
+pub(crate) const EDGE_IN: u8 = b'i';
+pub(crate) const CHILD: u8 = b'n';
+pub(crate) const SID: u8 = b'x';
+pub(crate) const CLAIM: u8 = b'c';
+pub(crate) const CLAIMANT: u8 = b'k';
+pub(crate) const WISH: u8 = b'w';
+pub(crate) const FINDING: u8 = b'f';
+pub(crate) const WAITING: u8 = b'r';
+pub(crate) const DIRTY: u8 = b'd';
+pub(crate) const DIRTY_LINK: u8 = b't';
+pub(crate) const WORK: u8 = b'j';
+pub(crate) const EMITTED: u8 = b'p';
+pub(crate) const LINKED: u8 = b'l';
+pub(crate) const OUTBOX: u8 = b'q';
+
+/// Kinds of outbox rows.
+pub(crate) const OUT_FLOW: u8 = 0;
+pub(crate) const OUT_OBJECT: u8 = 1;
+pub(crate) const OUT_LINK: u8 = 2;
+
+/// Whether a row counts for the state digest: everything that follows from the history alone, whatever the batches.
+pub(crate) fn is_state(prefix: u8) -> bool {
+    matches!(prefix, OBJECT | SPILL | EDGE | EDGE_IN | CHILD | SID | WISH)
+}
+
+/// The identity of a mirrored object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub(crate) struct ObjectKey {
+    pub(crate) source: SourceId,
+    pub(crate) guid: ObjectGuid,
+}
+
+/// The linked attributes that are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum LinkKind {
+    Member = 1,
+    Manager = 2,
+    ManagedBy = 3,
+}
+
+impl LinkKind {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "member" => Some(Self::Member),
+            "manager" => Some(Self::Manager),
+            "managedBy" => Some(Self::ManagedBy),
+            _ => None,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Member, Self::Manager, Self::ManagedBy].into_iter().find(|kind| *kind as u8 == byte)
+    }
+}
+
+/// Joins parts into a key.
+pub(crate) fn join(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|p| p.len()).sum::<usize>());
+    key.push(prefix);
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+pub(crate) fn of_object(prefix: u8, key: ObjectKey) -> Vec<u8> {
+    join(prefix, &[&key.source.0, key.guid.as_bytes()])
+}
+
+pub(crate) fn spill(key: ObjectKey, chunk: u16) -> Vec<u8> {
+    join(SPILL, &[&key.source.0, key.guid.as_bytes(), &chunk.to_be_bytes()])
+}
+
+pub(crate) fn edge(prefix: u8, from: ObjectKey, kind: LinkKind, to: ObjectGuid) -> Vec<u8> {
+    join(prefix, &[&from.source.0, from.guid.as_bytes(), &[kind as u8], to.as_bytes()])
+}
+
+pub(crate) fn edge_in(to: ObjectGuid, kind: LinkKind, from: ObjectKey) -> Vec<u8> {
+    join(EDGE_IN, &[to.as_bytes(), &[kind as u8], &from.source.0, from.guid.as_bytes()])
+}
+
+pub(crate) fn child(parent: ObjectKey, child: ObjectGuid) -> Vec<u8> {
+    join(CHILD, &[&parent.source.0, parent.guid.as_bytes(), child.as_bytes()])
+}
+
+pub(crate) fn sid(sid: &[u8], key: ObjectKey) -> Vec<u8> {
+    join(SID, &[&[sid.len() as u8], sid, &key.source.0, key.guid.as_bytes()])
+}
+
+pub(crate) fn of_anchor(prefix: u8, anchor: &SourceAnchor) -> Vec<u8> {
+    join(prefix, &[anchor.as_str().as_bytes()])
+}
+
+pub(crate) fn claimants(anchor: &SourceAnchor) -> Vec<u8> {
+    join(CLAIMANT, &[anchor.as_str().as_bytes(), &[0]])
+}
+
+pub(crate) fn claimant(anchor: &SourceAnchor, sequence: u64) -> Vec<u8> {
+    join(CLAIMANT, &[anchor.as_str().as_bytes(), &[0], &sequence.to_be_bytes()])
+}
+
+pub(crate) fn linked(group: &SourceAnchor, member: &SourceAnchor) -> Vec<u8> {
+    join(LINKED, &[group.as_str().as_bytes(), &[0], member.as_str().as_bytes()])
+}
+
+pub(crate) fn out_object(anchor: &SourceAnchor) -> Vec<u8> {
+    join(OUTBOX, &[&[OUT_OBJECT], anchor.as_str().as_bytes()])
+}
+
+pub(crate) fn out_link(group: &SourceAnchor, member: &SourceAnchor) -> Vec<u8> {
+    join(OUTBOX, &[&[OUT_LINK], group.as_str().as_bytes(), &[0], member.as_str().as_bytes()])
+}
+
+pub(crate) fn dirty_link(from: ObjectKey, to: ObjectGuid) -> Vec<u8> {
+    join(DIRTY_LINK, &[&from.source.0, from.guid.as_bytes(), to.as_bytes()])
+}
+
+fn guid_at(key: &[u8], at: usize) -> Option<ObjectGuid> {
+    ObjectGuid::from_slice(key.get(at..at + 16)?).ok()
+}
+
+fn source_at(key: &[u8], at: usize) -> Option<SourceId> {
+    key.get(at..at + 8)?.try_into().ok().map(SourceId)
+}
+
+/// The object a key of the form `prefix source guid …` is about.
+pub(crate) fn read_object(key: &[u8]) -> Option<ObjectKey> {
+    Some(ObjectKey { source: source_at(key, 1)?, guid: guid_at(key, 9)? })
+}
+
+/// The parts of an outgoing edge.
+pub(crate) fn read_edge(key: &[u8]) -> Option<(ObjectKey, LinkKind, ObjectGuid)> {
+    Some((read_object(key)?, LinkKind::from_byte(*key.get(25)?)?, guid_at(key, 26)?))
+}
+
+/// The kind and origin of an incoming edge.
+pub(crate) fn read_edge_in(key: &[u8]) -> Option<(LinkKind, ObjectKey)> {
+    let kind = LinkKind::from_byte(*key.get(17)?)?;
+    Some((kind, ObjectKey { source: source_at(key, 18)?, guid: guid_at(key, 26)? }))
+}
+
+/// The child of a children key, and the member of a `DIRTY_LINK` key.
+pub(crate) fn read_second(key: &[u8]) -> Option<ObjectGuid> {
+    guid_at(key, 25)
+}
+
+fn text(bytes: &[u8]) -> Option<SourceAnchor> {
+    String::from_utf8(bytes.to_vec()).ok().map(SourceAnchor::from)
+}
+
+/// The anchor of an outbox row about an object.
+pub(crate) fn read_out_object(key: &[u8]) -> Option<SourceAnchor> {
+    text(key.get(2..)?)
+}
+
+/// The anchors of an outbox row about a membership.
+pub(crate) fn read_out_link(key: &[u8]) -> Option<(SourceAnchor, SourceAnchor)> {
+    let rest = key.get(2..)?;
+    let at = rest.iter().position(|b| *b == 0)?;
+    Some((text(rest.get(..at)?)?, text(rest.get(at + 1..)?)?))
+}

@@ -1,0 +1,355 @@
+//! One round: what is computed between two batches, in memory, and written as one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use forestsync_domain::{AttributeValue, Dn, ObjectGuid};
+use forestsync_rules::scope::{ForestScope, ScopeVerdict};
+use forestsync_schemas::decisions::{DecisionEvent, ScopeResolved};
+
+use crate::StoreError;
+use crate::config::{Plan, ScopeEntry, SourceId, scope_key};
+use crate::keys::{self, ObjectKey};
+use crate::rows::{self, EMPTY, MAX_VALUE, Meta, ObjectRow, Shrink, SourceState, adjust};
+use crate::store::{self, Store, Value};
+use crate::txn::Txn;
+use crate::work::{Work, WorkKind};
+
+/// Rows a round may hold before it is written; one record may add a few ten thousand more.
+pub(crate) const MAX_ROWS: usize = 24_000;
+/// Objects and memberships a round may look at.
+pub(crate) const MAX_STEPS: usize = 4_000;
+
+/// Where a container stands in the tree.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Whether the chain of parents reaches the naming context's root.
+    pub(crate) rooted: bool,
+    /// The container and its ancestors, nearest first.
+    pub(crate) chain: Vec<ObjectGuid>,
+    /// Its name, made of the names of its ancestors; only if rooted.
+    pub(crate) dn: Dn,
+}
+
+/// A round in the making. Dropped without [`Round::finish`] it leaves no trace.
+#[derive(Debug)]
+pub(crate) struct Round<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) txn: Txn<'a>,
+    pub(crate) meta: Meta,
+    /// Decisions made, to be appended before the batch is written.
+    pub(crate) decisions: Vec<DecisionEvent>,
+    /// Whether decisions may be made; a verification only reads them.
+    pub(crate) decides: bool,
+    pub(crate) work: BTreeMap<(WorkKind, ObjectKey), Work>,
+    pub(crate) steps: usize,
+    /// Links are looked at after all objects, not with each.
+    pub(crate) is_sweeping: bool,
+    /// Scope per source of the plan.
+    pub(crate) scopes: Vec<ForestScope>,
+    pub(crate) places: HashMap<ObjectKey, Rc<Place>>,
+    pub(crate) verdicts: HashMap<ObjectKey, ScopeVerdict>,
+}
+
+/// A round that is ready to be written.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) changes: store::Changes,
+    pub(crate) meta: Meta,
+    pub(crate) decisions: Vec<DecisionEvent>,
+}
+
+impl<'a> Round<'a> {
+    pub(crate) fn new(plan: &'a Plan, store: &'a Store, meta: &Meta, decides: bool) -> Result<Self, StoreError> {
+        let mut round = Self {
+            plan,
+            txn: Txn::new(store),
+            meta: meta.clone(),
+            decisions: Vec::new(),
+            decides,
+            work: BTreeMap::new(),
+            steps: 0,
+            is_sweeping: false,
+            scopes: Vec::new(),
+            places: HashMap::new(),
+            verdicts: HashMap::new(),
+        };
+        round.rebuild_scopes();
+        round.load_work()?;
+        Ok(round)
+    }
+
+    /// Ends the round.
+    pub(crate) fn finish(mut self) -> Result<Prepared, StoreError> {
+        self.save_work();
+        let mut meta = self.meta;
+        if self.decides {
+            meta.decisions += self.decisions.len() as u64;
+        }
+        let changes = self.txn.finish(&mut meta)?;
+        Ok(Prepared { changes, meta, decisions: self.decisions })
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.steps >= MAX_STEPS || self.txn.len() >= MAX_ROWS
+    }
+
+    pub(crate) fn state(&mut self, source: SourceId) -> Option<&mut SourceState> {
+        self.meta.sources.get_mut(&source)
+    }
+
+    /// Whether every configured source has completed a full read.
+    pub(crate) fn gate_is_open(&self) -> bool {
+        gate_is_open(self.plan, &self.meta)
+    }
+
+    pub(crate) fn decode<T: serde::de::DeserializeOwned>(&self, key: &[u8], value: &Value) -> Result<T, StoreError> {
+        store::decode(self.txn.store, key, value)
+    }
+
+    pub(crate) fn read<T: serde::de::DeserializeOwned>(&mut self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let value = self.txn.get(key)?;
+        value.map(|value| self.decode(key, &value)).transpose()
+    }
+
+    /// Writes or removes a row and says whether it was there before.
+    pub(crate) fn set(&mut self, key: Vec<u8>, value: Option<Value>) -> Result<bool, StoreError> {
+        let before = self.txn.has(&key)?;
+        match value {
+            Some(value) => self.txn.put(key, value),
+            None if before => self.txn.delete(key),
+            None => {}
+        }
+        Ok(before)
+    }
+
+    // ---- objects
+
+    pub(crate) fn object(&mut self, key: ObjectKey) -> Result<Option<ObjectRow>, StoreError> {
+        let row_key = keys::of_object(keys::OBJECT, key);
+        match self.txn.get(&row_key)? {
+            Some(value) => self.object_from(key, &value).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads an object from its row, which is either the object or the number of rows it is spread over.
+    pub(crate) fn object_from(&mut self, key: ObjectKey, value: &Value) -> Result<ObjectRow, StoreError> {
+        let row_key = keys::of_object(keys::OBJECT, key);
+        match self.decode::<Stored>(&row_key, value)? {
+            Stored::Whole(row) => Ok(row),
+            Stored::Spilled(chunks) => {
+                let mut bytes = Vec::new();
+                for chunk in 0..chunks {
+                    let chunk_key = keys::spill(key, chunk);
+                    let part = self.txn.get(&chunk_key)?;
+                    let part = part.ok_or_else(|| self.txn.store.damaged("a part of an object is missing".into()))?;
+                    bytes.extend_from_slice(&part);
+                }
+                rows::decode(&row_key, &bytes).map_err(|e| self.txn.store.unreadable(&e))
+            }
+        }
+    }
+
+    fn spilled(&mut self, key: ObjectKey) -> Result<u16, StoreError> {
+        let row_key = keys::of_object(keys::OBJECT, key);
+        match self.txn.get(&row_key)? {
+            Some(value) if value.len() < 16 => match self.decode::<Stored>(&row_key, &value)? {
+                Stored::Spilled(chunks) => Ok(chunks),
+                Stored::Whole(_) => Ok(0),
+            },
+            _ => Ok(0),
+        }
+    }
+
+    /// Writes a mirrored object with its index rows, and notes what must be looked at because of it.
+    pub(crate) fn write_object(
+        &mut self,
+        key: ObjectKey,
+        old: Option<&ObjectRow>,
+        new: Option<ObjectRow>,
+        trace: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.write_indexes(key, old, new.as_ref())?;
+        let before = old.is_some_and(ObjectRow::is_live);
+        let after = new.as_ref().is_some_and(ObjectRow::is_live);
+        adjust(&mut self.meta.counters.objects, before, after);
+        let moved = match (old, &new) {
+            (Some(old), Some(new)) => old.parent != new.parent || old.dn != new.dn,
+            _ => true,
+        };
+        if moved {
+            self.add_subtree(key)?;
+        }
+        if let Some(row) = new.as_ref().filter(|row| row.is_live()) {
+            self.note_live(key, row)?;
+        }
+        self.mark_dirty(key, trace)?;
+        self.store_object(key, old.is_some(), new)
+    }
+
+    fn store_object(&mut self, key: ObjectKey, existed: bool, new: Option<ObjectRow>) -> Result<(), StoreError> {
+        let row_key = keys::of_object(keys::OBJECT, key);
+        let old_chunks = if existed { self.spilled(key)? } else { 0 };
+        let mut chunks = 0u16;
+        match new {
+            None => self.txn.delete(row_key),
+            Some(row) => {
+                let stored = Stored::Whole(row);
+                let whole = rows::encode(&stored);
+                if whole.len() <= MAX_VALUE {
+                    self.txn.put(row_key, whole);
+                } else {
+                    let Stored::Whole(row) = stored else { return Ok(()) };
+                    for part in rows::encode(&row).chunks(MAX_VALUE) {
+                        self.txn.put(keys::spill(key, chunks), part);
+                        chunks += 1;
+                    }
+                    self.txn.put(row_key, rows::encode(&Stored::Spilled(chunks)));
+                }
+            }
+        }
+        for chunk in chunks..old_chunks {
+            self.txn.delete(keys::spill(key, chunk));
+        }
+        Ok(())
+    }
+
+    fn write_indexes(
+        &mut self,
+        key: ObjectKey,
+        old: Option<&ObjectRow>,
+        new: Option<&ObjectRow>,
+    ) -> Result<(), StoreError> {
+        let child = |row: &ObjectRow| {
+            let parent = row.parent.filter(|parent| *parent != key.guid)?;
+            Some(keys::child(ObjectKey { source: key.source, guid: parent }, key.guid))
+        };
+        let sid = |row: &ObjectRow| {
+            let bytes = row.attributes.get("objectSid")?.first().map(AttributeValue::as_bytes)?;
+            (bytes.len() <= 255).then(|| keys::sid(bytes, key))
+        };
+        for index in [&child as &dyn Fn(&ObjectRow) -> Option<Vec<u8>>, &sid] {
+            let (before, after) = (old.and_then(index), new.and_then(index));
+            if before == after {
+                continue;
+            }
+            if let Some(row) = before {
+                self.txn.delete(row);
+            }
+            match after {
+                // without an object there was no index row of it
+                Some(row) if old.is_none() => self.txn.put_new(row, &EMPTY[..]),
+                Some(row) => self.txn.put(row, &EMPTY[..]),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What the mere existence of an object may settle.
+    fn note_live(&mut self, key: ObjectKey, row: &ObjectRow) -> Result<(), StoreError> {
+        if let Some(state) = self.state(key.source)
+            && row.class.is_synchronized()
+            && state.shrunk == Some(Shrink::Nothing { had: 0 })
+        {
+            state.shrunk = None;
+        }
+        self.resolve_scope(key, &row.dn)
+    }
+
+    /// Whether work that follows from a change of the mirror must be noted: before the gate opens it need not, because
+    /// everything is looked at then.
+    pub(crate) fn follows(&self, source: SourceId) -> bool {
+        self.meta.sources.get(&source).is_some_and(|state| state.first_done)
+    }
+
+    /// Notes that an object must be looked at when the answer it came in is complete.
+    pub(crate) fn mark_dirty(&mut self, key: ObjectKey, trace: Option<&str>) -> Result<(), StoreError> {
+        if self.follows(key.source) {
+            let row_key = keys::of_object(keys::DIRTY, key);
+            // the first cause stays: the trace of what began it
+            if !self.txn.has(&row_key)? {
+                self.txn.put(row_key, store::encode(&trace.map(str::to_owned)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that everything below a container must be looked at.
+    pub(crate) fn add_subtree(&mut self, key: ObjectKey) -> Result<(), StoreError> {
+        if self.meta.swept && !self.txn.scan(&keys::of_object(keys::CHILD, key), None, 1)?.is_empty() {
+            self.add_work(Work::new(WorkKind::Subtree, key));
+        }
+        Ok(())
+    }
+
+    // ---- scope
+
+    /// Takes the object as the container a scope entry names, if it is the first one of that name.
+    pub(crate) fn resolve_scope(&mut self, key: ObjectKey, dn: &Dn) -> Result<(), StoreError> {
+        let plan = self.plan;
+        let Some(source) = plan.source(key.source) else { return Ok(()) };
+        for entry in source.config.include.iter().chain(&source.config.exclude) {
+            let ScopeEntry::Dn(name) = entry else { continue };
+            if name != dn || self.state(key.source).is_none_or(|s| s.resolved.contains_key(&scope_key(entry))) {
+                continue;
+            }
+            if let Some(state) = self.state(key.source) {
+                state.resolved.insert(scope_key(entry), key.guid);
+            }
+            if self.decides {
+                self.decisions.push(DecisionEvent::ScopeResolved(ScopeResolved {
+                    forest: source.config.forest.clone(),
+                    naming_context: source.config.naming_context.clone(),
+                    dn: name.clone(),
+                    object: key.guid,
+                }));
+            }
+            self.rebuild_scopes();
+            if self.meta.swept {
+                self.add_work(Work::new(WorkKind::Subtree, key));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn rebuild_scopes(&mut self) {
+        let Self { plan, meta, .. } = self;
+        self.scopes = plan
+            .sources
+            .iter()
+            .map(|source| {
+                let resolved = meta.sources.get(&source.id).map(|state| &state.resolved);
+                let find = |entries: &[ScopeEntry]| {
+                    entries.iter().filter_map(|entry| resolve(entry, resolved)).collect::<Vec<_>>()
+                };
+                ForestScope {
+                    include: find(&source.config.include),
+                    exclude: find(&source.config.exclude),
+                    include_all: source.config.include.is_empty(),
+                }
+            })
+            .collect();
+        self.verdicts.clear();
+    }
+}
+
+/// The objectGUID a scope entry means, if it is known.
+pub(crate) fn resolve(entry: &ScopeEntry, resolved: Option<&BTreeMap<String, ObjectGuid>>) -> Option<ObjectGuid> {
+    match entry {
+        ScopeEntry::Guid(guid) => Some(*guid),
+        ScopeEntry::Dn(_) => resolved?.get(&scope_key(entry)).copied(),
+    }
+}
+
+pub(crate) fn gate_is_open(plan: &Plan, meta: &Meta) -> bool {
+    plan.sources.iter().all(|source| meta.sources.get(&source.id).is_some_and(|state| state.first_done))
+}
+
+/// An object row, or the number of rows it is spread over.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+enum Stored {
+    Whole(ObjectRow),
+    Spilled(u16),
+}

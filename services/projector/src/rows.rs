@@ -1,0 +1,237 @@
+//! The values of the database: bincode behind a format byte and a version byte, never over [`MAX_VALUE`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use forestsync_domain::{Attributes, Dn, ObjectGuid, SourceAnchor};
+use forestsync_rules::classify::DirectoryClass;
+use forestsync_schemas::decisions::{AnchorBasis, HoldReason};
+use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::config::SourceId;
+use crate::keys::ObjectKey;
+
+/// Marks a value as one of ours.
+const FORMAT: u8 = 0xF5;
+/// The version of the rows; a database of another one is rebuilt.
+pub(crate) const VERSION: u8 = 1;
+/// The largest value: sled leaks disk whenever a value over 128 KiB is overwritten.
+pub(crate) const MAX_VALUE: usize = 60 * 1024;
+
+/// The frame of a value without content, for index rows.
+pub(crate) const EMPTY: [u8; 2] = [FORMAT, VERSION];
+
+/// Why a value is none of ours.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("a row of kind {kind:?} cannot be read")]
+pub(crate) struct RowError {
+    pub(crate) kind: char,
+}
+
+/// Frames a value.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    // writing to memory fails for types only that no row has
+    let payload = bincode::serde::encode_to_vec(value, bincode::config::standard()).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(payload.len() + 2);
+    bytes.extend_from_slice(&EMPTY);
+    bytes.extend_from_slice(&payload);
+    bytes
+}
+
+/// Reads a framed value of the row `key`.
+pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, RowError> {
+    let error = || RowError { kind: char::from(key.first().copied().unwrap_or(b'?')) };
+    let payload = bytes.strip_prefix(&EMPTY).ok_or_else(error)?;
+    match bincode::serde::decode_from_slice(payload, bincode::config::standard()) {
+        Ok((value, read)) if read == payload.len() => Ok(value),
+        _ => Err(error()),
+    }
+}
+
+/// A mirrored object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ObjectRow {
+    pub(crate) class: DirectoryClass,
+    /// The name as last reported; that of an ancestor may have changed since.
+    pub(crate) dn: Dn,
+    pub(crate) parent: Option<ObjectGuid>,
+    pub(crate) deleted: bool,
+    /// The full read that made the image, counted from 1; 0 if none did.
+    pub(crate) image: u32,
+    /// The full read in or after which it was last known to exist.
+    pub(crate) seen: u32,
+    pub(crate) attributes: Attributes,
+}
+
+impl ObjectRow {
+    pub(crate) fn is_live(&self) -> bool {
+        !self.deleted
+    }
+}
+
+/// The anchor an object was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    pub(crate) anchor: SourceAnchor,
+    pub(crate) basis: AnchorBasis,
+    /// The offset of the decision; of two objects with one anchor the lower one has it.
+    pub(crate) sequence: u64,
+}
+
+/// A cloud value in a form that is read back without looking at it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum StoredValue {
+    Bool(bool),
+    Text(String),
+    List(Vec<String>),
+}
+
+/// What is wished for an anchor: a function of the mirror, the decisions and the configuration, and of nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wish {
+    pub(crate) object: ObjectKey,
+    pub(crate) class: CloudClass,
+    /// The object must not be sent as it is; what was wished before, if anything, stays.
+    pub(crate) blocked: bool,
+    pub(crate) attributes: BTreeMap<String, StoredValue>,
+    pub(crate) manager: Option<SourceAnchor>,
+    pub(crate) not_writable: Vec<String>,
+}
+
+pub(crate) fn to_stored(attributes: CloudAttributes) -> BTreeMap<String, StoredValue> {
+    let convert = |value| match value {
+        CloudValue::Bool(value) => StoredValue::Bool(value),
+        CloudValue::Text(text) => StoredValue::Text(text),
+        CloudValue::List(values) => StoredValue::List(values),
+    };
+    attributes.into_iter().map(|(name, value)| (name, convert(value))).collect()
+}
+
+pub(crate) fn to_cloud(attributes: BTreeMap<String, StoredValue>) -> CloudAttributes {
+    let convert = |value| match value {
+        StoredValue::Bool(value) => CloudValue::Bool(value),
+        StoredValue::Text(text) => CloudValue::Text(text),
+        StoredValue::List(values) => CloudValue::List(values),
+    };
+    attributes.into_iter().map(|(name, value)| (name, convert(value))).collect()
+}
+
+/// What was written to `desired` last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Emitted {
+    pub(crate) alive: bool,
+    pub(crate) class: CloudClass,
+    pub(crate) revision: u64,
+    /// How often it was removed: memberships written before the last removal ended with it.
+    pub(crate) incarnation: u32,
+    pub(crate) content: [u8; 16],
+    pub(crate) forest: String,
+    pub(crate) source: Option<SourceId>,
+    pub(crate) object: ObjectGuid,
+    pub(crate) dn: Dn,
+    /// Learned from the stream, not remembered.
+    pub(crate) folded: bool,
+}
+
+/// A membership that was written, with the incarnations of both ends at that time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Linked {
+    pub(crate) group: u32,
+    pub(crate) member: u32,
+}
+
+/// What is wrong with an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FindingRow {
+    pub(crate) blocking: bool,
+    pub(crate) messages: Vec<String>,
+}
+
+/// Why a full read is not trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Shrink {
+    /// It showed nothing to synchronize; `had` says how many objects were known before.
+    Nothing { had: u64 },
+    /// It lacked too many of the objects in scope.
+    Fewer { missing: u64, known: u64 },
+}
+
+/// Where a source stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SourceState {
+    pub(crate) forest: String,
+    pub(crate) naming_context: Dn,
+    pub(crate) stream: String,
+    /// The offset of the next record.
+    pub(crate) offset: u64,
+    pub(crate) cursor: Option<[u8; 16]>,
+    pub(crate) last_event: Option<[u8; 16]>,
+    /// Records came after the last cursor that completed an answer.
+    pub(crate) answer_open: bool,
+    /// Counts the full reads.
+    pub(crate) ordinal: u32,
+    pub(crate) open: Option<u128>,
+    pub(crate) counted: Counted,
+    pub(crate) counted_at_cursor: Counted,
+    pub(crate) completed: Option<u128>,
+    pub(crate) completed_ordinal: u32,
+    /// A full read was complete once.
+    pub(crate) first_done: bool,
+    pub(crate) shrunk: Option<Shrink>,
+    /// Scope entries given by name that were found: key of the name, objectGUID.
+    pub(crate) resolved: BTreeMap<String, ObjectGuid>,
+    /// The collector's last word: cause, detail, hint.
+    pub(crate) reading_stopped: Option<(String, String, String)>,
+}
+
+/// How many `ObjectObserved` an open full read has: with and without immediate repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Counted {
+    pub(crate) all: u64,
+    pub(crate) distinct: u64,
+}
+
+/// What is counted, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Counters {
+    pub(crate) objects: u64,
+    pub(crate) projected: BTreeMap<CloudClass, u64>,
+    pub(crate) projected_by_source: BTreeMap<SourceId, u64>,
+    pub(crate) emitted_by_source: BTreeMap<SourceId, u64>,
+    pub(crate) blocked: u64,
+    pub(crate) findings: u64,
+    pub(crate) waiting: u64,
+    pub(crate) outbox: u64,
+}
+
+/// The store's own row, written with every batch.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Meta {
+    pub(crate) scope_digest: String,
+    pub(crate) rules_digest: String,
+    /// Rules for which `AttributeFlowDeclared` was put into the outbox.
+    pub(crate) declared: String,
+    /// Offset of the next record of `decisions` and `desired`.
+    pub(crate) decisions: u64,
+    pub(crate) desired: u64,
+    /// A sweep over all objects was begun since the gate opened or the configuration changed.
+    pub(crate) swept: bool,
+    pub(crate) sources: BTreeMap<SourceId, SourceState>,
+    /// Holds written to `decisions` and not released.
+    pub(crate) held: BTreeSet<(HoldReason, String)>,
+    pub(crate) counters: Counters,
+    pub(crate) state_digest: u128,
+    pub(crate) rest_digest: u128,
+    /// Counts anchors given without a decision, by a verification.
+    pub(crate) provisional: u64,
+}
+
+/// Adds to a counter that cannot go below zero.
+pub(crate) fn adjust(counter: &mut u64, before: bool, after: bool) {
+    match (before, after) {
+        (false, true) => *counter += 1,
+        (true, false) => *counter = counter.saturating_sub(1),
+        _ => {}
+    }
+}

@@ -1,0 +1,137 @@
+//! What one batch reads and writes: reads see its own writes, and every row is read from the store once at most.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use crate::rows::Meta;
+use crate::store::{Changes, Store, Value};
+use crate::{StoreError, digest, keys};
+
+/// What is known of one row.
+#[derive(Debug, Default)]
+struct Slot {
+    /// The row in the store, once it is known.
+    base: Option<Option<Value>>,
+    /// The row after this batch, if the batch writes it.
+    now: Option<Option<Value>>,
+}
+
+impl Slot {
+    fn current(&self) -> Option<&Option<Value>> {
+        self.now.as_ref().or(self.base.as_ref())
+    }
+}
+
+/// A batch in the making.
+#[derive(Debug)]
+pub(crate) struct Txn<'a> {
+    pub(crate) store: &'a Store,
+    rows: BTreeMap<Vec<u8>, Slot>,
+}
+
+impl<'a> Txn<'a> {
+    pub(crate) fn new(store: &'a Store) -> Self {
+        Self { store, rows: BTreeMap::new() }
+    }
+
+    /// How many rows it holds in memory.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn get(&mut self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        if let Some(current) = self.rows.get(key).and_then(Slot::current) {
+            return Ok(current.clone());
+        }
+        let value = self.store.get(key)?;
+        self.rows.entry(key.to_vec()).or_default().base = Some(value.clone());
+        Ok(value)
+    }
+
+    pub(crate) fn has(&mut self, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.get(key)?.is_some())
+    }
+
+    pub(crate) fn put(&mut self, key: Vec<u8>, value: impl Into<Value>) {
+        self.rows.entry(key).or_default().now = Some(Some(value.into()));
+    }
+
+    /// Writes a row of which the caller knows that the store has none.
+    pub(crate) fn put_new(&mut self, key: Vec<u8>, value: impl Into<Value>) {
+        let slot = self.rows.entry(key).or_default();
+        slot.base.get_or_insert(None);
+        slot.now = Some(Some(value.into()));
+    }
+
+    pub(crate) fn delete(&mut self, key: Vec<u8>) {
+        self.rows.entry(key).or_default().now = Some(None);
+    }
+
+    /// At most `limit` rows whose key starts with `prefix` and lies after `after`, in order.
+    pub(crate) fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Value)>, StoreError> {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let mut ours = self.rows.range::<[u8], _>((start, Bound::Unbounded)).peekable();
+        let mut theirs = self.store.scan(prefix, after).peekable();
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let our_key = ours.peek().map(|(key, _)| key.as_slice()).filter(|key| key.starts_with(prefix));
+            let their_key = match theirs.peek() {
+                Some(Ok((key, _))) => Some(key.clone()),
+                Some(Err(_)) => return theirs.next().unwrap_or_else(|| Ok(Default::default())).map(|_| Vec::new()),
+                None => None,
+            };
+            let (take_ours, take_theirs) = match (our_key, &their_key) {
+                (None, None) => break,
+                (Some(_), None) => (true, false),
+                (None, Some(_)) => (false, true),
+                (Some(our), Some(their)) => (our <= their.as_ref(), their.as_ref() <= our),
+            };
+            let base = if take_theirs { theirs.next().transpose()? } else { None };
+            let slot = if take_ours { ours.next() } else { None };
+            match (slot, base) {
+                (Some((key, slot)), base) => {
+                    let current = slot.now.clone().unwrap_or_else(|| base.map(|(_, value)| value));
+                    found.extend(current.map(|value| (key.clone(), value)));
+                }
+                (None, Some((key, value))) => found.push((key.to_vec(), value)),
+                (None, None) => break,
+            }
+        }
+        Ok(found)
+    }
+
+    /// The changes to write, with the digests in `meta` brought up to them.
+    pub(crate) fn finish(self, meta: &mut Meta) -> Result<Changes, StoreError> {
+        let mut changes = Vec::with_capacity(self.rows.len());
+        for (key, slot) in self.rows {
+            let Some(now) = slot.now else { continue };
+            let base = match slot.base {
+                Some(base) => base,
+                None => self.store.get(&key)?,
+            };
+            if base == now {
+                continue;
+            }
+            let sum = match key.first() {
+                Some(&prefix) if keys::is_state(prefix) => &mut meta.state_digest,
+                _ => &mut meta.rest_digest,
+            };
+            if let Some(value) = &base {
+                *sum = sum.wrapping_sub(digest::of_row(&key, value));
+            }
+            if let Some(value) = &now {
+                *sum = sum.wrapping_add(digest::of_row(&key, value));
+            }
+            changes.push((key, now));
+        }
+        Ok(changes)
+    }
+}
