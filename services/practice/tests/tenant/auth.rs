@@ -92,7 +92,7 @@ async fn graph_checks_the_bearer() {
 async fn tokens_live_as_long_as_told() {
     let mut peer = peer(|o| o.knobs.token_lifetime = Duration::ZERO).await;
     assert_eq!(peer.get("/users").await.is(401).code(), "InvalidAuthenticationToken");
-    peer.tenant.control().adjust(|k| k.token_lifetime = Duration::from_secs(60));
+    peer.tenant.control().adjust(|k| k.token_lifetime = Duration::from_mins(1));
     peer.token = peer.ask_token(&[]).await.body["access_token"].as_str().unwrap().to_owned();
     peer.get("/users").await.is(200);
 }

@@ -148,6 +148,6 @@ async fn a_batch_waits_once() {
     let requests = (0..20).map(|n| item(&n.to_string(), "POST", "/users", Some(user(&format!("u{n}"))))).collect();
     send(&peer, requests).await.is(200);
     let taken = before.elapsed();
-    assert!(taken >= Duration::from_millis(300) && taken < Duration::from_millis(300 * 20), "{taken:?}");
+    assert!(taken >= Duration::from_millis(300) && taken < Duration::from_secs(6), "{taken:?}");
     assert_eq!(peer.tenant.control().writes().len(), 20);
 }

@@ -143,11 +143,11 @@ async fn every_exchange_is_recorded_and_keeps_the_contract() {
         );
         return;
     }
-    let checked = std::process::Command::new("python3").arg(checker).arg(&file).output().unwrap();
-    let said = String::from_utf8_lossy(&checked.stdout);
+    let outcome = std::process::Command::new("python3").arg(checker).arg(&file).output().unwrap();
+    let said = String::from_utf8_lossy(&outcome.stdout);
     assert!(
-        checked.status.success() && said.contains("violations: 0"),
+        outcome.status.success() && said.contains("violations: 0"),
         "{said}{}",
-        String::from_utf8_lossy(&checked.stderr)
+        String::from_utf8_lossy(&outcome.stderr)
     );
 }

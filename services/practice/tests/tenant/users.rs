@@ -256,16 +256,16 @@ async fn clearing_the_anchor_is_allowed_or_not() {
 async fn synced_external_and_privileged_users_are_protected() {
     let peer = peer(|_| {}).await;
     let control = peer.tenant.control();
-    let seed = json!({"userPrincipalName": "dir@contoso.com", "displayName": "Dir", "onPremisesSyncEnabled": true});
-    let synced = control.seed_user(seed).unwrap();
+    let other = json!({"userPrincipalName": "dir@contoso.com", "displayName": "Dir", "onPremisesSyncEnabled": true});
+    let synced = control.seed_user(other).unwrap();
     let message = "Unable to update the specified properties for on-premises mastered Directory Sync objects or objects \
                    currently undergoing migration.";
     peer.patch(&format!("/users/{synced}"), json!({"jobTitle": "x"})).await.fails(400, "Request_BadRequest", message);
     peer.delete(&format!("/users/{synced}")).await.fails(400, "Request_BadRequest", message);
     let seen = peer.get("/users/dir@contoso.com?$select=onPremisesSyncEnabled").await;
     assert_eq!(seen.body["onPremisesSyncEnabled"], true);
-    let seed = json!({"userPrincipalName": "exo@contoso.com", "displayName": "Exo", "practiceExternal": true});
-    let external = control.seed_user(seed).unwrap();
+    let other = json!({"userPrincipalName": "exo@contoso.com", "displayName": "Exo", "practiceExternal": true});
+    let external = control.seed_user(other).unwrap();
     let message =
         "Unable to update the specified properties for objects that have originated within an external service.";
     peer.patch(&format!("/users/{external}"), json!({"jobTitle": "x"})).await.fails(400, "Request_BadRequest", message);
