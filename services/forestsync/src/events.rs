@@ -5,6 +5,8 @@
 use forestsync_log::Record;
 use serde_json::{Map, Value, json};
 
+use crate::output::count;
+
 /// The event's type, from the record's header where it has one.
 pub fn kind(record: &Record) -> String {
     let header = record.headers.iter().find(|(name, _)| name == "type");
@@ -105,8 +107,9 @@ fn describe(kind: &str, event: &Value, values: bool) -> String {
     let (context, data) = (event.get("context").unwrap_or(&none), event.get("data").unwrap_or(&none));
     match kind {
         "SnapshotStarted" => format!("full read, because: {}", text(data, "reason").replace('_', " ")),
-        "SnapshotCompleted" => format!("{} objects seen", number(data, "seen")),
+        "SnapshotCompleted" => format!("{} seen", count(number(data, "seen"), "object")),
         "ObjectObserved" => parts([text(data, "dn").to_owned(), attributes(data, "attributes", values)]),
+        _ if context.get("anchor").is_some() => outcome(context, data, values),
         "ObjectChanged" | "ObjectRestored" | "ObjectDeleted" => parts([
             text(data, "dn").to_owned(),
             labelled("set", attributes(data, "set", values)),
@@ -141,7 +144,6 @@ fn describe(kind: &str, event: &Value, values: bool) -> String {
             format!("digest {}", text(data, "digest")),
             if values { text(data, "document").to_owned() } else { String::new() },
         ]),
-        _ if context.get("anchor").is_some() => outcome(context, data, values),
         _ => String::new(),
     }
 }
@@ -162,7 +164,8 @@ fn cursor(data: &Value) -> String {
     let progress = to.get("snapshot").filter(|s| !s.is_null());
     parts([
         format!("{} USN {}", text(controller, "dns_name"), number(to, "highest_committed_usn")),
-        progress.map_or_else(String::new, |s| format!("full read goes on after {} objects", number(s, "seen"))),
+        progress
+            .map_or_else(String::new, |s| format!("full read goes on after {}", count(number(s, "seen"), "object"))),
         if to.get("complete").and_then(Value::as_bool) == Some(false) {
             "more pages follow".into()
         } else {

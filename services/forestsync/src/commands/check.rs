@@ -1,6 +1,7 @@
 //! `forestsync check`.
 
 use anyhow::Result;
+use forestsync_collector::{CheckLine, CheckOutcome};
 use serde::Serialize;
 
 use crate::cli::ReadArgs;
@@ -22,6 +23,28 @@ pub struct Line {
     pub detail: String,
     /// What to do, where something is wrong.
     pub hint: Option<String>,
+}
+
+fn of_collector(part: String, line: CheckLine) -> Line {
+    let place = [line.controller, line.naming_context.map(|nc| nc.to_string())];
+    let place = place.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let name = serde_json::to_value(line.code).ok().and_then(|v| v.as_str().map(|s| s.replace('_', " ")));
+    Line {
+        part,
+        check: [place, name.unwrap_or_default()].join(" ").trim().to_owned(),
+        result: match line.outcome {
+            CheckOutcome::Ok => "ok",
+            CheckOutcome::Warning => "warning",
+            CheckOutcome::Failed => "problem",
+        },
+        detail: line.detail,
+        hint: line.hint,
+    }
+}
+
+fn of_tenant(part: String, line: forestsync_provisioner::CheckLine) -> Line {
+    let result = if line.ok { "ok" } else { "problem" };
+    Line { part, check: line.what, result, detail: line.detail, hint: line.hint }
 }
 
 /// Tries everything and changes nothing.
@@ -89,19 +112,17 @@ async fn check_tenant(settings: &Settings) -> Vec<Line> {
 }
 
 fn render(lines: &[Line]) -> String {
-    let mut out = String::new();
-    let mut part = "";
+    let (mut out, mut part) = (Vec::new(), "");
     for line in lines {
         if line.part != part {
             part = &line.part;
-            out.push_str(part);
-            out.push('\n');
+            out.push(part.to_owned());
         }
         let mark = if line.result == "ok" { "ok     " } else { line.result };
-        out.push_str(&format!("  {mark:<7}  {}: {}\n", line.check, line.detail));
+        out.push(format!("  {mark:<7}  {}: {}", line.check, line.detail));
         if let Some(hint) = &line.hint {
-            out.push_str(&format!("           hint: {hint}\n"));
+            out.push(format!("           hint: {hint}"));
         }
     }
-    out
+    out.join("\n") + "\n"
 }

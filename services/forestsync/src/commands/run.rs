@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use forestsync_log::EmbeddedLog;
+use forestsync_projector::Finding;
 use forestsync_runtime::shutdown;
 use serde::Serialize;
 
@@ -21,6 +22,10 @@ struct Summary {
     ended: &'static str,
     /// What was waited for last, if it ended without being done.
     waited_for: Option<String>,
+    /// Objects that are in scope and are not sent, because something is wrong with them in the directory.
+    blocked: u64,
+    /// What is wrong with objects, not more than 50 of them.
+    findings: Vec<Finding>,
     /// The state, as `status --json` shows it.
     status: Report,
 }
@@ -37,6 +42,7 @@ pub async fn run(args: RunArgs) -> Result<Exit> {
         let mut progress = Progress::new(pipeline.view());
         pipeline.wait(until, &shutdown, |view| progress.show(view)).await
     };
+    let (blocked, findings) = pipeline.view().findings();
     let stopped = pipeline.stop(&shutdown).await;
     let ending = ending?;
     stopped?;
@@ -46,28 +52,45 @@ pub async fn run(args: RunArgs) -> Result<Exit> {
     }
     let log = EmbeddedLog::open(settings.log_dir())?;
     let report = status::gather(&log, &settings).await?;
-    let (exit, summary) = summarize(ending, report, args.timeout);
+    let (exit, summary) = summarize(ending, report, (blocked, findings), args.timeout);
     if args.json {
         output::json(&summary)?;
     } else {
         output::text(&status::render(&summary.status, false))?;
+        output::text(&render_findings(&summary))?;
     }
     Ok(exit)
 }
 
-fn summarize(ending: Ending, report: Report, patience: Duration) -> (Exit, Summary) {
-    let exit = report.exit();
+fn summarize(ending: Ending, report: Report, found: (u64, Vec<Finding>), patience: Duration) -> (Exit, Summary) {
+    let exit = match report.exit() {
+        Exit::Done if found.0 > 0 => Exit::Held,
+        exit => exit,
+    };
     let status = report.limited(Some(status::LISTED));
+    let (blocked, findings) = found;
+    let summary = |ended, waited_for| Summary { ended, waited_for, blocked, findings, status };
     match ending {
-        Ending::Idle => (exit, Summary { ended: "idle", waited_for: None, status }),
+        Ending::Idle => (exit, summary("idle", None)),
         Ending::Signalled => {
             output::note("stopped by a signal before everything was done; the next run goes on from here");
-            (Exit::Failed, Summary { ended: "signalled", waited_for: None, status })
+            (Exit::Failed, summary("signalled", None))
         }
         Ending::Patience(waited_for) => {
             let limit = patience.as_secs();
             output::note(&format!("error: nothing went on for too long (limit {limit} s); waited for {waited_for}"));
-            (Exit::Failed, Summary { ended: "out_of_patience", waited_for: Some(waited_for), status })
+            (Exit::Failed, summary("out_of_patience", Some(waited_for)))
         }
     }
+}
+
+/// What is wrong with objects in the directories.
+fn render_findings(summary: &Summary) -> String {
+    let blocking = |blocking: bool| if blocking { "not sent" } else { "sent as far as possible" };
+    let lines = summary.findings.iter().map(|finding| {
+        let what = finding.messages.join("; ");
+        format!("  {}: {} ({}): {what}\n", finding.forest, finding.object, blocking(finding.blocking))
+    });
+    let lines: String = lines.collect();
+    if lines.is_empty() { lines } else { format!("\nTo correct in the directories\n{lines}") }
 }

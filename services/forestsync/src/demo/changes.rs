@@ -195,7 +195,7 @@ async fn move_out(forest: &mut Forest) -> Result<String> {
 async fn move_back(forest: &mut Forest) -> Result<String> {
     let name = name_of(&forest.population.user_dn(3))?;
     let dn = child(&World::excluded_unit(forest)?, "CN", &name)?;
-    let target = forest.population.unit_dn(3);
+    let target = forest.population.unit_dn(3).to_owned();
     forest.admin.rename(&dn, &relative("CN", &name), Some(&target)).await?;
     Ok(format!("{}: user {name} moved back into scope", forest.name))
 }

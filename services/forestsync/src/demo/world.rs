@@ -78,7 +78,7 @@ impl Forest {
         let account = format!("Administrator@{domain}");
         let admin = Directory::connect(peer.ldaps_addr(), &host, ca.pem(), &account, &admin_password).await?;
         let include = if scoped { vec![population.top_dn()] } else { Vec::new() };
-        let exclude = if index == 0 { vec![population.unit_dn(EXCLUDED)] } else { Vec::new() };
+        let exclude = if index == 0 { vec![population.unit_dn(EXCLUDED).to_owned()] } else { Vec::new() };
         let mut forest = Self {
             name,
             domain,

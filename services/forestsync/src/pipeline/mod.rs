@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use parts::{forest_config, projector_config_from_log, tenant_config};
 pub use view::View;
 
 use crate::config::Settings;

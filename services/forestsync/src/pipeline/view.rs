@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use forestsync_collector::{CollectorStatus, Phase};
-use forestsync_projector::ProjectorStatus;
+use forestsync_projector::{Finding, ProjectorStatus};
 use forestsync_provisioner::Status as ProvisionerStatus;
 use forestsync_schemas::changes::StopCause;
 use tokio::sync::watch;
@@ -72,6 +72,13 @@ impl View {
         ((holds + status.held_total) as u64, status.quarantined_total as u64)
     }
 
+    /// How many objects are in scope and not sent, because something is wrong with them in the directory, and what is
+    /// wrong with some of those and others.
+    pub fn findings(&self) -> (u64, Vec<Finding>) {
+        let status = self.projector.borrow();
+        status.as_ref().map_or((0, Vec::new()), |s| (s.blocked, s.finding_list.clone()))
+    }
+
     /// Passes completed so far, per naming context.
     pub(super) fn passes(&self) -> Vec<Vec<u64>> {
         self.collectors.iter().map(|(_, rows)| rows.borrow().iter().map(|row| row.passes).collect()).collect()
@@ -116,12 +123,15 @@ impl View {
 
     /// Whether a source stands still for a reason that only a person can take away.
     pub(super) fn needs_a_person(&self) -> bool {
-        self.collectors.iter().any(|(_, rows)| {
-            rows.borrow().iter().any(|row| match &row.phase {
-                Phase::Stopped { cause, .. } => !matches!(cause, StopCause::Unreachable | StopCause::Protocol),
-                _ => false,
+        let projector = self.projector.borrow();
+        let stopped = projector.iter().any(|status| status.streams.values().any(|s| s.stopped.is_some()));
+        stopped
+            || self.collectors.iter().any(|(_, rows)| {
+                rows.borrow().iter().any(|row| match &row.phase {
+                    Phase::Stopped { cause, .. } => !matches!(cause, StopCause::Unreachable | StopCause::Protocol),
+                    _ => false,
+                })
             })
-        })
     }
 
     /// What the projection has not taken in yet of `tails`, if anything.
@@ -129,12 +139,16 @@ impl View {
         let status = self.projector.borrow();
         let Some(status) = status.as_ref() else { return Err("the projection, which has not begun".to_owned()) };
         for (stream, tail) in tails {
-            let applied = status.streams.get(stream).map_or(0, |s| s.applied);
+            let place = status.streams.get(stream);
+            if let Some(why) = place.and_then(|s| s.stopped.as_ref()) {
+                return Err(format!("the projection of {stream}, which stopped: {why}"));
+            }
+            let applied = place.map_or(0, |s| s.applied);
             if applied < *tail {
                 return Err(format!("the projection of {stream}, at {applied} of {tail}"));
             }
         }
-        if !status.idle {
+        if !status.is_idle() {
             return Err("the projection, which still computes".to_owned());
         }
         Ok(())
