@@ -77,6 +77,8 @@ impl PopulationOptions {
 pub struct Population {
     seed: u64,
     options: PopulationOptions,
+    /// The DNs of the units.
+    units: Vec<String>,
 }
 
 /// What a random number is drawn for. Each purpose has its own stream.
@@ -122,7 +124,14 @@ fn pick<T: Copy>(list: &[T], number: usize) -> Option<T> {
 impl Population {
     /// A population; the same seed and options give the same objects.
     pub fn new(seed: u64, options: PopulationOptions) -> Self {
-        Self { seed, options: PopulationOptions { ous: options.ous.max(1), ..options } }
+        let options = PopulationOptions { ous: options.ous.max(1), ..options };
+        let mut population = Self { seed, options, units: Vec::new() };
+        for i in 0..population.options.ous {
+            let above = (!i.is_multiple_of(3)).then(|| (i - 1) / 3 * 2).and_then(|at| population.units.get(at));
+            let parent = above.map_or_else(|| population.top_dn(), Clone::clone);
+            population.units.push(format!("OU={},{parent}", escape_rdn(&unit_name(i))));
+        }
+        population
     }
 
     /// The options it was made with.
@@ -151,26 +160,25 @@ impl Population {
         format!("OU={},{}", escape_rdn(&self.options.top), self.options.base)
     }
 
-    /// The DN of unit `i`. Every third unit lies directly below the top, the others below an earlier one.
-    pub fn unit_dn(&self, i: usize) -> String {
-        let parent = if i.is_multiple_of(3) { self.top_dn() } else { self.unit_dn((i - 1) / 3 * 2) };
-        format!("OU={},{parent}", escape_rdn(&unit_name(i)))
+    /// The DN of unit `i`, counted round. Every third unit lies directly below the top, the others below an earlier one.
+    pub fn unit_dn(&self, i: usize) -> &str {
+        &self.units[i % self.units.len()]
     }
 
     /// The DN of user `i`.
     pub fn user_dn(&self, i: usize) -> String {
-        format!("CN={},{}", escape_rdn(&self.person(For::User, i).name), self.unit_dn(i % self.options.ous))
+        format!("CN={},{}", escape_rdn(&self.person(For::User, i).name), self.unit_dn(i))
     }
 
     /// The DN of contact `i`.
     pub fn contact_dn(&self, i: usize) -> String {
         let name = format!("{} (ext)", self.person(For::Contact, i).name);
-        format!("CN={},{}", escape_rdn(&truncated(&name)), self.unit_dn(i % self.options.ous))
+        format!("CN={},{}", escape_rdn(&truncated(&name)), self.unit_dn(i))
     }
 
     /// The DN of group `i`.
     pub fn group_dn(&self, i: usize) -> String {
-        format!("CN={},{}", escape_rdn(&group_name(i)), self.unit_dn(i % self.options.ous))
+        format!("CN={},{}", escape_rdn(&group_name(i)), self.unit_dn(i))
     }
 
     /// The sAMAccountName of user `i`.
@@ -228,7 +236,7 @@ impl Population {
         let mut rng = self.random(For::Unit, i);
         let mut attributes = Attributes::of_class(&["top", "organizationalUnit"]);
         attributes.one("description", format!("floor {}", rng.random_range(1..40)));
-        NewObject { dn: self.unit_dn(i), attributes: attributes.0 }
+        NewObject { dn: self.unit_dn(i).to_owned(), attributes: attributes.0 }
     }
 
     fn user(&self, i: usize) -> NewObject {

@@ -72,7 +72,9 @@ async fn nothing_is_lost_when_others_write_between_pages() {
             if let Some(title) = entry.texts("title") {
                 row.0 = title.into_iter().next();
             }
-            entry.texts("member;range=0-0").into_iter().flatten().for_each(|m| drop(row.1.remove(&m)));
+            for gone in entry.texts("member;range=0-0").into_iter().flatten() {
+                row.1.remove(&gone);
+            }
             row.1.extend(entry.texts("member;range=1-1").into_iter().flatten());
         }
         cookie = page.cookie;
@@ -131,7 +133,7 @@ async fn ancestors_come_first_when_asked_for() {
     let (lab, population) = loaded(|_| {}).await;
     let mut w = lab.admin().await;
     // A renamed unit has a higher USN than what is below it.
-    w.modifydn(&population.unit_dn(0), "OU=late", true, None).await.unwrap().success().unwrap();
+    w.modifydn(population.unit_dn(0), "OU=late", true, None).await.unwrap().success().unwrap();
     for (flags, wanted) in [(ANCESTORS_FIRST, true), (0, false)] {
         let (entries, _, _) = dirsync(&mut w, flags, &["name"], b"").await;
         let mut seen = HashSet::new();

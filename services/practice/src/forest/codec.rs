@@ -9,7 +9,7 @@ use std::io;
 
 use bytes::BytesMut;
 use ldap3_proto::control::LdapControl;
-use ldap3_proto::proto::LdapOp;
+use ldap3_proto::proto::{LdapOp, LdapPartialAttribute, LdapSearchResultEntry};
 use ldap3_proto::{LdapCodec, LdapMsg};
 use tokio_util::codec::{Decoder, Encoder as _};
 
@@ -22,7 +22,11 @@ const DEPTH_MAX: usize = 100;
 /// Goes before the hexadecimal digits of an assertion value that was not UTF-8.
 const MARK: &str = "\u{1}hex:";
 
+const INTEGER: u8 = 0x02;
+const OCTETS: u8 = 0x04;
 const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const SEARCH_ENTRY: u8 = 0x64;
 const SEARCH_REQUEST: u8 = 0x63;
 const CONTROLS: u8 = 0xa0;
 
@@ -94,6 +98,57 @@ pub(crate) fn encode(out: &mut BytesMut, id: i32, op: LdapOp, controls: Vec<Ldap
     LdapCodec::default().encode(LdapMsg { msgid: id, op, ctrl: controls }, out)
 }
 
+/// Appends one search result entry to `out`, as [`encode`] would, without building a tree of it first: this is what a
+/// million-object answer consists of.
+pub(crate) fn encode_entry(out: &mut BytesMut, id: i32, entry: &LdapSearchResultEntry) {
+    let set = |a: &LdapPartialAttribute| a.vals.iter().map(|v| whole(v.len())).sum::<usize>();
+    let attribute = |a: &LdapPartialAttribute| whole(a.atype.len()) + whole(set(a));
+    let list: usize = entry.attributes.iter().map(|a| whole(attribute(a))).sum();
+    let body = whole(entry.dn.len()) + whole(list);
+    let digits = id.to_be_bytes();
+    // A message id is positive, so a leading zero byte goes only when the next one keeps the sign.
+    let skip = digits.iter().zip(digits.iter().skip(1)).take_while(|(a, b)| **a == 0 && **b < 0x80).count();
+    let number = digits.get(skip..).unwrap_or(&digits);
+    out.reserve(body + 16);
+    head(out, SEQUENCE, whole(number.len()) + whole(body));
+    head(out, INTEGER, number.len());
+    out.extend_from_slice(number);
+    head(out, SEARCH_ENTRY, body);
+    octets(out, entry.dn.as_bytes());
+    head(out, SEQUENCE, list);
+    for a in &entry.attributes {
+        head(out, SEQUENCE, attribute(a));
+        octets(out, a.atype.as_bytes());
+        head(out, SET, set(a));
+        for value in &a.vals {
+            octets(out, value);
+        }
+    }
+}
+
+fn octets(out: &mut BytesMut, content: &[u8]) {
+    head(out, OCTETS, content.len());
+    out.extend_from_slice(content);
+}
+
+/// The length of an element with that much content.
+fn whole(length: usize) -> usize {
+    let digits = if length < 0x80 { 0 } else { (usize::BITS - length.leading_zeros()).div_ceil(8) as usize };
+    2 + digits + length
+}
+
+/// Appends tag and length.
+fn head(out: &mut impl Extend<u8>, tag: u8, length: usize) {
+    if length < 0x80 {
+        out.extend([tag, length as u8]);
+        return;
+    }
+    let digits = (length as u32).to_be_bytes();
+    let skip = digits.iter().take_while(|b| **b == 0).count();
+    out.extend([tag, 0x80 | (4 - skip) as u8]);
+    out.extend(digits.into_iter().skip(skip));
+}
+
 /// The bytes of an assertion value.
 pub(crate) fn unmarked(value: &str) -> Vec<u8> {
     let Some(digits) = value.strip_prefix(MARK) else { return value.as_bytes().to_vec() };
@@ -129,16 +184,7 @@ fn element<'a>(rest: &mut &'a [u8]) -> io::Result<(u8, &'a [u8])> {
 }
 
 fn put(out: &mut Vec<u8>, tag: u8, content: &[u8]) {
-    out.push(tag);
-    let length = content.len();
-    if length < 0x80 {
-        out.push(length as u8);
-    } else {
-        let digits = (length as u32).to_be_bytes();
-        let skip = digits.iter().take_while(|b| **b == 0).count();
-        out.push(0x80 | (4 - skip) as u8);
-        out.extend(digits.iter().skip(skip));
-    }
+    head(out, tag, content.len());
     out.extend_from_slice(content);
 }
 
@@ -177,11 +223,11 @@ pub(crate) fn control_parts(raw: &[u8]) -> Option<ControlParts> {
     let mut parts = ControlParts::default();
     while !content.is_empty() {
         match element(&mut content).ok()? {
-            (0x02, number) => {
+            (INTEGER, number) => {
                 let sign = if number.first()? & 0x80 == 0 { 0 } else { -1 };
                 parts.integers.push(number.iter().fold(sign, |n: i64, b| n << 8 | i64::from(*b)));
             }
-            (0x04, text) => parts.strings.push(text.to_vec()),
+            (OCTETS, text) => parts.strings.push(text.to_vec()),
             _ => return None,
         }
     }
@@ -280,6 +326,20 @@ mod tests {
         let mut requests = Requests::new();
         for raw in [&[0x30, 0x84, 0xff, 0, 0, 0][..], &[0x31, 0], &[0x30, 0x80], &[0x30, 2, 0x02, 9]] {
             assert!(requests.decode(&mut BytesMut::from(raw)).is_err(), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn entries_are_written_as_the_library_writes_them() {
+        let sizes = [0, 1, 127, 128, 255, 256, 70_000];
+        for id in [1, 127, 128, 255, 256, 40_000, i32::MAX] {
+            let attributes = sizes
+                .map(|n| LdapPartialAttribute { atype: format!("attribute{n}"), vals: vec![vec![7; n]; n.min(3)] });
+            let entry = LdapSearchResultEntry { dn: "CN=é,DC=x".into(), attributes: attributes.into() };
+            let (mut ours, mut theirs) = (BytesMut::new(), BytesMut::new());
+            encode_entry(&mut ours, id, &entry);
+            encode(&mut theirs, id, LdapOp::SearchResultEntry(entry), vec![]).unwrap();
+            assert_eq!(ours, theirs);
         }
     }
 

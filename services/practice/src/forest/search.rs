@@ -89,7 +89,7 @@ impl Session {
         if request.base.is_empty() && request.scope == LdapSearchScope::Base {
             let entry = root_dse::entry(&self.shared.read(), &request.attrs);
             let mut writer = self.writer(search, false);
-            writer.entry(entry)?;
+            writer.entry(&entry);
             writer.flush().await?;
             return Ok((success(), vec![]));
         }
@@ -154,7 +154,7 @@ impl Session {
                             exceeded = true;
                             break;
                         }
-                        writer.entry(view.entry(&store, id, &selection))?;
+                        writer.entry(&view.entry(&store, id, &selection));
                         sent += 1;
                     }
                     pages.at += 1;
@@ -236,12 +236,12 @@ impl Session {
                     }
                     let step = cycle.step(&store, &mut before);
                     for entry in before.drain(..) {
-                        bytes += writer.entry(entry)?;
+                        bytes += writer.entry(&entry);
                         sent += 1;
                     }
                     match step {
                         Step::Entry(entry) => {
-                            bytes += writer.entry(*entry)?;
+                            bytes += writer.entry(&entry);
                             sent += 1;
                         }
                         Step::Skipped => {}
@@ -318,7 +318,7 @@ impl Session {
                     }
                     *last = usn;
                     if view.sees(&store, id) && in_scope(&store, id, top, &search.request.scope) {
-                        writer.entry(view.entry(&store, id, selection))?;
+                        writer.entry(&view.entry(&store, id, selection));
                     }
                 }
                 more

@@ -3,9 +3,9 @@
 use std::io;
 
 use bytes::BytesMut;
-use ldap3_proto::proto::{LdapOp, LdapSearchResultEntry};
+use ldap3_proto::proto::LdapSearchResultEntry;
 
-use super::codec::encode;
+use super::codec::encode_entry;
 use super::search::{Search, Session};
 use super::server::Counters;
 use super::store::Refusal;
@@ -48,14 +48,14 @@ impl<'a> Writer<'a> {
     }
 
     /// Adds an entry; returns its size.
-    pub(crate) fn entry(&mut self, entry: LdapSearchResultEntry) -> Result<usize, Stop> {
+    pub(crate) fn entry(&mut self, entry: &LdapSearchResultEntry) -> usize {
         if self.fuse == Some(self.pending) {
-            return Ok(0);
+            return 0;
         }
         let before = self.buffer.len();
-        encode(&mut self.buffer, self.search.id, LdapOp::SearchResultEntry(entry), vec![])?;
+        encode_entry(&mut self.buffer, self.search.id, entry);
         self.pending += 1;
-        Ok(self.buffer.len() - before)
+        self.buffer.len() - before
     }
 
     pub(crate) fn full(&self) -> bool {
