@@ -94,7 +94,7 @@ pub(crate) async fn peer(change: impl FnOnce(&mut TenantOptions)) -> Peer {
     let root = format!("{}/v1.0", tenant.graph_url());
     let mut peer = Peer { tenant, http, token: String::new(), root };
     let answer = peer.ask_token(&[]).await;
-    peer.token = answer.is(200).body["access_token"].as_str().unwrap().to_owned();
+    answer.is(200).body["access_token"].as_str().unwrap().clone_into(&mut peer.token);
     peer
 }
 

@@ -75,7 +75,7 @@ async fn references_resolve_late() {
 #[tokio::test]
 async fn two_replicas_disagree() {
     let peer = peer(|o| {
-        o.knobs.visibility.key_reads = Duration::from_secs(600);
+        o.knobs.visibility.key_reads = Duration::from_mins(10);
         o.knobs.visibility.two_replicas = true;
     })
     .await;

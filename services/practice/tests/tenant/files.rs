@@ -56,7 +56,7 @@ async fn session(peer: &Peer) {
     peer.post("/groups", group("plain")).await.is(201);
     peer.post("/users", user("ada")).await.is(400);
     peer.patch(&format!("/users/{ada}"), json!({"jobTitle": "Baker", "mobilePhone": null})).await.is(204);
-    peer.patch(&format!("/groups/{g}"), peer.bind(&[ada.clone()])).await.is(204);
+    peer.patch(&format!("/groups/{g}"), peer.bind(std::slice::from_ref(&ada))).await.is(204);
     peer.post(&format!("/groups/{g}/members/$ref"), peer.reference(&bob)).await.is(204);
     peer.post(&format!("/groups/{g}/owners/$ref"), peer.reference(&bob)).await.is(204);
     peer.put(&format!("/users/{ada}/manager/$ref"), peer.reference(&bob)).await.is(204);

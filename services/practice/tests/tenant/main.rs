@@ -1,6 +1,11 @@
 //! The practice tenant over the wire: every catalogue row, every knob, batches, quotas, delta queries, files.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests panic rather than return errors")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::needless_pass_by_value,
+    reason = "tests panic, and hand JSON over by value"
+)]
 
 mod auth;
 mod batch;
