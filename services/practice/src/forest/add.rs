@@ -8,8 +8,8 @@ use super::dn;
 use super::object::{Attr, Birth, Context, Id};
 use super::schema::{
     ACCOUNT_EXPIRES, AttrId, CN, CODE_PAGE, COUNTRY_CODE, ClassId, DC, GROUP_TYPE, Kind, NAME, OBJECT_CATEGORY,
-    OBJECT_CLASS, OBJECT_SID, OU, PRIMARY_GROUP_ID, PWD_LAST_SET, SAM_ACCOUNT_NAME, SAM_ACCOUNT_TYPE,
-    SUPPLEMENTAL_CREDENTIALS, Syntax, UNICODE_PWD, USER_ACCOUNT_CONTROL, schema,
+    OBJECT_CLASS, OBJECT_SID, OU, PASSWORD_PARTS, PRIMARY_GROUP_ID, PWD_LAST_SET, SAM_ACCOUNT_NAME, SAM_ACCOUNT_TYPE,
+    Syntax, USER_ACCOUNT_CONTROL, schema,
 };
 use super::store::{Refusal, Store};
 use super::text;
@@ -129,8 +129,7 @@ impl Store {
                 }
                 _ if def.kind == Kind::Secret => {
                     let file_time = text::file_time(out.now).to_string().into_bytes();
-                    attrs.push(Attr { id: UNICODE_PWD, usn: 0, values: vec![] });
-                    attrs.push(Attr { id: SUPPLEMENTAL_CREDENTIALS, usn: 0, values: vec![] });
+                    attrs.extend(PASSWORD_PARTS.iter().map(|id| Attr { id: *id, usn: 0, values: vec![] }));
                     attrs.push(Attr { id: PWD_LAST_SET, usn: 0, values: vec![file_time] });
                 }
                 _ => attrs.push(Attr { id, usn: 0, values: values.clone() }),
@@ -211,10 +210,14 @@ impl Store {
         match self.resolve(text)? {
             Some(id) if !self.get(id).deleted => Ok(id),
             Some(_) => Err(Refusal::new(Rc::NoSuchObject, format!("a value of {attr} names a deleted object"))),
-            None => match foreign_sid(text) {
-                Some(sid) => self.add_foreign(sid, out),
-                None => Err(Refusal::new(Rc::NoSuchObject, format!("a value of {attr} names no object: {text}"))),
-            },
+            None => {
+                if let Some(sid) = foreign_sid(text) {
+                    return self.add_foreign(sid, out);
+                }
+                let member = attr.eq_ignore_ascii_case("member");
+                let code = if member { Rc::NoSuchObject } else { Rc::ConstraintViolation };
+                Err(Refusal::new(code, format!("a value of {attr} names no object: {text}")))
+            }
         }
     }
 

@@ -10,8 +10,7 @@ use super::dn::fold;
 use super::object::{Attr, Id};
 use super::schema::{
     AttrId, CN, DC, DISTINGUISHED_NAME, GROUP_TYPE, IS_DELETED, IS_RECYCLED, Kind, MEMBER, NAME, OBJECT_CATEGORY,
-    OBJECT_CLASS, OU, PWD_LAST_SET, SAM_ACCOUNT_NAME, SAM_ACCOUNT_TYPE, SUPPLEMENTAL_CREDENTIALS, Syntax, UNICODE_PWD,
-    schema,
+    OBJECT_CLASS, OU, PASSWORD_PARTS, PWD_LAST_SET, SAM_ACCOUNT_NAME, SAM_ACCOUNT_TYPE, Syntax, schema,
 };
 use super::store::{Refusal, Store};
 use super::text;
@@ -57,7 +56,7 @@ impl Store {
             return Err(Refusal::new(Rc::NotALlowedOnRDN, format!("{name} is changed by renaming the object")));
         }
         if matches!(attr, OBJECT_CLASS | OBJECT_CATEGORY) {
-            return Err(Refusal::new(Rc::ObjectClassModsProhibited, format!("{name} cannot be changed")));
+            return Err(Refusal::new(Rc::ObjectClassViolation, format!("{name} cannot be changed")));
         }
         check_values(attr, &change.modification.vals)?;
         let def = schema().def(attr);
@@ -65,8 +64,8 @@ impl Store {
             return self.apply_link(draft, attr, change, out);
         }
         if def.kind == Kind::Secret {
-            for id in [UNICODE_PWD, SUPPLEMENTAL_CREDENTIALS] {
-                put(draft, id, vec![]);
+            for id in PASSWORD_PARTS {
+                put(draft, *id, vec![]);
             }
             put(draft, PWD_LAST_SET, vec![text::file_time(out.now).to_string().into_bytes()]);
             return Ok(());
@@ -164,6 +163,9 @@ impl Store {
     fn derive(&self, draft: &mut Draft) -> Result<(), Refusal> {
         if draft.changed.contains(&SAM_ACCOUNT_NAME) {
             let name = draft.attrs.iter().find(|a| a.id == SAM_ACCOUNT_NAME).and_then(|a| a.values.first());
+            if name.is_none() {
+                return Err(Refusal::new(Rc::UnwillingToPerform, "sAMAccountName cannot be cleared"));
+            }
             let name = name.map(|n| String::from_utf8_lossy(n).into_owned()).unwrap_or_default();
             self.check_account_name(&name, Some(draft.id))?;
         }

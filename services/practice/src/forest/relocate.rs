@@ -89,8 +89,8 @@ impl Store {
         Ok(())
     }
 
-    /// Turns one object into a tombstone: it moves, loses most attributes and all links, and vanishes from groups
-    /// without their being changed.
+    /// Turns one object into a tombstone: it moves, loses most attributes, and all links from and to it vanish without a
+    /// trace, as on Samba: a client has to drop them when it meets the tombstone.
     fn bury(&mut self, id: Id, out: &Outside<'_>) {
         let usn = self.next_usn();
         let object = self.get(id);
@@ -111,8 +111,9 @@ impl Store {
         self.index_account(id, false);
         self.edit(id).set_attrs(&attrs);
         for (attr, target) in self.present_links(id) {
-            self.link(id, attr, target, false, usn);
+            self.edit(target).back.retain(|back| *back != (attr, id));
         }
+        self.edit(id).links.clear();
         for (attr, source) in std::mem::take(&mut self.edit(id).back) {
             self.edit(source).forget_link(attr, id);
         }

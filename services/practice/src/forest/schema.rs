@@ -107,6 +107,9 @@ well_known! {
     DESCRIPTION = 42, "description", Text, Plain, false;
     CODE_PAGE = 43, "codePage", Integer, Plain, true;
     COUNTRY_CODE = 44, "countryCode", Integer, Plain, true;
+    DBCS_PWD = 45, "dBCSPwd", Octets, Secret, true;
+    NT_PWD_HISTORY = 46, "ntPwdHistory", Octets, Secret, false;
+    LM_PWD_HISTORY = 47, "lmPwdHistory", Octets, Secret, false;
 }
 
 const SINGLE_TEXT: &str = "displayName givenName sn initials middleName l st co c company department division title \
@@ -147,6 +150,10 @@ const SINGLE_DN: &str = "assistant altRecipient msExchTeamMailboxSharePointLinke
 const MULTI_DN: &str = "authOrig unauthOrig dLMemRejectPerms dLMemSubmitPerms publicDelegates secretary seeAlso \
     msExchCoManagedByLink msExchDelegateListLink msExchModeratedByLink msExchTeamMailboxOwners";
 const LOCAL_INTEGER: &str = "lastLogon lastLogoff logonCount badPwdCount badPasswordTime";
+
+/// What changes when a password is set, none of it ever shown.
+pub(crate) const PASSWORD_PARTS: &[AttrId] =
+    &[UNICODE_PWD, SUPPLEMENTAL_CREDENTIALS, DBCS_PWD, NT_PWD_HISTORY, LM_PWD_HISTORY];
 
 /// Attributes whose `searchFlags` have the confidential bit (128) from the start.
 pub(crate) const CONFIDENTIAL: &[&str] = &["unixUserPassword", "ms-Mcs-AdmPwd", "msFVE-RecoveryPassword"];

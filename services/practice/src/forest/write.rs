@@ -48,7 +48,9 @@ fn apply(store: &mut Store, op: &LdapOp, controls: &Controls, out: &mut Outside<
             store.add(&request.dn, &given, out).map(|_| ())
         }
         LdapOp::ModifyRequest(request) => {
-            let id = existing(store, &request.dn, controls.show_deleted)?;
+            // An undelete finds its tombstone by itself, as on Samba.
+            let undelete = request.changes.iter().any(|c| c.modification.atype.eq_ignore_ascii_case("isDeleted"));
+            let id = existing(store, &request.dn, controls.show_deleted || undelete)?;
             store.modify(id, &request.changes, controls.permissive, out)
         }
         LdapOp::ModifyDNRequest(request) => {
