@@ -14,7 +14,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::forest::escape_rdn;
-use names::{CITIES, COMPANIES, DEPARTMENTS, GIVEN, LANGUAGES, SURNAMES, TITLES, UNITS};
+use names::{
+    CITIES, COMPANIES, DEPARTMENTS, GIVEN, LANGUAGES, SURNAMES, TITLES, gcd, group_name, pick, plain, truncated,
+    unit_name,
+};
 
 /// One object to add: its DN and its attributes as LDAP wants them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,10 +118,6 @@ struct Person {
     given: &'static str,
     surname: &'static str,
     name: String,
-}
-
-fn pick<T: Copy>(list: &[T], number: usize) -> Option<T> {
-    list.get(number.checked_rem(list.len())?).copied()
 }
 
 impl Population {
@@ -380,49 +379,6 @@ fn workplace(a: &mut Attributes, rng: &mut ChaCha8Rng, i: usize) {
         a.one("mobile", format!("+49 170 {i:08}"));
     }
     a.one("employeeID", format!("E{i:07}"));
-}
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-fn unit_name(i: usize) -> String {
-    let name = pick(UNITS, i).unwrap_or("Unit");
-    if i < UNITS.len() { name.to_owned() } else { format!("{name} {i}") }
-}
-
-fn group_name(i: usize) -> String {
-    let name = pick(UNITS, i + 3).unwrap_or("Group");
-    if i % 10 == 9 { truncated(&format!("{i} {}", "Long Group Name ".repeat(8))) } else { format!("{name} team {i}") }
-}
-
-/// At most 64 characters, the most that a common name may have, none of them a space at the end.
-fn truncated(name: &str) -> String {
-    let cut: String = name.chars().take(64).collect();
-    let ends_with_space = cut.ends_with(' ');
-    if ends_with_space { cut.chars().take(63).chain(['x']).collect() } else { cut }
-}
-
-/// Lower-case ASCII letters of a name, for addresses.
-fn plain(name: &str) -> String {
-    let letters: String = name
-        .chars()
-        .map(|c| match c {
-            'ä' | 'á' | 'à' | 'å' | 'ã' => 'a',
-            'é' | 'è' | 'ê' | 'ë' => 'e',
-            'í' | 'ı' | 'î' => 'i',
-            'ö' | 'ó' | 'ø' | 'ô' => 'o',
-            'ü' | 'ú' => 'u',
-            'ñ' | 'ń' => 'n',
-            'ł' => 'l',
-            'ç' | 'ć' => 'c',
-            'ß' | 'ş' | 'š' => 's',
-            'ž' => 'z',
-            c => c,
-        })
-        .filter(char::is_ascii_alphabetic)
-        .collect();
-    if letters.is_empty() { "x".into() } else { letters.to_ascii_lowercase() }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Words that populations are made of.
+//! Words that populations are made of, and names made of them.
 
 pub(super) const GIVEN: &[&str] = &[
     "Anna",
@@ -151,3 +151,51 @@ pub(super) const CITIES: &[(&str, &str, &str, &str)] = &[
     ("São Paulo", "SP", "Brazil", "BR"),
     ("København", "Hovedstaden", "Denmark", "DK"),
 ];
+
+/// The element of that number, if there is one.
+pub(super) fn pick<T: Copy>(list: &[T], number: usize) -> Option<T> {
+    list.get(number.checked_rem(list.len())?).copied()
+}
+
+pub(super) fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+pub(super) fn unit_name(i: usize) -> String {
+    let name = pick(UNITS, i).unwrap_or("Unit");
+    if i < UNITS.len() { name.to_owned() } else { format!("{name} {i}") }
+}
+
+pub(super) fn group_name(i: usize) -> String {
+    let name = pick(UNITS, i + 3).unwrap_or("Group");
+    if i % 10 == 9 { truncated(&format!("{i} {}", "Long Group Name ".repeat(8))) } else { format!("{name} team {i}") }
+}
+
+/// At most 64 characters, the most that a common name may have, none of them a space at the end.
+pub(super) fn truncated(name: &str) -> String {
+    let cut: String = name.chars().take(64).collect();
+    let ends_with_space = cut.ends_with(' ');
+    if ends_with_space { cut.chars().take(63).chain(['x']).collect() } else { cut }
+}
+
+/// Lower-case ASCII letters of a name, for addresses.
+pub(super) fn plain(name: &str) -> String {
+    let letters: String = name
+        .chars()
+        .map(|c| match c {
+            'ä' | 'á' | 'à' | 'å' | 'ã' => 'a',
+            'é' | 'è' | 'ê' | 'ë' => 'e',
+            'í' | 'ı' | 'î' => 'i',
+            'ö' | 'ó' | 'ø' | 'ô' => 'o',
+            'ü' | 'ú' => 'u',
+            'ñ' | 'ń' => 'n',
+            'ł' => 'l',
+            'ç' | 'ć' => 'c',
+            'ß' | 'ş' | 'š' => 's',
+            'ž' => 'z',
+            c => c,
+        })
+        .filter(char::is_ascii_alphabetic)
+        .collect();
+    if letters.is_empty() { "x".into() } else { letters.to_ascii_lowercase() }
+}
