@@ -80,14 +80,12 @@ fn permissions(roles: &[String]) -> Vec<CheckLine> {
     let held: BTreeSet<&str> = roles.iter().map(String::as_str).collect();
     let line = |(what, any): (&str, &[&str])| {
         let what = format!("permission to {what}");
-        match any.iter().find(|role| held.contains(**role)) {
-            Some(role) => CheckLine::ok(&what, *role),
-            None => {
-                let best = any.first().copied().unwrap_or_default();
-                let hint = format!("grant the application permission {best} and consent to it as an administrator");
-                CheckLine::bad(&what, "the token does not carry it", &hint)
-            }
+        if let Some(role) = any.iter().find(|role| held.contains(**role)) {
+            return CheckLine::ok(&what, *role);
         }
+        let best = any.first().copied().unwrap_or_default();
+        let hint = format!("grant the application permission {best} and consent to it as an administrator");
+        CheckLine::bad(&what, "the token does not carry it", &hint)
     };
     NEEDED.into_iter().map(line).collect()
 }

@@ -140,14 +140,14 @@ impl TenantConfig {
             writes_per_150_seconds: 3_000,
             in_flight: 16,
             batch_size: LARGEST_BATCH,
-            request_timeout: Duration::from_secs(60),
+            request_timeout: Duration::from_mins(1),
             connect_timeout: Duration::from_secs(10),
             soft_match: SoftMatch::default(),
             guard: GuardLimits { count: 500, share: 0.2, member_minimum: 10 },
-            guard_window: Duration::from_secs(3_600),
+            guard_window: Duration::from_hours(1),
             quarantine_after: 8,
             retry_first: Duration::from_secs(1),
-            retry_longest: Duration::from_secs(300),
+            retry_longest: Duration::from_mins(5),
         }
     }
 

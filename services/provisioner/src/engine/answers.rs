@@ -18,13 +18,13 @@ impl Engine {
     pub(super) fn answered(
         &mut self,
         anchor: &SourceAnchor,
-        flight: Flight,
+        flight: &Flight,
         reply: Reply,
     ) -> Result<(), ProvisionerError> {
         self.turn.touch(anchor);
         match (&flight.purpose, reply) {
-            (_, Reply::Failed(failure)) => self.failed(anchor, &flight, &failure),
-            (Purpose::LookUp, Reply::Found { live, deleted }) => self.found(anchor, &flight, live, deleted),
+            (_, Reply::Failed(failure)) => self.failed(anchor, flight, &failure),
+            (Purpose::LookUp, Reply::Found { live, deleted }) => self.found(anchor, flight, live, deleted),
             (Purpose::Match, Reply::Matches { by_name, by_mail }) => {
                 let stage = match choose(by_name, by_mail) {
                     Some((object, by)) => Stage::Matched(Box::new(object), by),
@@ -33,16 +33,16 @@ impl Engine {
                 self.stages.insert(anchor.clone(), stage);
                 Ok(())
             }
-            (Purpose::Check, Reply::Members(ids)) => self.checked(anchor, &flight, &ids),
+            (Purpose::Check, Reply::Members(ids)) => self.checked(anchor, flight, &ids),
             (Purpose::Verify(intent, answered), reply) => {
-                self.verified(anchor, &flight, intent, answered.as_ref(), reply)
+                self.verified(anchor, flight, intent, answered.as_ref(), reply)
             }
             (Purpose::Write(write), Reply::Done(done)) => {
                 self.went_through();
-                self.done(anchor, &flight, write, done);
+                self.done(anchor, flight, write, done);
                 Ok(())
             }
-            (Purpose::Write(write), Reply::Each(results)) => self.each(anchor, &flight, write, results),
+            (Purpose::Write(write), Reply::Each(results)) => self.each(anchor, flight, write, results),
             (purpose, _) => {
                 tracing::error!(?purpose, "an answer does not fit its question");
                 self.turn.clear_intent(anchor);

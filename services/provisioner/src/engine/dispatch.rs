@@ -196,7 +196,7 @@ impl Engine {
                 }
                 for (anchor, reply) in anchors.iter().zip(replies) {
                     if let Some(flight) = self.flights.remove(anchor) {
-                        self.answered(anchor, flight, reply)?;
+                        self.answered(anchor, &flight, reply)?;
                     }
                 }
             }

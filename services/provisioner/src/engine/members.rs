@@ -11,19 +11,6 @@ use crate::store::{Intent, Write};
 use crate::target::{Done, Failure, FailureKind};
 
 impl Engine {
-    /// The event for these members; none for nobody.
-    pub(super) fn members_event(&mut self, members: &[SourceAnchor], removed: bool) -> Option<OutcomeEvent> {
-        if members.is_empty() {
-            return None;
-        }
-        let members = members.to_vec();
-        Some(if removed {
-            OutcomeEvent::MemberRemoved(MemberRemoved { members })
-        } else {
-            OutcomeEvent::MemberAdded(MemberAdded { members })
-        })
-    }
-
     /// Takes the answers to links that were written each for itself.
     pub(super) fn each(
         &mut self,
@@ -61,7 +48,7 @@ impl Engine {
                 Err(f) => self.member_failed(anchor, flight, member, removing, &f)?,
             }
         }
-        if let Some(event) = self.members_event(&done, removing) {
+        if let Some(event) = members_event(&done, removing) {
             self.turn.outcome(NewOutcome::after(anchor, flight, first.as_ref(), event));
         }
         if doubtful.is_empty() {
@@ -121,9 +108,22 @@ impl Engine {
                 self.singly.insert((anchor.clone(), member.clone()));
             }
         }
-        if let Some(event) = self.members_event(&done, removing) {
+        if let Some(event) = members_event(&done, removing) {
             self.turn.outcome(NewOutcome::after(anchor, flight, None, event));
         }
         Ok(())
     }
+}
+
+/// The event for these members; none for nobody.
+pub(super) fn members_event(members: &[SourceAnchor], removed: bool) -> Option<OutcomeEvent> {
+    if members.is_empty() {
+        return None;
+    }
+    let members = members.to_vec();
+    Some(if removed {
+        OutcomeEvent::MemberRemoved(MemberRemoved { members })
+    } else {
+        OutcomeEvent::MemberAdded(MemberAdded { members })
+    })
 }

@@ -134,23 +134,23 @@ mod tests {
     use super::*;
 
     fn pace(quota: u32) -> Pace {
-        Pace::new(quota, Duration::from_secs(1), Duration::from_secs(60))
+        Pace::new(quota, Duration::from_secs(1), Duration::from_mins(1))
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn no_window_ever_sees_more_than_the_quota() {
+    #[test]
+    fn no_window_ever_sees_more_than_the_quota() {
         let mut pace = pace(100);
         let start = Instant::now();
-        let mut sent = Vec::new();
-        while start.elapsed() < Duration::from_secs(600) {
-            match pace.take(7, Instant::now()) {
-                Ok(()) => sent.push(Instant::now()),
+        let (mut now, mut sent) = (start, Vec::new());
+        while now.duration_since(start) < Duration::from_mins(10) {
+            match pace.take(7, now) {
+                Ok(()) => sent.push(now),
                 Err(at) => {
-                    assert!(at > Instant::now());
-                    tokio::time::sleep_until(at).await;
+                    assert!(at > now);
+                    now = at;
                 }
             }
-            tokio::time::advance(Duration::from_millis(300)).await;
+            now += Duration::from_millis(300);
         }
         for at in &sent {
             let window = sent.iter().filter(|s| **s >= *at && s.duration_since(*at) < WINDOW).count();
@@ -159,10 +159,10 @@ mod tests {
         assert!(sent.len() * 7 > 300, "{}", sent.len());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn retry_after_is_obeyed_without_limit() {
+    #[test]
+    fn retry_after_is_obeyed_without_limit() {
         let (mut pace, now) = (pace(0), Instant::now());
-        let week = Duration::from_secs(7 * 24 * 3_600);
+        let week = Duration::from_hours(7 * 24);
         pace.throttled(true, Some(week), now);
         pace.throttled(true, Some(Duration::from_secs(1)), now);
         assert_eq!(pace.take(1, now), Err(now + week));
@@ -172,9 +172,9 @@ mod tests {
         assert_eq!(pace.take(1, now + week), Ok(()));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_grows_once_per_round() {
-        let (mut pause, now) = (Pause::new(Duration::from_secs(4), Duration::from_secs(60)), Instant::now());
+    #[test]
+    fn a_pause_grows_once_per_round() {
+        let (mut pause, now) = (Pause::new(Duration::from_secs(4), Duration::from_mins(1)), Instant::now());
         pause.begin("a".into(), None, now);
         pause.begin("b".into(), None, now);
         let first = pause.active(now).unwrap() - now;

@@ -52,15 +52,13 @@ impl Engine {
                 return Ok(Plan::Nothing);
             }
             let (intent, answered) = (verify.intent.clone(), verify.answered.clone());
-            return Ok(match self.verify_call(anchor, &row, &intent) {
-                Some(call) => Plan::Ask(call, Purpose::Verify(Box::new(intent), answered)),
-                None => {
-                    self.stages.remove(anchor);
-                    self.turn.clear_intent(anchor);
-                    self.turn.touch(anchor);
-                    Plan::Nothing
-                }
-            });
+            if let Some(call) = self.verify_call(anchor, &row, &intent) {
+                return Ok(Plan::Ask(call, Purpose::Verify(Box::new(intent), answered)));
+            }
+            self.stages.remove(anchor);
+            self.turn.clear_intent(anchor);
+            self.turn.touch(anchor);
+            return Ok(Plan::Nothing);
         }
         match row.wish.clone() {
             None => Ok(Plan::Nothing),
@@ -110,7 +108,7 @@ impl Engine {
         }
         if !self.rests(anchor, row.failure()) {
             if !row.is_managed() {
-                return self.plan_creation(anchor, row, wish, attributes);
+                return Ok(self.plan_creation(anchor, row, wish, attributes));
             }
             let managed = self.managed(wish.class, attributes);
             let changes = diff::diff(&row.confirmed, attributes, &managed);
@@ -144,9 +142,9 @@ impl Engine {
         row: &ObjectRow,
         wish: &Wish,
         attributes: &CloudAttributes,
-    ) -> Result<Plan, ProvisionerError> {
+    ) -> Plan {
         let class = wish.class;
-        Ok(match self.stages.get(anchor) {
+        match self.stages.get(anchor) {
             None | Some(Stage::Verify(_)) => match &row.cloud_id {
                 Some(id) if row.life == Life::Deleted => restore(id),
                 _ => self.look_up(anchor, class, attributes),
@@ -164,7 +162,7 @@ impl Engine {
                 Plan::Write(call, Write::Adopt { id })
             }
             Some(Stage::Check { .. }) => Plan::Nothing,
-        })
+        }
     }
 
     fn create(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish, attributes: &CloudAttributes) -> Plan {

@@ -82,8 +82,8 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn the_earliest_time_counts() {
+    #[test]
+    fn the_earliest_time_counts() {
         let (mut timers, now) = (Timers::default(), Instant::now());
         let anchor = SourceAnchor::from("a".to_owned());
         timers.wake(&anchor, now + Duration::from_secs(5));

@@ -13,6 +13,7 @@ use forestsync_schemas::outcomes::{
 };
 use tokio::time::Instant;
 
+use super::members::members_event;
 use super::{Engine, Flight, NewOutcome, Stage, Verify};
 use crate::error::ProvisionerError;
 use crate::store::{Intent, ObjectRow, StoreError, Write};
@@ -93,11 +94,11 @@ impl Engine {
             }
             (Write::AddMembers { members, .. }, Reply::Members(ids)) => {
                 let present = self.among(members, &ids, true)?;
-                self.members_event(&present, false)
+                members_event(&present, false)
             }
             (Write::RemoveMembers { members }, Reply::Members(ids)) => {
                 let absent = self.among(members, &ids, false)?;
-                self.members_event(&absent, true)
+                members_event(&absent, true)
             }
             _ => None,
         };

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::target::CloudObject;
 
-const KEPT: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_mins(1);
 
 /// What is known of deleted objects.
 #[derive(Debug, Default)]

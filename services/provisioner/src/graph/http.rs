@@ -29,7 +29,7 @@ pub(super) fn client(config: &TenantConfig) -> Result<reqwest::Client, ConfigErr
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(config.connect_timeout)
         .timeout(config.request_timeout)
-        .pool_idle_timeout(Duration::from_secs(60))
+        .pool_idle_timeout(Duration::from_mins(1))
         .gzip(true);
     if let Some(path) = &config.ca_file {
         let refuse = |detail: String| ConfigError::CaFile { path: path.clone(), detail };

@@ -1,0 +1,332 @@
+//! A tenant, a log and a provisioner between them, all real.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forestsync_domain::{ObjectGuid, SourceAnchor};
+use forestsync_log::{EmbeddedLog, Log, NewRecord, StreamName};
+use forestsync_practice::tenant::{Knobs, PracticeTenant, TenantControl, TenantDump, TenantOptions};
+use forestsync_practice::tls::PrivateCa;
+use forestsync_provisioner::{CrashPoint, Provisioner, ProvisionerConfig, ProvisionerError, Status, TenantConfig};
+use forestsync_schemas::desired::{
+    AttributeFlowDeclared, CloudAttributes, CloudClass, CloudValue, DesiredContext, DesiredEvent, DesiredRecord,
+    LinkDesired, LinkRemoved, ObjectDesired, ObjectRemoved, RemovalReason, SourceObject,
+};
+use forestsync_schemas::outcomes::{ExportFailed, ExportQuarantined, OutcomeEvent};
+use forestsync_schemas::{EventBody as _, EventId, OutcomeRecord};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Nothing here may take longer.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+pub struct Lab {
+    pub folder: tempfile::TempDir,
+    pub tenant: PracticeTenant,
+    pub control: TenantControl,
+    pub log: Arc<dyn Log>,
+    pub config: ProvisionerConfig,
+    revision: std::sync::atomic::AtomicU64,
+}
+
+pub fn anchor(n: u32) -> SourceAnchor {
+    let mut bytes = [0xA5; 16];
+    bytes[..4].copy_from_slice(&n.to_be_bytes());
+    SourceAnchor::from_guid(ObjectGuid::from_bytes(bytes))
+}
+
+pub fn text(text: &str) -> CloudValue {
+    CloudValue::Text(text.to_owned())
+}
+
+fn source(n: u32) -> SourceObject {
+    SourceObject {
+        forest: "emea".into(),
+        object: ObjectGuid::from_bytes([n as u8; 16]),
+        dn: format!("CN=object {n},DC=emea,DC=example").parse().unwrap(),
+    }
+}
+
+pub fn user_attributes(n: u32) -> CloudAttributes {
+    CloudAttributes::from([
+        ("accountEnabled".into(), CloudValue::Bool(true)),
+        ("displayName".into(), text(&format!("User {n}"))),
+        ("mailNickname".into(), text(&format!("user{n}"))),
+        ("userPrincipalName".into(), text(&format!("user{n}@emea.example"))),
+    ])
+}
+
+pub fn desired(n: u32, class: CloudClass, attributes: CloudAttributes) -> ObjectDesired {
+    ObjectDesired {
+        anchor: anchor(n),
+        class,
+        revision: 1,
+        attributes,
+        manager: None,
+        not_writable: Vec::new(),
+        source: source(n),
+    }
+}
+
+/// A user with these attributes besides the required ones.
+pub fn user(n: u32, more: &[(&str, CloudValue)]) -> DesiredEvent {
+    let mut attributes = user_attributes(n);
+    attributes.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    DesiredEvent::ObjectDesired(desired(n, CloudClass::User, attributes))
+}
+
+pub fn user_with_manager(n: u32, manager: Option<u32>) -> DesiredEvent {
+    let mut wish = desired(n, CloudClass::User, user_attributes(n));
+    wish.manager = manager.map(anchor);
+    DesiredEvent::ObjectDesired(wish)
+}
+
+pub fn group(n: u32) -> DesiredEvent {
+    let attributes = CloudAttributes::from([
+        ("displayName".into(), text(&format!("Group {n}"))),
+        ("mailEnabled".into(), CloudValue::Bool(false)),
+        ("mailNickname".into(), text(&format!("group{n}"))),
+        ("securityEnabled".into(), CloudValue::Bool(true)),
+    ]);
+    DesiredEvent::ObjectDesired(desired(n, CloudClass::Group, attributes))
+}
+
+pub fn removed(n: u32, class: CloudClass) -> DesiredEvent {
+    let reason = RemovalReason::Deleted;
+    DesiredEvent::ObjectRemoved(ObjectRemoved { anchor: anchor(n), class, revision: 2, reason, source: source(n) })
+}
+
+pub fn member(group: u32, member: u32) -> DesiredEvent {
+    DesiredEvent::LinkDesired(LinkDesired { group: anchor(group), member: anchor(member) })
+}
+
+pub fn no_member(group: u32, member: u32) -> DesiredEvent {
+    DesiredEvent::LinkRemoved(LinkRemoved { group: anchor(group), member: anchor(member) })
+}
+
+pub fn flows() -> Vec<DesiredEvent> {
+    [CloudClass::User, CloudClass::Group]
+        .into_iter()
+        .map(|class| {
+            let attributes = forestsync_rules::flow::managed(class);
+            DesiredEvent::AttributeFlowDeclared(AttributeFlowDeclared { class, attributes })
+        })
+        .collect()
+}
+
+pub struct Running {
+    pub status: watch::Receiver<Status>,
+    pub stop: CancellationToken,
+    pub task: JoinHandle<Result<(), ProvisionerError>>,
+}
+
+impl Lab {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(adjust: impl FnOnce(&mut TenantOptions)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = PrivateCa::new().unwrap();
+        let ca_file = folder.path().join("ca.pem");
+        std::fs::write(&ca_file, ca.pem()).unwrap();
+        let mut options = TenantOptions { verified_domains: vec!["emea.example".into()], ..TenantOptions::default() };
+        adjust(&mut options);
+        let tenant = PracticeTenant::start(options.clone(), &ca).await.unwrap();
+        let mut config = TenantConfig::new(
+            options.tenant_id.clone(),
+            options.client_id.clone(),
+            options.client_secret.expose().to_owned().into(),
+            tenant.authority_url().parse().unwrap(),
+            tenant.graph_url().parse().unwrap(),
+        );
+        config.ca_file = Some(ca_file);
+        config.writes_per_150_seconds = 0;
+        config.retry_first = Duration::from_millis(50);
+        config.retry_longest = Duration::from_millis(500);
+        let config = ProvisionerConfig {
+            configuration: "contoso".into(),
+            directory: folder.path().join("provisioner"),
+            tenant: config,
+        };
+        let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(folder.path().join("log")).unwrap());
+        let control = tenant.control();
+        let lab = Self { folder, tenant, control, log, config, revision: 0.into() };
+        lab.wish(flows()).await;
+        lab
+    }
+
+    pub fn knobs(&self, change: impl FnOnce(&mut Knobs)) {
+        self.control.adjust(change);
+    }
+
+    fn stream(name: &str) -> StreamName {
+        format!("{name}.contoso").parse().unwrap()
+    }
+
+    /// Appends wishes as one batch, as the projector does.
+    pub async fn wish(&self, events: Vec<DesiredEvent>) {
+        let mut writer = self.log.writer(&Self::stream("desired")).await.unwrap();
+        let records = events.into_iter().map(|event| {
+            let revision = self.revision.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let key = event.key();
+            let context = DesiredContext {
+                configuration: "contoso".into(),
+                rules: "r".into(),
+                offsets: [("changes.emea.emea.example".to_owned(), revision)].into(),
+                trace: None,
+            };
+            let id = EventId::of([key.as_bytes(), &revision.to_be_bytes()]);
+            let record = DesiredRecord { id, time: forestsync_runtime::clock::now(), context, event };
+            NewRecord::new(Some(key), record.encode().unwrap())
+        });
+        writer.append(records.collect()).await.unwrap();
+    }
+
+    pub async fn open(&self) -> Provisioner {
+        Provisioner::open(self.config.clone(), Arc::clone(&self.log)).await.unwrap()
+    }
+
+    pub async fn start(&self) -> Running {
+        Self::spawn(self.open().await)
+    }
+
+    pub fn spawn(provisioner: Provisioner) -> Running {
+        let status = provisioner.status();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(provisioner.run(stop.clone()));
+        Running { status, stop, task }
+    }
+
+    /// Runs until everything wished is done, then stops; the last status.
+    pub async fn settle(&self) -> Status {
+        let running = self.start().await;
+        let status = self.idle(&running).await;
+        running.end().await;
+        status
+    }
+
+    pub async fn idle(&self, running: &Running) -> Status {
+        let tail = self.log.tail(&Self::stream("desired")).await.unwrap();
+        running.until(|s| s.idle && s.desired_applied >= tail).await
+    }
+
+    /// Runs until it dies at this point.
+    pub async fn crash(&self, point: CrashPoint, after: u32) -> bool {
+        let running = Self::spawn(self.open().await.crash_at(point, after));
+        let tail = self.log.tail(&Self::stream("desired")).await.unwrap();
+        let mut status = running.status.clone();
+        let idle = async move {
+            let done = status.wait_for(|s| s.idle && s.desired_applied >= tail).await.is_ok();
+            if !done {
+                std::future::pending::<()>().await;
+            }
+        };
+        let stop = running.stop.clone();
+        tokio::select! {
+            result = running.task => {
+                assert!(matches!(result.unwrap(), Err(ProvisionerError::Crashed)));
+                true
+            }
+            () = idle => {
+                stop.cancel();
+                false
+            }
+        }
+    }
+
+    pub async fn outcomes(&self) -> Vec<OutcomeRecord> {
+        let mut reader = self.log.reader(&Self::stream("outcomes"), 0).await.unwrap();
+        let mut all = Vec::new();
+        loop {
+            let records = reader.poll(1_000).await.unwrap();
+            if records.is_empty() {
+                return all;
+            }
+            all.extend(records.iter().map(|r| OutcomeRecord::decode(&r.value).unwrap()));
+        }
+    }
+
+    /// How many outcomes of each type there are for an object.
+    pub async fn types(&self, n: u32) -> Vec<&'static str> {
+        let all = self.outcomes().await;
+        all.iter().filter(|o| o.context.anchor == anchor(n)).map(|o| o.event.type_name()).collect()
+    }
+
+    pub async fn quarantined(&self, n: u32) -> Option<ExportQuarantined> {
+        self.outcomes().await.into_iter().rev().find_map(|o| match o.event {
+            OutcomeEvent::ExportQuarantined(e) if o.context.anchor == anchor(n) => Some(e),
+            _ => None,
+        })
+    }
+
+    pub async fn failures(&self, n: u32) -> Vec<ExportFailed> {
+        let all = self.outcomes().await.into_iter().filter(|o| o.context.anchor == anchor(n));
+        all.filter_map(|o| if let OutcomeEvent::ExportFailed(e) = o.event { Some(e) } else { None }).collect()
+    }
+
+    pub fn dump(&self) -> TenantDump {
+        self.tenant.dump()
+    }
+
+    /// The tenant's id of a live object.
+    pub fn id(&self, n: u32) -> Option<String> {
+        let dump = self.dump();
+        let user = dump.user(anchor(n).as_str()).map(|u| u.id.clone());
+        user.or_else(|| dump.group(&anchor(n).unique_name()).map(|g| g.id.clone()))
+    }
+
+    /// The members of a group, by number, sorted.
+    pub fn members(&self, n: u32, candidates: impl IntoIterator<Item = u32>) -> Vec<u32> {
+        let dump = self.dump();
+        let members = dump.group(&anchor(n).unique_name()).map(|g| g.members.clone()).unwrap_or_default();
+        let found: Vec<u32> =
+            candidates.into_iter().filter(|c| self.id(*c).is_some_and(|id| members.contains(&id))).collect();
+        assert_eq!(found.len(), members.len(), "the group has a member nobody asked about");
+        found
+    }
+
+    pub fn property(&self, n: u32, name: &str) -> Option<serde_json::Value> {
+        self.dump().user(anchor(n).as_str()).and_then(|u| u.properties.get(name).cloned())
+    }
+
+    /// Every object was created at most once.
+    pub fn assert_single_creations(&self) {
+        let counters = self.tenant.counters();
+        let all = counters.creates_by_immutable_id.iter().chain(&counters.creates_by_unique_name);
+        for (key, count) in all {
+            assert_eq!(*count, 1, "{key} was created more than once");
+        }
+    }
+
+    pub fn ledger(&self) -> PathBuf {
+        self.config.directory.join("ledger")
+    }
+}
+
+impl Running {
+    pub async fn until(&self, condition: impl FnMut(&Status) -> bool) -> Status {
+        let mut status = self.status.clone();
+        match tokio::time::timeout(PATIENCE, status.wait_for(condition)).await {
+            Ok(Ok(found)) => found.clone(),
+            Ok(Err(_)) => panic!("the provisioner ended; last status: {:?}", self.status.borrow().clone()),
+            Err(_) => panic!("not in time; last status: {:?}", self.status.borrow().clone()),
+        }
+    }
+
+    pub async fn end(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
