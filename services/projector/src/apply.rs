@@ -55,21 +55,11 @@ impl Round<'_> {
     pub(crate) fn apply(&mut self, source: SourceId, record: &Record, first: bool) -> Result<Applied> {
         let event = ChangeRecord::decode(&record.value).map_err(StreamErrorKind::from)?;
         self.check_origin(source, &event.context)?;
-        let id = *event.id.0.as_bytes();
-        let Some(state) = self.state(source) else { return Ok(Applied::Yes) };
-        let repeated = state.last_event == Some(id);
-        if matches!(event.event, ChangeEvent::SnapshotCompleted(_)) && !first && !repeated {
+        if matches!(event.event, ChangeEvent::SnapshotCompleted(_)) && !first {
             return Ok(Applied::NotYet);
         }
-        if repeated {
-            if let ChangeEvent::ObjectObserved(_) = event.event {
-                state.counted.all += 1;
-            }
-        } else {
-            self.apply_event(source, &event)?;
-        }
+        self.apply_event(source, &event)?;
         if let Some(state) = self.state(source) {
-            state.last_event = Some(id);
             state.offset = record.offset + 1;
         }
         Ok(if self.must_cut() { Applied::YesAndCut } else { Applied::Yes })
@@ -98,7 +88,7 @@ impl Round<'_> {
         match &record.event {
             ChangeEvent::SnapshotStarted(event) => self.snapshot_started(source, event),
             ChangeEvent::SnapshotCompleted(event) => self.snapshot_completed(source, event.snapshot, event.seen)?,
-            ChangeEvent::ObjectObserved(event) => self.observed(object()?, event, trace)?,
+            ChangeEvent::ObjectObserved(event) => self.observed(object()?, event, record.id, trace)?,
             ChangeEvent::ObjectChanged(event) => self.changed(object()?, event, trace)?,
             ChangeEvent::LinkValuesChanged(event) => self.links_changed(object()?, event, trace)?,
             ChangeEvent::ObjectDeleted(event) => self.deleted(object()?, event, trace)?,
@@ -151,11 +141,19 @@ impl Round<'_> {
         self.meta.sources.get(&source).map_or(0, |state| state.ordinal)
     }
 
-    fn observed(&mut self, key: ObjectKey, event: &ObjectObserved, trace: Option<&str>) -> Result<()> {
+    fn observed(
+        &mut self,
+        key: ObjectKey,
+        event: &ObjectObserved,
+        id: EventId,
+        trace: Option<&str>,
+    ) -> Result<()> {
         let (ordinal, open) = self.ordinal_of(key.source, event.snapshot)?;
+        let id = Some(*id.0.as_bytes());
         if let Some(state) = self.state(key.source).filter(|_| open) {
             state.counted.all += 1;
-            state.counted.distinct += 1;
+            state.counted.distinct += u64::from(state.last_observed != id);
+            state.last_observed = id;
         }
         let old = self.object(key)?;
         let (mut attributes, mut parent) = (Attributes::new(), event.parent);
@@ -312,7 +310,7 @@ pub(crate) fn new_state(source: &crate::config::Source) -> SourceState {
         stream: source.config.stream.to_string(),
         offset: 0,
         cursor: None,
-        last_event: None,
+        last_observed: None,
         answer_open: false,
         ordinal: 0,
         open: None,

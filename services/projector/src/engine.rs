@@ -66,11 +66,6 @@ impl Engine {
         Ok(engine)
     }
 
-    /// An engine to look at only.
-    pub(crate) fn inspect(plan: Plan, store: Store, meta: Meta) -> Self {
-        Self { plan, store, meta, outputs: None, until: BTreeMap::new(), holds: Vec::new(), is_flushed: true }
-    }
-
     pub(crate) fn set_outputs(&mut self, outputs: Outputs) {
         self.outputs = Some(outputs);
     }
@@ -99,13 +94,8 @@ impl Engine {
             return Ok(());
         }
         let mut round = self.round()?;
-        let mut fresh = Vec::new();
         for source in &self.plan.sources {
-            if round.meta.sources.contains_key(&source.id) {
-                fresh.push(source.id);
-            } else {
-                round.meta.sources.insert(source.id, new_state(source));
-            }
+            round.meta.sources.entry(source.id).or_insert_with(|| new_state(source));
         }
         let gone: Vec<SourceId> =
             round.meta.sources.keys().copied().filter(|id| self.plan.index(*id).is_none()).collect();
@@ -114,6 +104,7 @@ impl Engine {
         }
         round.meta.scope_digest.clone_from(&self.plan.scope_digest);
         round.meta.rules_digest.clone_from(&self.plan.rules_digest);
+        round.meta.decisions_stream = self.plan.decisions.to_string();
         round.meta.swept = false;
         if !is_declared {
             round.meta.declared.clone_from(&self.plan.rules_digest);
@@ -289,17 +280,6 @@ impl Engine {
         }
         let prepared = round.finish()?;
         self.commit(prepared)
-    }
-
-    /// Whether nothing is left to compute: what is wished is what follows from the records applied.
-    pub(crate) fn is_settled(&self) -> std::result::Result<bool, StoreError> {
-        for prefix in [keys::WORK, keys::DIRTY, keys::DIRTY_LINK] {
-            if let Some(row) = self.store.scan(&[prefix], None).next() {
-                row?;
-                return Ok(false);
-            }
-        }
-        Ok(self.meta.swept || !gate_is_open(&self.plan, &self.meta))
     }
 
     // ---- writing

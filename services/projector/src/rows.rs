@@ -166,7 +166,8 @@ pub(crate) struct SourceState {
     /// The offset of the next record.
     pub(crate) offset: u64,
     pub(crate) cursor: Option<[u8; 16]>,
-    pub(crate) last_event: Option<[u8; 16]>,
+    /// The last `ObjectObserved`, to tell an immediate repeat.
+    pub(crate) last_observed: Option<[u8; 16]>,
     /// Records came after the last cursor that completed an answer.
     pub(crate) answer_open: bool,
     /// Counts the full reads.
@@ -210,6 +211,8 @@ pub(crate) struct Counters {
 pub(crate) struct Meta {
     pub(crate) scope_digest: String,
     pub(crate) rules_digest: String,
+    /// The name of the `decisions` stream.
+    pub(crate) decisions_stream: String,
     /// Rules for which `AttributeFlowDeclared` was put into the outbox.
     pub(crate) declared: String,
     /// Offset of the next record of `decisions` and `desired`.

@@ -109,10 +109,6 @@ impl Store {
         bytes.map(|bytes| rows::decode(STATE_KEY, &bytes)).transpose().map_err(|e| self.unreadable(&e))
     }
 
-    pub(crate) fn directory(&self) -> &Path {
-        &self.directory
-    }
-
     pub(crate) fn damaged(&self, detail: String) -> StoreError {
         StoreError::Damaged { directory: self.directory.clone(), detail }
     }

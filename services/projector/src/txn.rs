@@ -56,10 +56,13 @@ impl<'a> Txn<'a> {
         self.rows.entry(key).or_default().now = Some(Some(value.into()));
     }
 
-    /// Writes a row of which the caller knows that the store has none.
+    /// Writes a row of which the caller knows that there is none.
     pub(crate) fn put_new(&mut self, key: Vec<u8>, value: impl Into<Value>) {
         let slot = self.rows.entry(key).or_default();
-        slot.base.get_or_insert(None);
+        // a row that this batch removed may well be in the store
+        if slot.now.is_none() {
+            slot.base.get_or_insert(None);
+        }
         slot.now = Some(Some(value.into()));
     }
 

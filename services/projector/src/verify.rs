@@ -11,8 +11,10 @@ use crate::config::Plan;
 use crate::digest::StateDigest;
 use crate::engine::Engine;
 use crate::projector::MAX_RECORDS;
+use crate::keys;
+use crate::rows::Meta;
 use crate::store::Store;
-use crate::{ProjectorConfig, ProjectorError, StoreError};
+use crate::{PlanError, ProjectorConfig, ProjectorError, StoreError};
 
 type Result<T> = std::result::Result<T, ProjectorError>;
 
@@ -22,7 +24,7 @@ type Result<T> = std::result::Result<T, ProjectorError>;
 pub async fn rebuild(
     config: ProjectorConfig,
     log: Arc<dyn Log>,
-    stop_at: &BTreeMap<StreamName, u64>,
+    stop_at: BTreeMap<StreamName, u64>,
 ) -> Result<StateDigest> {
     let plan = Plan::new(config)?;
     let streams = plan.clone();
@@ -59,7 +61,7 @@ pub async fn rebuild(
     blocking(&plan, move || {
         engine.settle()?;
         engine.flush()?;
-        settled(&engine).map(|(digest, _)| digest)
+        settled(&engine.store, &engine.meta, &engine.plan.config.directory).map(|(digest, _)| digest)
     })
     .await
 }
@@ -70,33 +72,37 @@ async fn blocking<T: Send + 'static>(plan: &Plan, work: impl FnOnce() -> Result<
     done.unwrap_or_else(|_| Err(ProjectorError::Ended(plan.config.configuration.clone())))
 }
 
-fn settled(engine: &Engine) -> Result<(StateDigest, BTreeMap<StreamName, u64>)> {
-    if !engine.is_settled()? {
-        return Err(StoreError::Unsettled(engine.plan.config.directory.clone()).into());
+/// The digest of a database, where it means something.
+fn settled(store: &Store, meta: &Meta, directory: &Path) -> Result<(StateDigest, BTreeMap<StreamName, u64>)> {
+    let unsettled = || StoreError::Unsettled(directory.to_owned());
+    for prefix in [keys::WORK, keys::DIRTY, keys::DIRTY_LINK] {
+        if let Some(row) = store.scan(&[prefix], None).next() {
+            row?;
+            return Err(unsettled().into());
+        }
     }
-    let plan = &engine.plan;
-    let mut offsets = BTreeMap::from([(plan.decisions.clone(), engine.meta.decisions)]);
-    for source in &plan.sources {
-        let offset = engine.meta.sources.get(&source.id).map_or(0, |state| state.offset);
-        offsets.insert(source.config.stream.clone(), offset);
+    if !meta.swept && meta.sources.values().all(|state| state.first_done) {
+        return Err(unsettled().into());
     }
-    Ok((StateDigest(engine.meta.state_digest), offsets))
+    let name = |text: &str| text.parse::<StreamName>().map_err(PlanError::from);
+    let mut offsets = BTreeMap::from([(name(&meta.decisions_stream)?, meta.decisions)]);
+    for state in meta.sources.values() {
+        offsets.insert(name(&state.stream)?, state.offset);
+    }
+    Ok((StateDigest(meta.state_digest), offsets))
 }
 
 /// The digest of a projection that is not running, and the offsets it was computed at: those of every `changes` stream
 /// and of `decisions`. [`StoreError::Unsettled`] if work is left, such as an answer that is only in part in the stream.
 ///
-/// Blocks; call it where that is allowed. Changes nothing in the database.
-pub fn read_digest(config: &ProjectorConfig) -> Result<(StateDigest, BTreeMap<StreamName, u64>)> {
-    let plan = Plan::new(config.clone())?;
-    if !Path::new(&config.directory).exists() {
-        return Err(StoreError::Missing(config.directory.clone()).into());
+/// Blocks for as long as it takes to read the database once; call it where that is allowed. Changes nothing in it.
+pub fn read_digest(directory: &Path) -> Result<(StateDigest, BTreeMap<StreamName, u64>)> {
+    if !directory.exists() {
+        return Err(StoreError::Missing(directory.to_owned()).into());
     }
-    let store = Store::open(&config.directory)?;
-    let meta = store.meta()?.unwrap_or_default();
-    if meta.scope_digest != plan.scope_digest || meta.rules_digest != plan.rules_digest {
-        return Err(StoreError::Unsettled(config.directory.clone()).into());
-    }
-    let engine = Engine::inspect(plan, store, meta);
-    settled(&engine)
+    crate::projector::catch(directory, || {
+        let store = Store::open(directory)?;
+        let meta = store.meta()?.ok_or_else(|| StoreError::Missing(directory.to_owned()))?;
+        settled(&store, &meta, directory)
+    })
 }

@@ -1,1 +1,9 @@
-//! Tests.
+//! Tests against real files: the embedded log, and sled.
+
+mod damage;
+mod history;
+mod holds;
+mod model;
+mod property;
+mod stream;
+mod support;

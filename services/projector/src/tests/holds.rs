@@ -1,0 +1,1 @@
+//! What keeps a configuration from writing, and the gate.

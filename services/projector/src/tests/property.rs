@@ -1,0 +1,139 @@
+//! Random histories of several streams, in random batches and interleavings, with crashes, against the model.
+
+use std::collections::BTreeMap;
+
+use forestsync_log::{Log, Record};
+use proptest::prelude::*;
+
+use super::history::{Dice, Directory, history};
+use super::model;
+use super::support::{Source, World};
+use crate::engine::Engine;
+use crate::{Projector, ProjectorConfig, SourceConfig, read_digest, rebuild};
+
+fn directories(dice: &mut Dice) -> Vec<Directory> {
+    let mut all = vec![
+        Directory::new(Source::new("west", "DC=west,DC=example"), 1_000),
+        Directory::new(Source::new("west", "DC=sub,DC=west,DC=example"), 2_000),
+    ];
+    if dice.one_in(2) {
+        all.push(Directory::new(Source::new("east", "DC=east,DC=example"), 3_000));
+    }
+    // members from the other domain of the forest, some of which never come to be
+    let (first, second) = all.split_at_mut(1);
+    first[0].elsewhere = (2_003..2_015).collect();
+    second[0].elsewhere = (1_003..1_015).collect();
+    all
+}
+
+async fn write(world: &World, dice: &mut Dice) -> Vec<Source> {
+    let mut directories = directories(dice);
+    for directory in &mut directories {
+        let steps = 10 + dice.below(30);
+        let pages = history(directory, dice, steps);
+        let mut writer = world.log.writer(&directory.source.stream).await.unwrap();
+        for page in pages {
+            writer.append(page).await.unwrap();
+        }
+    }
+    directories.into_iter().map(|directory| directory.source).collect()
+}
+
+async fn streams(world: &World, config: &ProjectorConfig) -> Vec<(SourceConfig, Vec<Record>)> {
+    let mut all = Vec::new();
+    for source in &config.sources {
+        all.push((source.clone(), world.records(source.stream.as_str()).await));
+    }
+    all
+}
+
+/// Applies everything in random pieces, now and then losing what is in memory.
+async fn stumble(world: &World, config: &ProjectorConfig, dice: &mut Dice) -> Projector {
+    let streams = streams(world, config).await;
+    let mut projector = world.open(config).await;
+    let mut at = vec![0; streams.len()];
+    while let Some(open) = dice.pick(&(0..at.len()).filter(|i| at[*i] < streams[*i].1.len()).collect::<Vec<_>>()) {
+        let count = 1 + dice.below(60);
+        let records = &streams[open].1;
+        let end = (at[open] + count).min(records.len());
+        let source = projector.positions()[open].0;
+        projector.apply(source, records[at[open]..end].to_vec()).await.unwrap();
+        at[open] = end;
+        if dice.one_in(3) {
+            projector.with(Engine::emit).await.unwrap();
+        }
+        if dice.one_in(6) {
+            drop(projector);
+            projector = world.open(config).await;
+        }
+    }
+    projector
+}
+
+async fn check(seed: u64) {
+    let mut dice = Dice(seed | 1);
+    let world = World::new();
+    let sources = write(&world, &mut dice).await;
+    let include: &[&str] = if dice.one_in(2) { &["OU=Staff,DC=west,DC=example"] } else { &[] };
+    let exclude: &[&str] = if dice.one_in(2) { &["OU=Hidden,DC=sub,DC=west,DC=example"] } else { &[] };
+
+    let first = world.config("one", &sources, include, exclude);
+    let mut projector = world.open(&first).await;
+    let status = projector.catch_up().await.unwrap();
+    assert!(status.streams.values().all(|s| s.stopped.is_none()), "{status:?}");
+    let expected = model::wished(&streams(&world, &first).await);
+    let before = world.desired("one").await;
+    if status.held.is_empty() {
+        assert_eq!(before.wished, expected, "seed {seed}");
+        assert_eq!(before.flows, 5);
+        assert_eq!(status.outbox, 0);
+    }
+    projector.catch_up().await.unwrap();
+    assert_eq!(world.desired("one").await.count, before.count, "seed {seed}: nothing is news the second time");
+    drop(projector);
+    let (digest, offsets) = read_digest(&first.directory).unwrap();
+
+    let second = world.config("two", &sources, include, exclude);
+    let mut projector = stumble(&world, &second, &mut dice).await;
+    let status = projector.catch_up().await.unwrap();
+    drop(projector);
+    assert_eq!(read_digest(&second.directory).unwrap().0, digest, "seed {seed}: another interleaving");
+    if status.held.is_empty() {
+        assert_eq!(world.desired("two").await.wished, expected, "seed {seed}: another interleaving");
+    }
+
+    let directory = world.folder.path().join("again");
+    let beside = ProjectorConfig { directory, ..first.clone() };
+    let again = rebuild(beside, world.log.clone() as std::sync::Arc<dyn Log>, offsets).await.unwrap();
+    assert_eq!(again, digest, "seed {seed}: rebuilt");
+
+    // the database lost, and built anew: nothing that is equal is written again
+    std::fs::remove_dir_all(&first.directory).unwrap();
+    let mut projector = world.open(&first).await;
+    let status = projector.catch_up().await.unwrap();
+    let after = world.desired("one").await;
+    if status.held.is_empty() {
+        assert_eq!(after.wished, expected, "seed {seed}: after the loss");
+        assert_eq!(after.count, before.count + 5, "seed {seed}: but for the flows nothing is news");
+    }
+    drop(projector);
+    assert_eq!(read_digest(&first.directory).unwrap().0, digest, "seed {seed}: after the loss");
+    let counted: BTreeMap<_, u64> = before.wished.objects.values().fold(BTreeMap::new(), |mut all, (class, _, _)| {
+        *all.entry(*class).or_default() += 1;
+        all
+    });
+    if status.held.is_empty() {
+        let projected: BTreeMap<_, _> = status.projected.into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(projected, counted, "seed {seed}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history_ends_where_the_model_does(seed in any::<u64>()) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(check(seed));
+    }
+}

@@ -1,0 +1,265 @@
+//! A small world: a log in a folder, streams to write to, and what `desired` says in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use forestsync_domain::{AttributeValue, Attributes, Cookie, Dn, InvocationId, ObjectGuid, SourceAnchor, Usn};
+use forestsync_log::{EmbeddedLog, Log, NewRecord, Record, StreamName};
+use forestsync_schemas::changes::{
+    ChangeContext, ChangeEvent, Controller, Cursor, CursorAdvanced, LinkValuesChanged, ObjectChanged, ObjectDeleted,
+    ObjectObserved, SnapshotCompleted, SnapshotId, SnapshotReason, SnapshotStarted,
+};
+use forestsync_schemas::desired::{CloudAttributes, CloudClass, DesiredEvent, DesiredRecord, RemovalReason};
+use forestsync_schemas::{ChangeRecord, EventBody as _, EventId, streams};
+use jiff::Timestamp;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::{Projector, ProjectorConfig, ScopeEntry, SourceConfig};
+
+pub(super) type Event = (Option<ObjectGuid>, ChangeEvent);
+
+pub(super) fn guid(n: u32) -> ObjectGuid {
+    let mut bytes = [0x5a; 16];
+    bytes[..4].copy_from_slice(&n.wrapping_mul(0x9e37_79b1).to_le_bytes());
+    bytes[4..8].copy_from_slice(&n.to_be_bytes());
+    ObjectGuid::from_bytes(bytes)
+}
+
+pub(super) fn anchor(n: u32) -> SourceAnchor {
+    SourceAnchor::from_guid(guid(n))
+}
+
+pub(super) fn attributes(class: &[&str], name: &str) -> Attributes {
+    let text = |value: &str| vec![AttributeValue::from(value)];
+    let mut all = Attributes::from([
+        ("objectClass".to_owned(), class.iter().map(|c| AttributeValue::from(*c)).collect()),
+        ("name".to_owned(), text(name)),
+    ]);
+    if class.contains(&"user") || class.contains(&"group") {
+        all.insert("sAMAccountName".into(), text(name));
+        let sid = [&[1u8, 1, 0, 0, 0, 0, 0, 5][..], &blake3::hash(name.as_bytes()).as_bytes()[..4]].concat();
+        all.insert("objectSid".into(), vec![AttributeValue::Binary(sid)]);
+    }
+    if class.contains(&"user") {
+        all.insert("userPrincipalName".into(), text(&format!("{name}@x.example")));
+        all.insert("userAccountControl".into(), text("512"));
+    }
+    if class.contains(&"group") {
+        all.insert("groupType".into(), text("-2147483646"));
+    }
+    if class.contains(&"contact") {
+        all.insert("mail".into(), text(&format!("{name}@y.example")));
+    }
+    all
+}
+
+pub(super) const OU: &[&str] = &["top", "organizationalUnit"];
+pub(super) const USER: &[&str] = &["top", "person", "organizationalPerson", "user"];
+pub(super) const GROUP: &[&str] = &["top", "group"];
+pub(super) const CONTACT: &[&str] = &["top", "person", "contact"];
+
+/// One naming context and the cursors written to it.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) forest: String,
+    pub(super) root: Dn,
+    pub(super) stream: StreamName,
+    cursor: Option<EventId>,
+    cookies: u64,
+}
+
+impl Source {
+    pub(super) fn new(forest: &str, root: &str) -> Self {
+        let root: Dn = root.parse().unwrap();
+        let stream = streams::changes(forest, &root).parse().unwrap();
+        Self { forest: forest.into(), root, stream, cursor: None, cookies: 0 }
+    }
+
+    pub(super) fn record(&self, object: Option<ObjectGuid>, event: ChangeEvent) -> NewRecord {
+        let context = ChangeContext {
+            forest: self.forest.clone(),
+            naming_context: self.root.clone(),
+            object,
+            controller: None,
+            usn_changed: None,
+            when_changed: None,
+            trace: None,
+        };
+        let data = serde_json::to_vec(&event).unwrap();
+        let about = object.map(|o| o.to_string()).unwrap_or_default();
+        let id = EventId::of([event.type_name().as_bytes(), about.as_bytes(), &data]);
+        let record = ChangeRecord { id, time: Timestamp::UNIX_EPOCH, context, event };
+        NewRecord::new(None::<Vec<u8>>, record.encode().unwrap())
+    }
+
+    /// The records of a page: events, and the cursor that ends it.
+    pub(super) fn page(&mut self, events: &[Event], complete: bool) -> Vec<NewRecord> {
+        self.cookies += 1;
+        let to = Cursor {
+            controller: Controller { dns_name: "dc".into(), invocation_id: InvocationId(guid(9)) },
+            highest_committed_usn: Usn(self.cookies),
+            naming_context: self.root.clone(),
+            flags: 0,
+            attributes: Vec::new(),
+            cookie: Cookie::new(self.cookies.to_be_bytes().to_vec()),
+            snapshot: None,
+            complete,
+        };
+        let from = self.cursor.replace(to.id());
+        let mut records: Vec<NewRecord> =
+            events.iter().map(|(object, event)| self.record(*object, event.clone())).collect();
+        records.push(self.record(None, ChangeEvent::CursorAdvanced(CursorAdvanced { from, to })));
+        records
+    }
+}
+
+pub(super) fn snapshot_id(n: u64) -> SnapshotId {
+    SnapshotId(Uuid::from_u64_pair(7, n))
+}
+
+pub(super) fn started(n: u64) -> Event {
+    (None, ChangeEvent::SnapshotStarted(SnapshotStarted { snapshot: snapshot_id(n), reason: SnapshotReason::First }))
+}
+
+pub(super) fn completed(n: u64, seen: u64) -> Event {
+    (None, ChangeEvent::SnapshotCompleted(SnapshotCompleted { snapshot: snapshot_id(n), seen }))
+}
+
+pub(super) fn observed(n: u64, object: u32, dn: &Dn, parent: Option<u32>, attributes: Attributes) -> Event {
+    let parent = parent.map(guid);
+    let event = ObjectObserved { snapshot: snapshot_id(n), dn: dn.clone(), parent, attributes };
+    (Some(guid(object)), ChangeEvent::ObjectObserved(event))
+}
+
+pub(super) fn changed(object: u32, dn: &Dn, parent: Option<u32>, set: Attributes, cleared: &[&str]) -> Event {
+    let cleared = cleared.iter().map(|name| (*name).to_owned()).collect();
+    let event = ObjectChanged { dn: dn.clone(), parent: parent.map(guid), set, cleared };
+    (Some(guid(object)), ChangeEvent::ObjectChanged(event))
+}
+
+pub(super) fn deleted(object: u32, root: &Dn) -> Event {
+    let dn = root.child("CN", "Deleted Objects").child("CN", &format!("gone\nDEL:{}", guid(object)));
+    let event = ObjectDeleted { dn, set: Attributes::new(), cleared: vec!["displayName".into()] };
+    (Some(guid(object)), ChangeEvent::ObjectDeleted(event))
+}
+
+pub(super) fn links(snapshot: Option<u64>, from: u32, attribute: &str, removed: &[u32], added: &[u32]) -> Event {
+    let guids = |numbers: &[u32]| numbers.iter().copied().map(guid).collect();
+    let event = LinkValuesChanged {
+        snapshot: snapshot.map(snapshot_id),
+        attribute: attribute.into(),
+        removed: guids(removed),
+        added: guids(added),
+    };
+    (Some(guid(from)), ChangeEvent::LinkValuesChanged(event))
+}
+
+/// The folder everything is in.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) folder: TempDir,
+    pub(super) log: Arc<EmbeddedLog>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Arc::new(EmbeddedLog::open(folder.path().join("log")).unwrap());
+        Self { folder, log }
+    }
+
+    pub(super) async fn append(&self, stream: &StreamName, records: Vec<NewRecord>) {
+        self.log.writer(stream).await.unwrap().append(records).await.unwrap();
+    }
+
+    pub(super) fn config(&self, name: &str, sources: &[Source], include: &[&str], exclude: &[&str]) -> ProjectorConfig {
+        let entries = |names: &[&str], root: &Dn| {
+            let dns = names.iter().map(|name| name.parse::<Dn>().unwrap()).filter(|dn| dn.is_within(root));
+            dns.map(ScopeEntry::Dn).collect::<Vec<_>>()
+        };
+        let source = |s: &Source| SourceConfig {
+            forest: s.forest.clone(),
+            naming_context: s.root.clone(),
+            stream: s.stream.clone(),
+            include: entries(include, &s.root),
+            exclude: entries(exclude, &s.root),
+        };
+        ProjectorConfig {
+            configuration: name.into(),
+            directory: self.folder.path().join(format!("db-{name}")),
+            sources: sources.iter().map(source).collect(),
+        }
+    }
+
+    pub(super) async fn open(&self, config: &ProjectorConfig) -> Projector {
+        Projector::open(config.clone(), Arc::clone(&self.log) as Arc<dyn Log>).await.unwrap()
+    }
+
+    pub(super) async fn records(&self, stream: &str) -> Vec<Record> {
+        let mut reader = self.log.reader(&stream.parse().unwrap(), 0).await.unwrap();
+        let mut all = Vec::new();
+        loop {
+            let records = reader.poll(1_000).await.unwrap();
+            if records.is_empty() {
+                return all;
+            }
+            all.extend(records);
+        }
+    }
+
+    /// What a reader of `desired` knows in the end.
+    pub(super) async fn desired(&self, configuration: &str) -> Desired {
+        let mut desired = Desired::default();
+        for record in self.records(&streams::desired(configuration)).await {
+            desired.take(DesiredRecord::decode(&record.value).unwrap().event);
+        }
+        desired
+    }
+}
+
+/// What the tenant should hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Wished {
+    pub(super) objects: BTreeMap<SourceAnchor, (CloudClass, CloudAttributes, Option<SourceAnchor>)>,
+    pub(super) links: BTreeSet<(SourceAnchor, SourceAnchor)>,
+}
+
+/// What `desired` says, and how it came to say it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Desired {
+    pub(super) wished: Wished,
+    pub(super) removed: Vec<(SourceAnchor, RemovalReason)>,
+    pub(super) flows: usize,
+    pub(super) count: usize,
+}
+
+impl Desired {
+    fn take(&mut self, event: DesiredEvent) {
+        self.count += 1;
+        let Wished { objects, links } = &mut self.wished;
+        match event {
+            DesiredEvent::AttributeFlowDeclared(_) => self.flows += 1,
+            DesiredEvent::ObjectDesired(e) => {
+                objects.insert(e.anchor, (e.class, e.attributes, e.manager));
+            }
+            DesiredEvent::ObjectRemoved(e) => {
+                assert!(objects.remove(&e.anchor).is_some(), "{e:?} was never wished");
+                links.retain(|(group, member)| *group != e.anchor && *member != e.anchor);
+                self.removed.push((e.anchor, e.reason));
+            }
+            DesiredEvent::LinkDesired(e) => {
+                links.insert((e.group, e.member));
+            }
+            DesiredEvent::LinkRemoved(e) => {
+                links.remove(&(e.group, e.member));
+            }
+        }
+    }
+}
+
+pub(super) fn exists(path: &Path, part: &str) -> usize {
+    let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+    entries.filter(|name| name.to_string_lossy().contains(part)).count()
+}
