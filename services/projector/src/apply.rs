@@ -13,8 +13,8 @@ use forestsync_schemas::{ChangeRecord, EventId};
 use crate::config::SourceId;
 use crate::error::StreamErrorKind;
 use crate::keys::{self, LinkKind, ObjectKey};
-use crate::rows::{Counted, EMPTY, ObjectRow, SourceState};
 use crate::round::Round;
+use crate::rows::{Counted, EMPTY, ObjectRow, SourceState};
 use crate::work::{Work, WorkKind};
 use crate::{StoreError, store};
 
@@ -141,13 +141,7 @@ impl Round<'_> {
         self.meta.sources.get(&source).map_or(0, |state| state.ordinal)
     }
 
-    fn observed(
-        &mut self,
-        key: ObjectKey,
-        event: &ObjectObserved,
-        id: EventId,
-        trace: Option<&str>,
-    ) -> Result<()> {
+    fn observed(&mut self, key: ObjectKey, event: &ObjectObserved, id: EventId, trace: Option<&str>) -> Result<()> {
         let (ordinal, open) = self.ordinal_of(key.source, event.snapshot)?;
         let id = Some(*id.0.as_bytes());
         if let Some(state) = self.state(key.source).filter(|_| open) {
@@ -165,8 +159,7 @@ impl Round<'_> {
         attributes.extend(event.attributes.iter().map(|(name, values)| (name.clone(), values.clone())));
         let class = classify(&attributes);
         let seen = ordinal.max(old.as_ref().map_or(0, |row| row.seen));
-        let row =
-            ObjectRow { class, dn: event.dn.clone(), parent, deleted: false, image: ordinal, seen, attributes };
+        let row = ObjectRow { class, dn: event.dn.clone(), parent, deleted: false, image: ordinal, seen, attributes };
         Ok(self.write_object(key, old.as_ref(), Some(row), trace)?)
     }
 

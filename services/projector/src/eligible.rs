@@ -55,6 +55,23 @@ impl Round<'_> {
         Ok(if scope.is_some_and(|scope| scope.include_all) { ScopeVerdict::In } else { ScopeVerdict::Out })
     }
 
+    /// The verdict for the children of a container.
+    pub(crate) fn verdict_below(&mut self, parent: ObjectKey) -> Result<ScopeVerdict, StoreError> {
+        if let Some(verdict) = self.verdicts.get(&parent) {
+            return Ok(*verdict);
+        }
+        let place = self.place(parent)?;
+        let scope = self.plan.index(parent.source).and_then(|at| self.scopes.get(at));
+        let verdict = match scope {
+            Some(scope) if place.rooted || scope.include_all => {
+                forestsync_rules::scope::verdict(scope, place.chain.iter().copied())
+            }
+            _ => ScopeVerdict::Out,
+        };
+        self.verdicts.insert(parent, verdict);
+        Ok(verdict)
+    }
+
     /// Where a container stands. The mirror must not change while places are remembered.
     pub(crate) fn place(&mut self, container: ObjectKey) -> Result<Rc<Place>, StoreError> {
         let root = self.plan.source(container.source).map(|source| source.config.naming_context.clone());

@@ -102,7 +102,7 @@ impl Round<'_> {
             }
             let trace: Option<String> = self.decode(&row_key, &value)?;
             let is_done = match phase {
-                Phase::Flows => self.emit_flow(&row_key, out)?,
+                Phase::Flows => emit_flow(&row_key, out)?,
                 Phase::Objects | Phase::Removals => match keys::read_out_object(&row_key) {
                     Some(anchor) => self.emit_object(&anchor, phase == Phase::Removals, trace.as_ref(), out)?,
                     None => true,
@@ -125,15 +125,6 @@ impl Round<'_> {
         Ok(last)
     }
 
-    fn emit_flow(&mut self, row_key: &[u8], out: &mut Emission) -> Result<bool> {
-        let class = CloudClass::ALL.into_iter().find(|class| row_key.get(2..) == Some(class.as_str().as_bytes()));
-        if let Some(class) = class {
-            let attributes = flow::managed(class);
-            out.push(DesiredEvent::AttributeFlowDeclared(AttributeFlowDeclared { class, attributes }), None)?;
-        }
-        Ok(true)
-    }
-
     /// Returns whether the outbox row has served; that of a removal waits for its phase.
     fn emit_object(
         &mut self,
@@ -152,7 +143,7 @@ impl Round<'_> {
             (None, Some(emitted)) if emitted.alive => {
                 if removals {
                     let reason = self.reason(&emitted)?;
-                    self.emit_removal(anchor, emitted, reason, trace, out)?;
+                    self.emit_removal(anchor, &emitted, reason, trace, out)?;
                 }
                 Ok(removals)
             }
@@ -194,7 +185,7 @@ impl Round<'_> {
                 return Ok(());
             }
             if old.class != wish.class {
-                emitted = Some(self.emit_removal(anchor, old, RemovalReason::ClassChanged, trace, out)?);
+                emitted = Some(self.emit_removal(anchor, &old, RemovalReason::ClassChanged, trace, out)?);
             }
         }
         let now = Emitted {
@@ -217,7 +208,7 @@ impl Round<'_> {
     fn emit_removal(
         &mut self,
         anchor: &SourceAnchor,
-        old: Emitted,
+        old: &Emitted,
         reason: RemovalReason,
         trace: Option<&String>,
         out: &mut Emission,
@@ -229,7 +220,7 @@ impl Round<'_> {
             content: [0; 16],
             ..old.clone()
         };
-        self.remember(anchor, Some(&old), &gone);
+        self.remember(anchor, Some(old), &gone);
         let event = ObjectRemoved {
             anchor: anchor.clone(),
             class: gone.class,
@@ -310,6 +301,15 @@ impl Round<'_> {
         }
         Ok(())
     }
+}
+
+fn emit_flow(row_key: &[u8], out: &mut Emission) -> Result<bool> {
+    let class = CloudClass::ALL.into_iter().find(|class| row_key.get(2..) == Some(class.as_str().as_bytes()));
+    if let Some(class) = class {
+        let attributes = flow::managed(class);
+        out.push(DesiredEvent::AttributeFlowDeclared(AttributeFlowDeclared { class, attributes }), None)?;
+    }
+    Ok(true)
 }
 
 /// A hash of what an object's record says, but for its revision and the object's name.

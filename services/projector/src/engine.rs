@@ -88,7 +88,8 @@ impl Engine {
                 return Err(self.store.damaged(detail).into());
             }
         }
-        let is_same = self.meta.scope_digest == self.plan.scope_digest && self.meta.rules_digest == self.plan.rules_digest;
+        let is_same =
+            self.meta.scope_digest == self.plan.scope_digest && self.meta.rules_digest == self.plan.rules_digest;
         let is_declared = self.meta.declared == self.plan.rules_digest;
         if is_same && is_declared {
             return Ok(());
@@ -110,7 +111,7 @@ impl Engine {
             round.meta.declared.clone_from(&self.plan.rules_digest);
             for class in CloudClass::ALL {
                 let row_key = keys::join(keys::OUTBOX, &[&[keys::OUT_FLOW], class.as_str().as_bytes()]);
-                round.to_outbox(row_key, None)?;
+                round.add_outbox(row_key, None)?;
             }
         }
         round.rebuild_scopes();
@@ -139,7 +140,7 @@ impl Engine {
                 let Some(key) = keys::read_object(&row_key) else { continue };
                 let row: ObjectRow = round.object_from(key, &value)?;
                 if row.is_live() {
-                    round.resolve_scope(key, &row.dn)?;
+                    round.resolve_scope(key, &row.dn);
                 }
             }
             let prepared = round.finish()?;

@@ -153,7 +153,9 @@ pub enum StreamErrorKind {
     #[error("full read {0:?} is not open; a record is missing")]
     UnknownSnapshot(SnapshotId),
     /// The cursor does not continue the last one: two collectors wrote, or a record is missing.
-    #[error("the cursor continues {from:?}, but the last one is {last:?}; two collectors wrote, or a record is missing")]
+    #[error(
+        "the cursor continues {from:?}, but the last one is {last:?}; two collectors wrote, or a record is missing"
+    )]
     CursorBroken {
         /// What it says it continues.
         from: Option<EventId>,

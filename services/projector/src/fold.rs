@@ -1,10 +1,10 @@
 //! Reading what the projector itself wrote: decisions, which bind it, and `desired`, which tells what is no news.
 
+use forestsync_domain::SourceAnchor;
 use forestsync_log::Record;
 use forestsync_schemas::decisions::{DecisionEvent, DecisionRecord};
-use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, SourceObject};
-use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::CloudClass;
+use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, SourceObject};
 
 use crate::config::{ScopeEntry, scope_key, source_id};
 use crate::emit::content_of;
@@ -19,8 +19,11 @@ impl Round<'_> {
     /// Takes over a decision. The first one about an object stays.
     pub(crate) fn fold_decision(&mut self, record: &Record) -> Result<()> {
         let stream = self.plan.decisions.clone();
-        let decision = DecisionRecord::decode(&record.value)
-            .map_err(|source| ProjectorError::Own { stream, offset: record.offset, source })?;
+        let decision = DecisionRecord::decode(&record.value).map_err(|source| ProjectorError::Own {
+            stream,
+            offset: record.offset,
+            source,
+        })?;
         match decision.event {
             DecisionEvent::AnchorAssigned(event) => {
                 let key = ObjectKey { source: source_id(&event.forest, &event.naming_context), guid: event.object };
@@ -51,8 +54,11 @@ impl Round<'_> {
     /// Takes over what a record of `desired` says, and notes that it must be compared with what is wished.
     pub(crate) fn fold_desired(&mut self, record: &Record) -> Result<()> {
         let stream = self.plan.desired.clone();
-        let desired = DesiredRecord::decode(&record.value)
-            .map_err(|source| ProjectorError::Own { stream, offset: record.offset, source })?;
+        let desired = DesiredRecord::decode(&record.value).map_err(|source| ProjectorError::Own {
+            stream,
+            offset: record.offset,
+            source,
+        })?;
         match desired.event {
             DesiredEvent::AttributeFlowDeclared(_) => {}
             DesiredEvent::ObjectDesired(event) => {
@@ -69,11 +75,11 @@ impl Round<'_> {
                 let member = incarnation(self.emitted(&event.member)?);
                 let row_key = keys::linked(&event.group, &event.member);
                 self.txn.put(row_key, store::encode(&Linked { group, member }));
-                self.to_outbox(keys::out_link(&event.group, &event.member), None)?;
+                self.add_outbox(keys::out_link(&event.group, &event.member), None)?;
             }
             DesiredEvent::LinkRemoved(event) => {
                 self.txn.delete(keys::linked(&event.group, &event.member));
-                self.to_outbox(keys::out_link(&event.group, &event.member), None)?;
+                self.add_outbox(keys::out_link(&event.group, &event.member), None)?;
             }
         }
         self.meta.desired = record.offset + 1;
@@ -103,7 +109,7 @@ impl Round<'_> {
             folded: true,
         };
         self.remember(anchor, old.as_ref(), &new);
-        self.to_outbox(keys::out_object(anchor), None)?;
+        self.add_outbox(keys::out_object(anchor), None)?;
         Ok(())
     }
 }

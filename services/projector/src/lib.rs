@@ -29,6 +29,7 @@
 
 mod apply;
 mod config;
+mod derived;
 mod digest;
 mod eligible;
 mod emit;
@@ -42,6 +43,7 @@ mod project;
 mod projector;
 mod round;
 mod rows;
+mod snapshot;
 mod status;
 mod store;
 mod txn;

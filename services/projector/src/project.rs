@@ -13,7 +13,7 @@ use crate::eligible::Eligible;
 use crate::keys::{self, LinkKind, ObjectKey};
 use crate::round::Round;
 use crate::rows::{Claim, EMPTY, Emitted, FindingRow, MAX_VALUE, ObjectRow, Wish, adjust, to_stored};
-use crate::work::{Work, WorkKind, is_member};
+use crate::work::{Work, WorkKind};
 use crate::{StoreError, store};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -26,22 +26,19 @@ const MAX_CLAIMANTS: usize = 64;
 const CHUNK: usize = 256;
 
 impl Round<'_> {
-    /// Brings the wish that an object stands for up to date. `row` is the object where the caller has read it.
-    pub(crate) fn evaluate(
-        &mut self,
-        key: ObjectKey,
-        row: Option<Option<ObjectRow>>,
-        trace: Option<&str>,
-    ) -> Result<()> {
-        let row = match row {
-            Some(row) => row,
-            None => self.object(key)?,
-        };
-        let is_eligible = self.eligible(key, row.as_ref())? == Eligible::Yes;
+    /// Brings the wish that an object stands for up to date.
+    pub(crate) fn evaluate(&mut self, key: ObjectKey, trace: Option<&str>) -> Result<()> {
+        let row = self.object(key)?;
+        self.evaluate_row(key, row.as_ref(), trace)
+    }
+
+    /// [`Round::evaluate`] for an object that was read already.
+    pub(crate) fn evaluate_row(&mut self, key: ObjectKey, row: Option<&ObjectRow>, trace: Option<&str>) -> Result<()> {
+        let is_eligible = self.eligible(key, row)? == Eligible::Yes;
         let claim = match self.claim(key)? {
             Some(claim) => claim,
-            None => match row.as_ref().filter(|_| is_eligible) {
-                Some(row) => self.give_anchor(key, row)?,
+            None => match row.filter(|_| is_eligible) {
+                Some(row) => self.give_anchor(key, row),
                 None => return self.set_finding(key, None),
             },
         };
@@ -49,7 +46,7 @@ impl Round<'_> {
         let mut problems = finding;
         let wish = match winner {
             None => None,
-            Some(winner) if winner == key => match &row {
+            Some(winner) if winner == key => match row {
                 Some(row) => Some(self.compose(key, row, &mut problems)?),
                 None => None,
             },
@@ -64,7 +61,7 @@ impl Round<'_> {
             },
         };
         self.set_finding(key, problems)?;
-        self.set_wish(&claim.anchor, wish, trace)
+        self.set_wish(&claim.anchor, wish.as_ref(), trace)
     }
 
     // ---- anchors
@@ -73,7 +70,7 @@ impl Round<'_> {
         self.read(&keys::of_object(keys::CLAIM, key))
     }
 
-    fn give_anchor(&mut self, key: ObjectKey, row: &ObjectRow) -> Result<Claim> {
+    fn give_anchor(&mut self, key: ObjectKey, row: &ObjectRow) -> Claim {
         let (anchor, basis) = forestsync_rules::anchor::anchor(key.guid, &row.attributes);
         let sequence = if self.decides {
             self.meta.decisions + self.decisions.len() as u64
@@ -92,7 +89,7 @@ impl Round<'_> {
                 basis,
             }));
         }
-        Ok(claim)
+        claim
     }
 
     pub(crate) fn write_claim(&mut self, key: ObjectKey, claim: &Claim) {
@@ -223,24 +220,24 @@ impl Round<'_> {
         self.read(&keys::of_anchor(keys::WISH, anchor))
     }
 
-    fn set_wish(&mut self, anchor: &SourceAnchor, wish: Option<Wish>, trace: Option<&str>) -> Result<()> {
+    fn set_wish(&mut self, anchor: &SourceAnchor, wish: Option<&Wish>, trace: Option<&str>) -> Result<()> {
         let row_key = keys::of_anchor(keys::WISH, anchor);
         let old = self.wish(anchor)?;
-        if old == wish {
+        if old.as_ref() == wish {
             return Ok(());
         }
-        self.count_wish(old.as_ref(), wish.as_ref());
+        self.count_wish(old.as_ref(), wish);
         let face = |wish: &Wish| (wish.object, wish.class, wish.blocked);
-        if !self.is_sweeping && old.as_ref().map(face) != wish.as_ref().map(face) {
-            for object in old.iter().chain(&wish).map(|wish| wish.object) {
+        if !self.is_sweeping && old.as_ref().map(face) != wish.map(face) {
+            for object in old.iter().chain(wish).map(|wish| wish.object) {
                 self.add_work(Work::new(WorkKind::Expand, object));
             }
         }
-        match &wish {
+        match wish {
             Some(wish) => self.txn.put(row_key, store::encode(wish)),
             None => self.txn.delete(row_key),
         }
-        self.to_outbox(keys::out_object(anchor), trace)
+        self.add_outbox(keys::out_object(anchor), trace)
     }
 
     fn count_wish(&mut self, old: Option<&Wish>, new: Option<&Wish>) {
@@ -255,7 +252,7 @@ impl Round<'_> {
         }
     }
 
-    pub(crate) fn to_outbox(&mut self, row_key: Vec<u8>, trace: Option<&str>) -> Result<()> {
+    pub(crate) fn add_outbox(&mut self, row_key: Vec<u8>, trace: Option<&str>) -> Result<()> {
         if !self.txn.has(&row_key)? {
             self.meta.counters.outbox += 1;
             self.txn.put(row_key, store::encode(&trace.map(str::to_owned)));
@@ -281,7 +278,7 @@ impl Round<'_> {
     // ---- references
 
     /// Looks at the memberships in both directions and at the reports of an object whose standing changed.
-    pub(crate) fn expand(&mut self, work: Work) -> Result<()> {
+    pub(crate) fn expand(&mut self, work: &Work) -> Result<()> {
         let key = work.key;
         let out_prefix = keys::of_object(keys::EDGE, key);
         let in_prefix = keys::join(keys::EDGE_IN, &[key.guid.as_bytes()]);
@@ -292,7 +289,7 @@ impl Round<'_> {
             self.steps += 1;
             if is_out {
                 match keys::read_edge(row_key) {
-                    Some((from, kind, to)) if is_member(kind) => self.touch_link(from, to, None)?,
+                    Some((from, LinkKind::Member, to)) => self.touch_link(from, to, None)?,
                     Some((from, LinkKind::Manager, to)) if self.claim_wins(from)?.is_none() => {
                         self.set_waiting(from, LinkKind::Manager, to, false)?;
                     }
@@ -312,7 +309,7 @@ impl Round<'_> {
             _ => None,
         };
         if cursor.is_some() {
-            self.add_work(Work { cursor, ..work });
+            self.add_work(Work { cursor, ..work.clone() });
         }
         Ok(())
     }
@@ -336,7 +333,7 @@ impl Round<'_> {
             let Some(member) = self.claim(ObjectKey { source, guid: to })? else { continue };
             let written = self.txn.has(&keys::linked(&group.anchor, &member.anchor))?;
             if written || (exists && known) {
-                self.to_outbox(keys::out_link(&group.anchor, &member.anchor), trace)?;
+                self.add_outbox(keys::out_link(&group.anchor, &member.anchor), trace)?;
             }
         }
         Ok(())

@@ -327,9 +327,6 @@ pub(crate) fn catch<T>(directory: &std::path::Path, work: impl FnOnce() -> Resul
 }
 
 /// What a blocking task returned; it does not panic, so it can only have been cancelled with the runtime.
-fn joined<T>(
-    config: &ProjectorConfig,
-    result: std::result::Result<Result<T>, tokio::task::JoinError>,
-) -> Result<T> {
+fn joined<T>(config: &ProjectorConfig, result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
     result.unwrap_or_else(|_| Err(ProjectorError::Ended(config.configuration.clone())))
 }

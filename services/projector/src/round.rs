@@ -170,7 +170,7 @@ impl<'a> Round<'a> {
         new: Option<ObjectRow>,
         trace: Option<&str>,
     ) -> Result<(), StoreError> {
-        self.write_indexes(key, old, new.as_ref())?;
+        self.write_indexes(key, old, new.as_ref());
         let before = old.is_some_and(ObjectRow::is_live);
         let after = new.as_ref().is_some_and(ObjectRow::is_live);
         adjust(&mut self.meta.counters.objects, before, after);
@@ -182,7 +182,7 @@ impl<'a> Round<'a> {
             self.add_subtree(key)?;
         }
         if let Some(row) = new.as_ref().filter(|row| row.is_live()) {
-            self.note_live(key, row)?;
+            self.note_live(key, row);
         }
         self.mark_dirty(key, trace)?;
         self.store_object(key, old.is_some(), new)
@@ -215,12 +215,7 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    fn write_indexes(
-        &mut self,
-        key: ObjectKey,
-        old: Option<&ObjectRow>,
-        new: Option<&ObjectRow>,
-    ) -> Result<(), StoreError> {
+    fn write_indexes(&mut self, key: ObjectKey, old: Option<&ObjectRow>, new: Option<&ObjectRow>) {
         let child = |row: &ObjectRow| {
             let parent = row.parent.filter(|parent| *parent != key.guid)?;
             Some(keys::child(ObjectKey { source: key.source, guid: parent }, key.guid))
@@ -244,18 +239,17 @@ impl<'a> Round<'a> {
                 None => {}
             }
         }
-        Ok(())
     }
 
     /// What the mere existence of an object may settle.
-    fn note_live(&mut self, key: ObjectKey, row: &ObjectRow) -> Result<(), StoreError> {
+    fn note_live(&mut self, key: ObjectKey, row: &ObjectRow) {
         if let Some(state) = self.state(key.source)
             && row.class.is_synchronized()
             && state.shrunk == Some(Shrink::Nothing { had: 0 })
         {
             state.shrunk = None;
         }
-        self.resolve_scope(key, &row.dn)
+        self.resolve_scope(key, &row.dn);
     }
 
     /// Whether work that follows from a change of the mirror must be noted: before the gate opens it need not, because
@@ -287,9 +281,9 @@ impl<'a> Round<'a> {
     // ---- scope
 
     /// Takes the object as the container a scope entry names, if it is the first one of that name.
-    pub(crate) fn resolve_scope(&mut self, key: ObjectKey, dn: &Dn) -> Result<(), StoreError> {
+    pub(crate) fn resolve_scope(&mut self, key: ObjectKey, dn: &Dn) {
         let plan = self.plan;
-        let Some(source) = plan.source(key.source) else { return Ok(()) };
+        let Some(source) = plan.source(key.source) else { return };
         for entry in source.config.include.iter().chain(&source.config.exclude) {
             let ScopeEntry::Dn(name) = entry else { continue };
             if name != dn || self.state(key.source).is_none_or(|s| s.resolved.contains_key(&scope_key(entry))) {
@@ -311,7 +305,6 @@ impl<'a> Round<'a> {
                 self.add_work(Work::new(WorkKind::Subtree, key));
             }
         }
-        Ok(())
     }
 
     pub(crate) fn rebuild_scopes(&mut self) {

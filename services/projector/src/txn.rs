@@ -7,18 +7,34 @@ use crate::rows::Meta;
 use crate::store::{Changes, Store, Value};
 use crate::{StoreError, digest, keys};
 
-/// What is known of one row.
-#[derive(Debug, Default)]
-struct Slot {
-    /// The row in the store, once it is known.
-    base: Option<Option<Value>>,
-    /// The row after this batch, if the batch writes it.
-    now: Option<Option<Value>>,
+/// What is known of a row in the store.
+#[derive(Debug, Clone, Default, PartialEq)]
+enum Base {
+    #[default]
+    Unknown,
+    Absent,
+    Present(Value),
 }
 
-impl Slot {
-    fn current(&self) -> Option<&Option<Value>> {
-        self.now.as_ref().or(self.base.as_ref())
+/// What a batch does to a row.
+#[derive(Debug, Clone, Default, PartialEq)]
+enum Change {
+    #[default]
+    Keep,
+    Remove,
+    Put(Value),
+}
+
+/// One row, before and after.
+#[derive(Debug, Default)]
+struct Slot {
+    base: Base,
+    change: Change,
+}
+
+impl From<Option<Value>> for Base {
+    fn from(value: Option<Value>) -> Self {
+        value.map_or(Self::Absent, Self::Present)
     }
 }
 
@@ -40,11 +56,15 @@ impl<'a> Txn<'a> {
     }
 
     pub(crate) fn get(&mut self, key: &[u8]) -> Result<Option<Value>, StoreError> {
-        if let Some(current) = self.rows.get(key).and_then(Slot::current) {
-            return Ok(current.clone());
+        if let Some(slot) = self.rows.get(key) {
+            match (&slot.change, &slot.base) {
+                (Change::Put(value), _) | (Change::Keep, Base::Present(value)) => return Ok(Some(value.clone())),
+                (Change::Remove, _) | (Change::Keep, Base::Absent) => return Ok(None),
+                (Change::Keep, Base::Unknown) => {}
+            }
         }
         let value = self.store.get(key)?;
-        self.rows.entry(key.to_vec()).or_default().base = Some(value.clone());
+        self.rows.entry(key.to_vec()).or_default().base = value.clone().into();
         Ok(value)
     }
 
@@ -53,21 +73,21 @@ impl<'a> Txn<'a> {
     }
 
     pub(crate) fn put(&mut self, key: Vec<u8>, value: impl Into<Value>) {
-        self.rows.entry(key).or_default().now = Some(Some(value.into()));
+        self.rows.entry(key).or_default().change = Change::Put(value.into());
     }
 
     /// Writes a row of which the caller knows that there is none.
     pub(crate) fn put_new(&mut self, key: Vec<u8>, value: impl Into<Value>) {
         let slot = self.rows.entry(key).or_default();
         // a row that this batch removed may well be in the store
-        if slot.now.is_none() {
-            slot.base.get_or_insert(None);
+        if slot.change == Change::Keep && slot.base == Base::Unknown {
+            slot.base = Base::Absent;
         }
-        slot.now = Some(Some(value.into()));
+        slot.change = Change::Put(value.into());
     }
 
     pub(crate) fn delete(&mut self, key: Vec<u8>) {
-        self.rows.entry(key).or_default().now = Some(None);
+        self.rows.entry(key).or_default().change = Change::Remove;
     }
 
     /// At most `limit` rows whose key starts with `prefix` and lies after `after`, in order.
@@ -101,7 +121,11 @@ impl<'a> Txn<'a> {
             let slot = if take_ours { ours.next() } else { None };
             match (slot, base) {
                 (Some((key, slot)), base) => {
-                    let current = slot.now.clone().unwrap_or_else(|| base.map(|(_, value)| value));
+                    let current = match &slot.change {
+                        Change::Keep => base.map(|(_, value)| value),
+                        Change::Remove => None,
+                        Change::Put(value) => Some(value.clone()),
+                    };
                     found.extend(current.map(|value| (key.clone(), value)));
                 }
                 (None, Some((key, value))) => found.push((key.to_vec(), value)),
@@ -115,10 +139,15 @@ impl<'a> Txn<'a> {
     pub(crate) fn finish(self, meta: &mut Meta) -> Result<Changes, StoreError> {
         let mut changes = Vec::with_capacity(self.rows.len());
         for (key, slot) in self.rows {
-            let Some(now) = slot.now else { continue };
+            let now = match slot.change {
+                Change::Keep => continue,
+                Change::Remove => None,
+                Change::Put(value) => Some(value),
+            };
             let base = match slot.base {
-                Some(base) => base,
-                None => self.store.get(&key)?,
+                Base::Unknown => self.store.get(&key)?,
+                Base::Absent => None,
+                Base::Present(value) => Some(value),
             };
             if base == now {
                 continue;

@@ -5,17 +5,12 @@
 //! the mirror is computed only when no work on it is left.
 
 use forestsync_domain::ObjectGuid;
-use forestsync_rules::scope::ScopeVerdict;
-use forestsync_schemas::changes::SnapshotId;
 use serde::{Deserialize, Serialize};
 
-use crate::apply::ApplyError;
 use crate::config::SourceId;
-use crate::eligible::Eligible;
-use crate::error::StreamErrorKind;
-use crate::keys::{self, LinkKind, ObjectKey};
-use crate::round::{MAX_STEPS, Round};
-use crate::rows::{ObjectRow, Shrink};
+use crate::keys::{self, ObjectKey};
+use crate::round::Round;
+use crate::rows::ObjectRow;
 use crate::{StoreError, store};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -64,7 +59,7 @@ const NO_OBJECT: ObjectGuid = ObjectGuid::from_bytes([0; 16]);
 /// Work rows loaded at a time.
 const LOAD: usize = 256;
 /// Rows of a piece of work that are looked at before another piece gets its turn.
-const CHUNK: usize = 256;
+pub(crate) const CHUNK: usize = 256;
 
 impl Work {
     pub(crate) fn new(kind: WorkKind, key: ObjectKey) -> Self {
@@ -125,7 +120,7 @@ impl Round<'_> {
         self.verdicts.clear();
         while !self.is_full() {
             if let Some((_, work)) = self.work.pop_first() {
-                self.run_derived(work)?;
+                self.run_derived(&work)?;
             } else if !self.run_dirty()? {
                 // what is in the store beyond the rows that were loaded
                 self.load_work()?;
@@ -144,8 +139,8 @@ impl Round<'_> {
             match work.kind {
                 WorkKind::ClearLinks => self.clear_links(work)?,
                 WorkKind::Purge => self.purge(work)?,
-                WorkKind::Absence => self.absence(work)?,
-                _ => self.stale_links(work)?,
+                WorkKind::Absence => self.absence(&work)?,
+                _ => self.stale_links(&work)?,
             }
         }
         Ok(())
@@ -192,7 +187,7 @@ impl Round<'_> {
         }
     }
 
-    fn absence(&mut self, work: Work) -> Result<()> {
+    fn absence(&mut self, work: &Work) -> Result<()> {
         let prefix = keys::join(keys::OBJECT, &[&work.key.source.0]);
         let rows = self.txn.scan(&prefix, work.cursor.as_deref(), CHUNK)?;
         for (row_key, value) in &rows {
@@ -206,15 +201,15 @@ impl Round<'_> {
         Ok(())
     }
 
-    fn go_on(&mut self, work: Work, rows: &[(Vec<u8>, store::Value)]) {
+    pub(crate) fn go_on(&mut self, work: &Work, rows: &[(Vec<u8>, store::Value)]) {
         self.steps += rows.len() / 8 + 1;
         if rows.len() == CHUNK {
             let cursor = rows.last().map(|(key, _)| key.clone());
-            self.add_work(Work { cursor, ..work });
+            self.add_work(Work { cursor, ..work.clone() });
         }
     }
 
-    fn stale_links(&mut self, work: Work) -> Result<()> {
+    fn stale_links(&mut self, work: &Work) -> Result<()> {
         let prefix = keys::join(keys::EDGE, &[&work.key.source.0]);
         let rows = self.txn.scan(&prefix, work.cursor.as_deref(), CHUNK)?;
         let mut last: Option<(ObjectKey, bool)> = None;
@@ -273,208 +268,4 @@ impl Round<'_> {
         }
         Ok(())
     }
-
-    // ---- full reads
-
-    /// The end of a full read: decides whether absence may be concluded from it.
-    pub(crate) fn snapshot_completed(
-        &mut self,
-        source: SourceId,
-        snapshot: SnapshotId,
-        seen: u64,
-    ) -> std::result::Result<(), ApplyError> {
-        let id = snapshot.0.as_u128();
-        let Some(state) = self.state(source) else { return Ok(()) };
-        if state.completed == Some(id) {
-            return Ok(());
-        }
-        if state.open != Some(id) {
-            return Err(StreamErrorKind::UnknownSnapshot(snapshot).into());
-        }
-        let (ordinal, counted, before) = (state.ordinal, state.counted, state.first_done);
-        state.open = None;
-        state.completed = Some(id);
-        state.completed_ordinal = ordinal;
-        if counted.all == seen || counted.distinct == seen {
-            let shrunk = self.tally(source, ordinal, before)?;
-            if let Some(state) = self.state(source) {
-                state.shrunk = shrunk;
-            }
-            if shrunk.is_none() {
-                self.add_work(Work::of_source(WorkKind::Absence, source, ordinal));
-                self.add_work(Work::of_source(WorkKind::StaleLinks, source, ordinal));
-            }
-        } else {
-            let counted = counted.distinct;
-            tracing::warn!(source.seen = seen, source.counted = counted, "no absence is concluded from a full read");
-        }
-        if let Some(state) = self.state(source) {
-            state.first_done |= counted.all >= seen;
-        }
-        Ok(())
-    }
-
-    /// Whether a complete full read is too small to be believed. Looks at nothing but its own stream's objects, so that
-    /// every reader of the stream comes to the same answer.
-    fn tally(&mut self, source: SourceId, ordinal: u32, before: bool) -> Result<Option<Shrink>> {
-        self.places.clear();
-        self.verdicts.clear();
-        let (mut fresh, mut had, mut known, mut missing) = (0u64, 0u64, 0u64, 0u64);
-        let prefix = keys::join(keys::OBJECT, &[&source.0]);
-        let mut cursor: Option<Vec<u8>> = None;
-        loop {
-            let rows = self.txn.scan(&prefix, cursor.as_deref(), CHUNK)?;
-            for (row_key, value) in &rows {
-                let Some(key) = keys::read_object(row_key) else { continue };
-                let row = self.object_from(key, value)?;
-                if !row.is_live() || !row.class.is_synchronized() {
-                    continue;
-                }
-                had += 1;
-                fresh += u64::from(row.seen >= ordinal);
-                if before && matches!(self.eligible(key, Some(&row))?, Eligible::Yes) {
-                    known += 1;
-                    missing += u64::from(row.seen < ordinal);
-                }
-            }
-            match rows.last() {
-                Some((key, _)) if rows.len() == CHUNK => cursor = Some(key.clone()),
-                _ => break,
-            }
-        }
-        self.places.clear();
-        self.verdicts.clear();
-        Ok(if fresh == 0 {
-            Some(Shrink::Nothing { had })
-        } else if known >= MIN_KNOWN && missing > (known / 5).max(1) {
-            Some(Shrink::Fewer { missing, known })
-        } else {
-            None
-        })
-    }
-
-    // ---- what follows from the mirror
-
-    fn run_derived(&mut self, work: Work) -> Result<()> {
-        match work.kind {
-            WorkKind::Subtree => {
-                let rows = self.txn.scan(&keys::of_object(keys::CHILD, work.key), work.cursor.as_deref(), CHUNK)?;
-                for (row_key, _) in &rows {
-                    let Some(guid) = keys::read_second(row_key) else { continue };
-                    let key = ObjectKey { source: work.key.source, guid };
-                    self.add_subtree(key)?;
-                    self.steps += 1;
-                    if !self.is_deferred(key)? {
-                        self.evaluate(key, None, None)?;
-                    }
-                }
-                self.go_on(work, &rows);
-            }
-            WorkKind::Sweep => self.sweep(work)?,
-            WorkKind::SweepLinks => self.sweep_links(work)?,
-            _ => self.expand(work)?,
-        }
-        Ok(())
-    }
-
-    fn sweep(&mut self, work: Work) -> Result<()> {
-        let rows = self.txn.scan(&[keys::OBJECT], work.cursor.as_deref(), CHUNK)?;
-        self.is_sweeping = true;
-        for (row_key, value) in &rows {
-            let Some(key) = keys::read_object(row_key) else { continue };
-            self.steps += 1;
-            if !self.is_deferred(key)? {
-                let row = self.object_from(key, value)?;
-                self.evaluate(key, Some(Some(row)), None)?;
-            }
-        }
-        self.is_sweeping = false;
-        if rows.len() < CHUNK {
-            self.add_work(Work { cursor: None, kind: WorkKind::SweepLinks, ..work.clone() });
-        }
-        self.go_on(work, &rows);
-        Ok(())
-    }
-
-    fn sweep_links(&mut self, work: Work) -> Result<()> {
-        let rows = self.txn.scan(&[keys::EDGE], work.cursor.as_deref(), CHUNK)?;
-        for (row_key, _) in &rows {
-            self.steps += 1;
-            match keys::read_edge(row_key) {
-                Some((from, LinkKind::Member, to)) => self.touch_link(from, to, None)?,
-                Some((from, LinkKind::Manager, to)) if self.manager_changed(from, to)? => {
-                    if !self.is_deferred(from)? {
-                        self.evaluate(from, None, None)?;
-                    }
-                }
-                _ => {}
-            }
-        }
-        self.go_on(work, &rows);
-        Ok(())
-    }
-
-    /// Looks at what complete answers changed. Returns whether there was any.
-    fn run_dirty(&mut self) -> Result<bool> {
-        let ready: Vec<SourceId> =
-            self.meta.sources.iter().filter(|(_, state)| !state.answer_open).map(|(id, _)| *id).collect();
-        for source in ready {
-            let objects = self.txn.scan(&keys::join(keys::DIRTY, &[&source.0]), None, CHUNK)?;
-            let links = self.txn.scan(&keys::join(keys::DIRTY_LINK, &[&source.0]), None, CHUNK)?;
-            for (row_key, value) in objects.iter().take(MAX_STEPS) {
-                let trace: Option<String> = self.decode(row_key, value)?;
-                self.txn.delete(row_key.clone());
-                self.steps += 1;
-                if let Some(key) = keys::read_object(row_key) {
-                    self.evaluate(key, None, trace.as_deref())?;
-                }
-            }
-            // after all objects, so that both ends of a membership have their anchor
-            if objects.is_empty() {
-                for (row_key, value) in &links {
-                    let trace: Option<String> = self.decode(row_key, value)?;
-                    self.txn.delete(row_key.clone());
-                    self.steps += 1;
-                    if let (Some(from), Some(to)) = (keys::read_object(row_key), keys::read_second(row_key)) {
-                        self.touch_link(from, to, trace.as_deref())?;
-                    }
-                }
-            }
-            if !objects.is_empty() || !links.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Whether an object will be looked at when the answer that it came in is complete.
-    pub(crate) fn is_deferred(&mut self, key: ObjectKey) -> Result<bool> {
-        let open = self.meta.sources.get(&key.source).is_some_and(|state| state.answer_open);
-        Ok(open && self.txn.has(&keys::of_object(keys::DIRTY, key))?)
-    }
-
-    /// The verdict for the children of a container.
-    pub(crate) fn verdict_below(&mut self, parent: ObjectKey) -> Result<ScopeVerdict> {
-        if let Some(verdict) = self.verdicts.get(&parent) {
-            return Ok(*verdict);
-        }
-        let place = self.place(parent)?;
-        let scope = self.plan.index(parent.source).and_then(|at| self.scopes.get(at));
-        let verdict = match scope {
-            Some(scope) if place.rooted || scope.include_all => {
-                forestsync_rules::scope::verdict(scope, place.chain.iter().copied())
-            }
-            _ => ScopeVerdict::Out,
-        };
-        self.verdicts.insert(parent, verdict);
-        Ok(verdict)
-    }
-}
-
-/// Fewer objects in scope than this are too few to tell a loss from a change.
-const MIN_KNOWN: u64 = 5;
-
-/// Whether a link kind makes a membership.
-pub(crate) fn is_member(kind: LinkKind) -> bool {
-    kind == LinkKind::Member
 }

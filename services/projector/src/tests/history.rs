@@ -89,7 +89,7 @@ impl Directory {
     }
 
     fn live(&self, classes: &[&[&str]]) -> Vec<u32> {
-        let fits = |entry: &Entry| !entry.dead && classes.iter().any(|class| entry.class == *class);
+        let fits = |entry: &Entry| !entry.dead && classes.contains(&entry.class);
         self.entries.iter().filter(|(_, entry)| fits(entry)).map(|(number, _)| *number).collect()
     }
 
@@ -154,7 +154,10 @@ impl Directory {
             _ => {
                 let Some(number) = dice.pick(&people) else { return Vec::new() };
                 // nothing that is there, and an object nobody knows
-                vec![links(None, number, "member", &[999_999], &[]), deleted(900_000 + number, &self.source.root.clone())]
+                vec![
+                    links(None, number, "member", &[999_999], &[]),
+                    deleted(900_000 + number, &self.source.root.clone()),
+                ]
             }
         }
     }

@@ -25,6 +25,9 @@ struct Thing {
     proof: usize,
 }
 
+/// Objects, links, and what the scope makes of them.
+type Seen = (BTreeMap<ObjectGuid, Thing>, Vec<(String, ObjectGuid, ObjectGuid)>, Verdicts);
+
 #[derive(Debug)]
 struct Mirror<'a> {
     source: &'a SourceConfig,
@@ -37,7 +40,7 @@ struct Mirror<'a> {
 }
 
 impl Mirror<'_> {
-    fn read(source: &SourceConfig, records: &[Record]) -> (BTreeMap<ObjectGuid, Thing>, Vec<(String, ObjectGuid, ObjectGuid)>, Verdicts) {
+    fn read(source: &SourceConfig, records: &[Record]) -> Seen {
         let mut mirror = Mirror {
             source,
             things: BTreeMap::new(),

@@ -1,0 +1,109 @@
+//! What follows from the mirror: which objects and links must be looked at again.
+
+use crate::StoreError;
+use crate::config::SourceId;
+use crate::keys::{self, LinkKind, ObjectKey};
+use crate::round::Round;
+use crate::work::{CHUNK, Work, WorkKind};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+impl Round<'_> {
+    pub(crate) fn run_derived(&mut self, work: &Work) -> Result<()> {
+        match work.kind {
+            WorkKind::Subtree => {
+                let rows = self.txn.scan(&keys::of_object(keys::CHILD, work.key), work.cursor.as_deref(), CHUNK)?;
+                for (row_key, _) in &rows {
+                    let Some(guid) = keys::read_second(row_key) else { continue };
+                    let key = ObjectKey { source: work.key.source, guid };
+                    self.add_subtree(key)?;
+                    self.steps += 1;
+                    if !self.is_deferred(key)? {
+                        self.evaluate(key, None)?;
+                    }
+                }
+                self.go_on(work, &rows);
+            }
+            WorkKind::Sweep => self.sweep(work)?,
+            WorkKind::SweepLinks => self.sweep_links(work)?,
+            _ => self.expand(work)?,
+        }
+        Ok(())
+    }
+
+    fn sweep(&mut self, work: &Work) -> Result<()> {
+        let rows = self.txn.scan(&[keys::OBJECT], work.cursor.as_deref(), CHUNK)?;
+        self.is_sweeping = true;
+        for (row_key, value) in &rows {
+            let Some(key) = keys::read_object(row_key) else { continue };
+            self.steps += 1;
+            if !self.is_deferred(key)? {
+                let row = self.object_from(key, value)?;
+                self.evaluate_row(key, Some(&row), None)?;
+            }
+        }
+        self.is_sweeping = false;
+        if rows.len() < CHUNK {
+            self.add_work(Work { cursor: None, kind: WorkKind::SweepLinks, ..work.clone() });
+        }
+        self.go_on(work, &rows);
+        Ok(())
+    }
+
+    fn sweep_links(&mut self, work: &Work) -> Result<()> {
+        let rows = self.txn.scan(&[keys::EDGE], work.cursor.as_deref(), CHUNK)?;
+        for (row_key, _) in &rows {
+            self.steps += 1;
+            match keys::read_edge(row_key) {
+                Some((from, LinkKind::Member, to)) => self.touch_link(from, to, None)?,
+                Some((from, LinkKind::Manager, to))
+                    if !self.is_deferred(from)? && self.manager_changed(from, to)? =>
+                {
+                    self.evaluate(from, None)?;
+                }
+                _ => {}
+            }
+        }
+        self.go_on(work, &rows);
+        Ok(())
+    }
+
+    /// Looks at what complete answers changed. Returns whether there was any.
+    pub(crate) fn run_dirty(&mut self) -> Result<bool> {
+        let ready: Vec<SourceId> =
+            self.meta.sources.iter().filter(|(_, state)| !state.answer_open).map(|(id, _)| *id).collect();
+        for source in ready {
+            let objects = self.txn.scan(&keys::join(keys::DIRTY, &[&source.0]), None, CHUNK)?;
+            let links = self.txn.scan(&keys::join(keys::DIRTY_LINK, &[&source.0]), None, CHUNK)?;
+            for (row_key, value) in &objects {
+                let trace: Option<String> = self.decode(row_key, value)?;
+                self.txn.delete(row_key.clone());
+                self.steps += 1;
+                if let Some(key) = keys::read_object(row_key) {
+                    self.evaluate(key, trace.as_deref())?;
+                }
+            }
+            // after all objects, so that both ends of a membership have their anchor
+            if objects.is_empty() {
+                for (row_key, value) in &links {
+                    let trace: Option<String> = self.decode(row_key, value)?;
+                    self.txn.delete(row_key.clone());
+                    self.steps += 1;
+                    if let (Some(from), Some(to)) = (keys::read_object(row_key), keys::read_second(row_key)) {
+                        self.touch_link(from, to, trace.as_deref())?;
+                    }
+                }
+            }
+            if !objects.is_empty() || !links.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether an object will be looked at when the answer that it came in is complete.
+    pub(crate) fn is_deferred(&mut self, key: ObjectKey) -> Result<bool> {
+        let open = self.meta.sources.get(&key.source).is_some_and(|state| state.answer_open);
+        Ok(open && self.txn.has(&keys::of_object(keys::DIRTY, key))?)
+    }
+}
