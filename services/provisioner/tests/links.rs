@@ -246,3 +246,20 @@ async fn references_wait_until_they_are_visible() {
     lab.assert_single_creations();
     assert!(operations(&lab, "user.create") == 26);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_held_does_not_hold_its_members() {
+    let lab = Lab::new().await;
+    let mut wishes = users(1..=20);
+    wishes.extend((100..=105).map(group));
+    wishes.extend((100..=105).map(|g| member(g, 1)));
+    lab.wish(wishes).await;
+    lab.settle().await;
+    let mut goes: Vec<DesiredEvent> = (100..=102).map(|n| removed(n, CloudClass::Group)).collect();
+    goes.push(removed(1, CloudClass::User));
+    lab.wish(goes).await;
+    let status = lab.settle().await;
+    assert_eq!(status.held.iter().filter(|h| h.class == CloudClass::Group).count(), 3);
+    assert_eq!((lab.id(1), lab.dump().groups.len()), (None, 6));
+    assert_eq!(lab.members(105, 2..=20), Vec::<u32>::new());
+}

@@ -28,7 +28,12 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             }
             come_alive(tx.object(anchor, class)?, context, &e.attributes);
         }
-        OutcomeEvent::ObjectRestored(e) => come_alive(tx.object(anchor, class)?, context, &e.attributes),
+        OutcomeEvent::ObjectRestored(e) => {
+            let row = tx.object(anchor, class)?;
+            come_alive(row, context, &e.attributes);
+            // whether it came back with its manager is not documented, so it is written in any case
+            row.manager = (class == CloudClass::User).then(unknown);
+        }
         OutcomeEvent::ObjectUpdated(e) => {
             let row = tx.object(anchor, class)?;
             row.confirmed = diff::apply(&row.confirmed, &e.changes);
@@ -58,7 +63,7 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             for member in &e.members {
                 let edge = tx.edge(anchor, member)?;
                 (edge.confirmed, edge.failed) = (false, None);
-                if edge.wish == Some(false) {
+                if edge.wish == Some(false) && !edge.ended {
                     let what = Removed::MemberOf(anchor.clone());
                     tx.remember(offset, Removal { at: record.time.as_millisecond(), what });
                 }
@@ -94,6 +99,11 @@ fn come_alive(row: &mut ObjectRow, context: &OutcomeContext, attributes: &CloudA
     row.cloud_id.clone_from(&context.cloud_id);
     row.confirmed.clone_from(attributes);
     (row.failed, row.manager_failed, row.held) = (None, None, None);
+}
+
+/// A manager that nobody can be, so that it differs from every wish.
+fn unknown() -> SourceAnchor {
+    SourceAnchor::from(String::new())
 }
 
 /// A new cloud object has no memberships, whatever its predecessor had.

@@ -1,5 +1,6 @@
 //! Taking in wishes.
 
+use forestsync_domain::SourceAnchor;
 use forestsync_log::{LogReader, Record};
 use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, ObjectRemoved};
 
@@ -71,6 +72,7 @@ fn wish(tx: &mut Tx<'_>, offset: u64, record: DesiredRecord) -> Result<(), Store
             let row = tx.object(&anchor, class)?;
             if row.wish.as_ref().is_none_or(|w| w.offset < offset) {
                 row.wish = Some(Wish { offset, class, name: source.dn.to_string(), trace, kind: WishKind::Removed });
+                end_links(tx, offset, &anchor)?;
             }
         }
         DesiredEvent::LinkDesired(e) => link(tx, offset, &e.group, &e.member, true)?,
@@ -79,16 +81,29 @@ fn wish(tx: &mut Tx<'_>, offset: u64, record: DesiredRecord) -> Result<(), Store
     Ok(())
 }
 
+/// The memberships of an object that is to go have no record of their own: they end with its wish.
+fn end_links(tx: &mut Tx<'_>, offset: u64, anchor: &SourceAnchor) -> Result<(), StoreError> {
+    let of = tx.groups_of(anchor)?.into_iter().map(|group| (group, anchor.clone()));
+    let with = tx.members_of(anchor)?.into_iter().map(|member| (anchor.clone(), member));
+    for (group, member) in of.chain(with).collect::<Vec<_>>() {
+        let edge = tx.edge(&group, &member)?;
+        if edge.offset < offset {
+            (edge.wish, edge.offset, edge.ended) = (Some(false), offset, true);
+        }
+    }
+    Ok(())
+}
+
 fn link(
     tx: &mut Tx<'_>,
     offset: u64,
-    group: &forestsync_domain::SourceAnchor,
-    member: &forestsync_domain::SourceAnchor,
+    group: &SourceAnchor,
+    member: &SourceAnchor,
     wished: bool,
 ) -> Result<(), StoreError> {
     let edge = tx.edge(group, member)?;
     if edge.wish.is_none() || edge.offset < offset {
-        (edge.wish, edge.offset) = (Some(wished), offset);
+        (edge.wish, edge.offset, edge.ended) = (Some(wished), offset, false);
     }
     Ok(())
 }

@@ -90,12 +90,13 @@ impl Engine {
             let Some((rests, edge, row)) = self.link(group, member)? else { continue };
             let Some(id) = row.live_id().filter(|_| edge.confirmed) else { continue };
             let link = (member.clone(), id.to_owned());
-            if row.is_leaving() && self.verdict(row.class) == Some(GuardVerdict::Pass) {
-                if !rests {
+            if row.is_leaving() {
+                // a member whose deletion is held keeps its memberships
+                if !rests && self.verdict(row.class) == Some(GuardVerdict::Pass) {
                     pending.leaving.push(link);
                 }
             } else if edge.wish == Some(false) {
-                pending.removed_in_all += 1;
+                pending.removed_in_all += u64::from(!edge.ended);
                 if !rests {
                     pending.removed.push(link);
                 }

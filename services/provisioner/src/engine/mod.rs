@@ -206,7 +206,8 @@ impl Engine {
         };
         engine.load_flows()?;
         for (anchor, intent) in engine.store.intents()? {
-            let verify = Verify { intent, answered: None, tries: 0, not_before: Instant::now() };
+            // what was sent just before the end may still be on its way through the tenant
+            let verify = Verify { intent, answered: None, tries: 0, not_before: Instant::now() + first };
             engine.stages.insert(anchor, Stage::Verify(verify));
         }
         engine.rebuild_index()?;

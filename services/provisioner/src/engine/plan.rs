@@ -241,8 +241,7 @@ impl Engine {
         let mut must = false;
         for group in self.store.groups_of(anchor)? {
             let Some(edge) = self.store.edge(&group, anchor)?.filter(|e| e.confirmed) else { continue };
-            let stays =
-                self.store.object(&group)?.is_some_and(|g| g.is_managed() && (g.is_wished() || g.held.is_some()));
+            let stays = self.store.object(&group)?.is_some_and(|g| g.takes_links());
             if stays && !edge.failure().is_some_and(|f| f.quarantined) {
                 self.index.links.entry(group.clone()).or_default().outs.insert(anchor.clone());
                 self.ready.push(&group);

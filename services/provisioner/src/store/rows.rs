@@ -136,6 +136,12 @@ impl ObjectRow {
         wished && !self.is_managed() && self.failure().is_none()
     }
 
+    /// Whether memberships of this group are written.
+    pub(crate) fn takes_links(&self) -> bool {
+        let wished = self.wish.as_ref().is_some_and(|w| !w.is_removal() && w.class == self.class);
+        self.class == CloudClass::Group && self.is_managed() && wished
+    }
+
     /// The id, if the tenant holds the object.
     pub(crate) fn live_id(&self) -> Option<&str> {
         self.cloud_id.as_deref().filter(|_| self.is_managed())
@@ -149,6 +155,9 @@ pub(crate) struct EdgeRow {
     pub wish: Option<bool>,
     /// Offset of that record.
     pub offset: u64,
+    /// Whether it is not wished only because the group or the member was to go. It went with that one's wish, and the
+    /// directory names it anew if it is still there when that one comes back.
+    pub ended: bool,
     /// Whether the tenant has it, as far as confirmed.
     pub confirmed: bool,
     pub failed: Option<Failed>,

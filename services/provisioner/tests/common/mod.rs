@@ -194,8 +194,16 @@ impl Lab {
         writer.append(records.collect()).await.unwrap();
     }
 
+    /// Opens a provisioner, once the one before has let go of everything.
     pub async fn open(&self) -> Provisioner {
-        Provisioner::open(self.config.clone(), Arc::clone(&self.log)).await.unwrap()
+        let begun = tokio::time::Instant::now();
+        loop {
+            match Provisioner::open(self.config.clone(), Arc::clone(&self.log)).await {
+                Ok(provisioner) => return provisioner,
+                Err(error) if error.is_retryable() && begun.elapsed() < PATIENCE => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     pub async fn start(&self) -> Running {
@@ -226,23 +234,25 @@ impl Lab {
     pub async fn crash(&self, point: CrashPoint, after: u32) -> bool {
         let running = Self::spawn(self.open().await.crash_at(point, after));
         let tail = self.log.tail(&Self::stream("desired")).await.unwrap();
-        let mut status = running.status.clone();
-        let idle = async move {
-            let done = status.wait_for(|s| s.idle && s.desired_applied >= tail).await.is_ok();
-            if !done {
+        let Running { mut status, stop, mut task } = running;
+        let idle = async {
+            if status.wait_for(|s| s.idle && s.desired_applied >= tail).await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
-        let stop = running.stop.clone();
-        tokio::select! {
-            result = running.task => {
-                assert!(matches!(result.unwrap(), Err(ProvisionerError::Crashed)));
-                true
-            }
-            () = idle => {
-                stop.cancel();
-                false
-            }
+        let crashed = tokio::select! {
+            result = &mut task => Some(result),
+            () = idle => None,
+        };
+        stop.cancel();
+        let result = match crashed {
+            Some(result) => result.unwrap(),
+            None => task.await.unwrap(),
+        };
+        match result {
+            Ok(()) => false,
+            Err(ProvisionerError::Crashed) => true,
+            Err(error) => panic!("{error}"),
         }
     }
 
@@ -318,11 +328,10 @@ impl Lab {
 impl Running {
     pub async fn until(&self, condition: impl FnMut(&Status) -> bool) -> Status {
         let mut status = self.status.clone();
-        match tokio::time::timeout(PATIENCE, status.wait_for(condition)).await {
-            Ok(Ok(found)) => found.clone(),
-            Ok(Err(_)) => panic!("the provisioner ended; last status: {:?}", self.status.borrow().clone()),
-            Err(_) => panic!("not in time; last status: {:?}", self.status.borrow().clone()),
-        }
+        let found = tokio::time::timeout(PATIENCE, status.wait_for(condition)).await;
+        let last = self.status.borrow().clone();
+        let found = found.unwrap_or_else(|elapsed| panic!("{elapsed}; last status: {last:?}"));
+        found.unwrap_or_else(|ended| panic!("the provisioner ended: {ended}; last status: {last:?}")).clone()
     }
 
     pub async fn end(self) {
