@@ -212,7 +212,8 @@ impl Engine {
                 id
             }
         };
-        let write = Write::SetManager { before: row.manager.clone(), after: wished.cloned() };
+        let before = row.manager.clone().filter(|m| !m.as_str().is_empty());
+        let write = Write::SetManager { before, after: wished.cloned() };
         Ok(Plan::Write(Call::SetManager { id: id.to_owned(), manager }, write))
     }
 
