@@ -15,16 +15,16 @@ Exit codes:
   4  a verification found a difference
   5  another forestsync is at work on the same data
 
-Data goes to stdout, logs and progress to stderr. FORESTSYNC_LOG sets what is logged, such as \"debug\" or
-\"warn,forestsync_collector=debug\".";
+Data goes to stdout, logs and progress to stderr. The environment variable FORESTSYNC_LOG
+says what is logged, such as \"debug\" or \"warn,forestsync_collector=debug\".";
 
 const EXAMPLES: &str = "\
 Examples:
-  forestsync demo                                   see the whole of it at work, on this machine alone
-  forestsync check -c contoso.toml                  is everything configured, reachable and allowed?
-  forestsync run -c contoso.toml                    synchronize, until SIGTERM
-  forestsync run -c contoso.toml --until-idle       synchronize once, for cron
-  forestsync status -c contoso.toml                 what is done, what is not, and why";
+  forestsync demo                                see the whole of it at work, on this machine
+  forestsync check -c contoso.toml               is everything there, reachable and allowed?
+  forestsync run -c contoso.toml                 synchronize, until SIGTERM
+  forestsync run -c contoso.toml --until-idle    synchronize once, for cron
+  forestsync status -c contoso.toml              what is done, what is not, and why";
 
 /// Keeps one Entra ID tenant in step with any number of Active Directory forests.
 #[derive(Debug, Parser)]

@@ -50,6 +50,18 @@ impl Exit {
     }
 }
 
+/// The error with its causes, each said once: many errors name their cause themselves.
+pub fn message(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if !message.contains(&cause) {
+            message = if message.is_empty() { cause } else { format!("{message}: {cause}") };
+        }
+    }
+    message
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
@@ -84,6 +96,8 @@ mod tests {
         let running = anyhow::Error::new(InstanceError::Running { path: "x".into(), holder: String::new() });
         assert_eq!(Exit::of(&running.context("more")), Exit::Running);
         assert_eq!(Exit::of(&anyhow::anyhow!("other")), Exit::Failed);
+        let chained = anyhow::anyhow!("no such file").context("x: no such file").context("while reading");
+        assert_eq!(message(&chained), "while reading: x: no such file");
         let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Held, Exit::Differs, Exit::Running].map(Exit::code);
         assert_eq!(codes, [0, 1, 2, 3, 4, 5]);
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use forestsync::cli::{Cli, LogFormat};
-use forestsync::exit::Exit;
+use forestsync::exit::{self, Exit};
 use forestsync::{commands, output, progress};
 use forestsync_runtime::telemetry;
 
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            output::note(&format!("error: {error:#}"));
+            output::note(&format!("error: {}", exit::message(&error)));
             Exit::of(&error).into()
         }
     }

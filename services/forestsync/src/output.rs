@@ -57,7 +57,7 @@ pub fn numbers_from(table: &mut Table, first: usize) {
 
 /// A table as text: no blanks at the ends of lines, each line indented by two blanks.
 pub fn render(table: &Table) -> String {
-    table.to_string().lines().map(|l| format!("  {}\n", l.trim_end())).collect()
+    table.to_string().lines().fold(String::new(), |text, line| text + "  " + line.trim_end() + "\n")
 }
 
 /// `1 object`, `2 objects`.

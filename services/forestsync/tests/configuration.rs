@@ -1,5 +1,7 @@
 //! What configurations are accepted, and what is said about the others.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,8 +21,8 @@ fn read(document: &str) -> Result<Settings, SettingsError> {
 /// The message with the temporary folder taken out.
 fn refusal(document: &str) -> String {
     let error = read(document).unwrap_err().to_string();
-    let start = error.find("forestsync.toml").unwrap();
-    error[start..].to_owned()
+    let (_, said) = error.split_once("forestsync.toml").unwrap();
+    format!("forestsync.toml{said}")
 }
 
 const GOOD: &str = r#"

@@ -27,7 +27,7 @@ struct StreamLine {
 /// Lists the streams.
 pub async fn list(args: ReadArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
-    let log = EmbeddedLog::open(settings.log_dir())?;
+    let log = settings.existing_log()?;
     let mut lines = Vec::new();
     for stream in log.streams().await? {
         let records = log.tail(&stream).await?;
@@ -61,7 +61,7 @@ pub async fn list(args: ReadArgs) -> Result<Exit> {
 pub async fn tail(args: TailArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
     let stream: StreamName = args.stream.parse().context("see forestsync log list for the streams there are")?;
-    let log = EmbeddedLog::open(settings.log_dir())?;
+    let log = settings.existing_log()?;
     if !args.follow && !log.streams().await?.contains(&stream) {
         let hint = "see forestsync log list for the streams there are, or add --follow to wait for it";
         return Err(UsageError::new(format!("there is no stream {stream}"), hint).into());

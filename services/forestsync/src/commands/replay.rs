@@ -63,10 +63,10 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit> {
 
 async fn compare(live: ProjectorConfig, folder: &Path, log: Arc<dyn Log>) -> Result<Comparison> {
     let config = live.clone();
-    let read = tokio::task::spawn_blocking(move || forestsync_projector::read_digest(&config)).await?;
+    let read = tokio::task::spawn_blocking(move || forestsync_projector::read_digest(&config.directory)).await?;
     let (digest, offsets) = read.context("the live projection")?;
     let beside = ProjectorConfig { directory: folder.join("projector"), ..live };
-    let replayed = Box::pin(forestsync_projector::rebuild(beside, log, &offsets)).await.context("the replay")?;
+    let replayed = Box::pin(forestsync_projector::rebuild(beside, log, offsets.clone())).await.context("the replay")?;
     Ok(Comparison {
         agrees: digest == replayed,
         live: digest.to_string(),

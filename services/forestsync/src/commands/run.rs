@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use forestsync_log::EmbeddedLog;
 use forestsync_projector::Finding;
 use forestsync_runtime::shutdown;
 use serde::Serialize;
@@ -50,9 +49,9 @@ pub async fn run(args: RunArgs) -> Result<Exit> {
         tracing::info!("stopped");
         return Ok(Exit::Done);
     }
-    let log = EmbeddedLog::open(settings.log_dir())?;
+    let log = settings.existing_log()?;
     let report = status::gather(&log, &settings).await?;
-    let (exit, summary) = summarize(ending, report, (blocked, findings), args.timeout);
+    let (exit, summary) = summarize(ending, &report, blocked, findings, args.timeout);
     if args.json {
         output::json(&summary)?;
     } else {
@@ -62,13 +61,18 @@ pub async fn run(args: RunArgs) -> Result<Exit> {
     Ok(exit)
 }
 
-fn summarize(ending: Ending, report: Report, found: (u64, Vec<Finding>), patience: Duration) -> (Exit, Summary) {
+fn summarize(
+    ending: Ending,
+    report: &Report,
+    blocked: u64,
+    findings: Vec<Finding>,
+    patience: Duration,
+) -> (Exit, Summary) {
     let exit = match report.exit() {
-        Exit::Done if found.0 > 0 => Exit::Held,
+        Exit::Done if blocked > 0 => Exit::Held,
         exit => exit,
     };
     let status = report.limited(Some(status::LISTED));
-    let (blocked, findings) = found;
     let summary = |ended, waited_for| Summary { ended, waited_for, blocked, findings, status };
     match ending {
         Ending::Idle => (exit, summary("idle", None)),

@@ -1,7 +1,6 @@
 //! `forestsync status`.
 
 use anyhow::Result;
-use forestsync_log::EmbeddedLog;
 
 use crate::cli::StatusArgs;
 use crate::exit::Exit;
@@ -11,7 +10,7 @@ use crate::{config, output, status};
 /// [`Exit::Failed`].
 pub async fn status(args: StatusArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
-    let log = EmbeddedLog::open(settings.log_dir())?;
+    let log = settings.existing_log()?;
     let report = status::gather(&log, &settings).await?;
     if args.json {
         output::json(&report.limited(if args.all { None } else { Some(status::LISTED) }))?;

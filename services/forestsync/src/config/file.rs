@@ -210,7 +210,7 @@ fn default_poll_interval() -> Duration {
 }
 
 fn default_operation_timeout() -> Duration {
-    Duration::from_secs(120)
+    Duration::from_mins(2)
 }
 
 fn default_writes() -> u32 {
@@ -234,5 +234,5 @@ fn default_member_minimum() -> u64 {
 }
 
 fn default_window() -> Duration {
-    Duration::from_secs(3_600)
+    Duration::from_hours(1)
 }

@@ -1,10 +1,12 @@
-//! The configuration file: what it may say ([`file`]), and what it means once checked ([`settings`]).
+//! The configuration file: what it may say ([`file`]), whether that makes sense ([`check`]), and what it means
+//! ([`settings`]).
 //!
 //! Reading has two stages. First the file is parsed: unknown keys, wrong types and missing keys are refused with the
 //! line and the nearest known key. Then its meaning is checked, without network and without reading secrets, and every
 //! problem is reported at once with its key and what to do. What passed both stages is a [`Settings`], which the rest
 //! of the program trusts.
 
+pub mod check;
 pub mod file;
 pub mod settings;
 
@@ -59,5 +61,5 @@ impl fmt::Display for List<'_> {
 /// Reads and checks a file.
 pub fn load(path: &Path) -> Result<Settings, SettingsError> {
     let loaded = forestsync_runtime::config::load::<file::File>(path)?;
-    settings::check(path, loaded.value, loaded.document, loaded.base)
+    check::check(path, loaded.value, loaded.document, &loaded.base)
 }

@@ -108,7 +108,7 @@ fn name_of(dn: &str) -> Result<String> {
 
 async fn create_user(forest: &mut Forest) -> Result<String> {
     let name = "Lovelace, Ada \"the Countess\" + friends";
-    let dn = child(&forest.population.unit_dn(2), "CN", name)?;
+    let dn = child(forest.population.unit_dn(2), "CN", name)?;
     let principal = format!("ada@{}", forest.domain);
     let classes: &[&str] = &["top", "person", "organizationalPerson", "user"];
     let attributes: [(&str, &[&str]); 9] = [
@@ -151,7 +151,7 @@ async fn rename_user(forest: &mut Forest) -> Result<String> {
     let dn = forest.population.user_dn(2);
     let (old, new) = (name_of(&dn)?, "Øster-Nuñez, Zoë");
     forest.admin.rename(&dn, &relative("CN", new), None).await?;
-    let renamed = child(&forest.population.unit_dn(2), "CN", new)?;
+    let renamed = child(forest.population.unit_dn(2), "CN", new)?;
     let changes: [(Change, &str, &[&str]); 2] =
         [(Change::Replace, "sn", &["Øster-Nuñez"]), (Change::Replace, "displayName", &[new])];
     forest.admin.modify(&renamed, &changes).await?;
@@ -201,7 +201,7 @@ async fn move_back(forest: &mut Forest) -> Result<String> {
 }
 
 fn team(forest: &Forest, name: &str) -> Result<String> {
-    child(&forest.population.unit_dn(1), "CN", name)
+    child(forest.population.unit_dn(1), "CN", name)
 }
 
 async fn create_group(forest: &mut Forest) -> Result<String> {
@@ -270,7 +270,7 @@ async fn rename_unit(forest: &mut Forest) -> Result<String> {
 }
 
 async fn create_contact(forest: &mut Forest) -> Result<String> {
-    let dn = child(&forest.population.unit_dn(0), "CN", "External Counsel")?;
+    let dn = child(forest.population.unit_dn(0), "CN", "External Counsel")?;
     let attributes: [(&str, &[&str]); 3] = [
         ("objectClass", &["top", "person", "organizationalPerson", "contact"]),
         ("displayName", &["External Counsel"]),

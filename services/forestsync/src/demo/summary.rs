@@ -9,6 +9,9 @@ use super::world::World;
 use crate::output;
 use crate::pipeline::View;
 
+/// Differences that are shown to a person.
+const SHOWN: usize = 20;
+
 /// How a change came to the tenant.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Arrival {
@@ -18,15 +21,22 @@ pub(super) struct Arrival {
     delay_ms: Option<f64>,
     /// Whether it did not arrive in time.
     late: bool,
+    /// Where the tenant was wrong then.
+    missing: Vec<String>,
 }
 
 impl Arrival {
     pub(super) fn new(change: String, delay: Option<Duration>) -> Self {
-        Self { change, delay_ms: delay.map(|d| (d.as_secs_f64() * 10_000.0).round() / 10.0), late: false }
+        Self {
+            change,
+            delay_ms: delay.map(|d| (d.as_secs_f64() * 10_000.0).round() / 10.0),
+            late: false,
+            missing: Vec::new(),
+        }
     }
 
-    pub(super) fn late(change: String) -> Self {
-        Self { change, delay_ms: None, late: true }
+    pub(super) fn late(change: String, missing: Vec<String>) -> Self {
+        Self { change, delay_ms: None, late: true, missing }
     }
 
     /// One line for the person watching.
@@ -36,7 +46,8 @@ impl Arrival {
             Some(ms) => format!("{ms:>4.0} ms"),
             None => "      -".to_owned(),
         };
-        format!("  {delay}  {}", self.change)
+        let missing = self.missing.iter().take(SHOWN).map(|line| format!("\n           {line}"));
+        format!("  {delay}  {}{}", self.change, missing.collect::<String>())
     }
 }
 
@@ -81,7 +92,7 @@ impl Summary {
         total: Duration,
     ) -> Self {
         let per_forest = world.forests.iter().map(|forest| {
-            let holdings = world.expected_of(forest);
+            let holdings = forest.expected();
             PerForest {
                 forest: forest.name,
                 users: holdings.users.len(),
@@ -116,7 +127,8 @@ impl Summary {
 
     /// Whether the tenant holds what it should, every change came, and nothing is held.
     pub(super) fn is_right(&self) -> bool {
-        self.verified && self.held == 0 && self.quarantined == 0 && self.changes.iter().all(|c| !c.late)
+        let something = self.forests.iter().all(|f| f.users > 0 && f.groups > 0);
+        something && self.verified && self.held == 0 && self.quarantined == 0 && self.changes.iter().all(|c| !c.late)
     }
 
     /// The summary for a person.
@@ -154,8 +166,11 @@ impl Summary {
             let _never = writeln!(out, "  {name:<28}{value}");
         }
         out.push('\n');
-        for difference in &self.differences {
+        for difference in self.differences.iter().take(SHOWN) {
             let _never = writeln!(out, "  DIFFERENCE: {difference}");
+        }
+        if self.differences.len() > SHOWN {
+            let _never = writeln!(out, "  and {} more", self.differences.len() - SHOWN);
         }
         let verdict = if self.is_right() {
             "Verified: the tenant holds exactly what the three directories say, computed by other means."

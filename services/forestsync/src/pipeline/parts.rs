@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::RunOptions;
-use crate::config::settings::owner;
+use crate::config::check::owner;
 use crate::config::{ForestSettings, ScopeEntry, Settings};
 use crate::exit::UsageError;
 

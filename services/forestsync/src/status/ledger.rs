@@ -190,8 +190,8 @@ impl Fold {
     fn wish(&mut self, offset: u64, record: DesiredRecord) {
         match record.event {
             DesiredEvent::AttributeFlowDeclared(_) => {}
-            DesiredEvent::ObjectDesired(wish) => self.wished(offset, &wish.anchor, Some(wish.class), wish.source),
-            DesiredEvent::ObjectRemoved(gone) => self.wished(offset, &gone.anchor, None, gone.source),
+            DesiredEvent::ObjectDesired(wish) => self.wished(offset, &wish.anchor, Some(wish.class), &wish.source),
+            DesiredEvent::ObjectRemoved(gone) => self.wished(offset, &gone.anchor, None, &gone.source),
             DesiredEvent::LinkDesired(link) => {
                 let pair = (self.intern(&link.group), self.intern(&link.member));
                 self.wished_links.insert(pair);
@@ -204,7 +204,7 @@ impl Fold {
         self.last = Some(record.context);
     }
 
-    fn wished(&mut self, offset: u64, anchor: &SourceAnchor, class: Option<CloudClass>, source: SourceObject) {
+    fn wished(&mut self, offset: u64, anchor: &SourceAnchor, class: Option<CloudClass>, source: &SourceObject) {
         let index = self.intern(anchor);
         if let Some(object) = self.object(index) {
             object.desired = class;
@@ -241,7 +241,7 @@ impl Fold {
             }
         }
         ledger.lag.objects_pending = self.objects.iter().filter(|o| o.pending()).count() as u64;
-        let wished = self.wished_links.iter().filter(|link| self.complete(link));
+        let wished = self.wished_links.iter().filter(|link| self.complete(**link));
         ledger.lag.memberships_pending = wished.filter(|link| !self.links.contains(link)).count() as u64;
         let mut anchors: Vec<(&SourceAnchor, u32)> = self.index.iter().map(|(a, i)| (a, *i)).collect();
         anchors.sort_unstable_by_key(|(_, index)| *index);
@@ -273,7 +273,7 @@ impl Fold {
     }
 
     /// Whether both ends of a link are wished and writable.
-    fn complete(&self, link: &(u32, u32)) -> bool {
+    fn complete(&self, link: (u32, u32)) -> bool {
         [link.0, link.1].iter().all(|index| {
             let object = self.objects.get(*index as usize);
             object.and_then(|o| o.desired).is_some_and(CloudClass::is_writable)
@@ -281,7 +281,7 @@ impl Fold {
     }
 
     fn memberships(&self) -> Count {
-        let wished = self.wished_links.iter().filter(|link| self.complete(link));
+        let wished = self.wished_links.iter().filter(|link| self.complete(**link));
         wished.fold(Count::default(), |count, link| Count {
             desired: count.desired + 1,
             provisioned: count.provisioned + u64::from(self.links.contains(link)),

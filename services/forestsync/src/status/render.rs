@@ -14,7 +14,7 @@ pub fn render(report: &Report, all: bool) -> String {
         section(&mut out, &format!("Held: forest {}: {}", hold.forest, hold.reason.replace('_', " ")));
         say(&mut out, &hold.detail);
         say(&mut out, &format!("hint: {}", hold.hint));
-        say(&mut out, &format!("since {}; until it is resolved nothing at all is written", hold.since));
+        say(&mut out, &format!("since {}; until it is resolved nothing at all is written", seconds(&hold.since)));
     }
     objects(report, &mut out);
     issues(&mut out, "Failed and tried again", &report.failed, report.failed_count, all);
@@ -56,7 +56,7 @@ fn sources(report: &Report, out: &mut String) {
             or_dash(&source.naming_context),
             state(source),
             or_dash(&source.controller),
-            or_dash(&source.last_cursor),
+            source.last_cursor.as_deref().map_or_else(|| "-".to_owned(), seconds),
             source.records.to_string(),
         ]);
     }
@@ -64,9 +64,17 @@ fn sources(report: &Report, out: &mut String) {
     out.push_str(&output::render(&table));
     for source in &report.sources {
         if let Some(stopped) = &source.stopped {
-            say(out, &format!("{} stopped since {}: {}", source.forest, stopped.since, stopped.detail));
+            say(out, &format!("{} stopped since {}: {}", source.forest, seconds(&stopped.since), stopped.detail));
             say(out, &format!("  hint: {}", stopped.hint));
         }
+    }
+}
+
+/// A time without its fraction.
+fn seconds(time: &str) -> String {
+    match time.split_once('.') {
+        Some((whole, _)) => format!("{whole}Z"),
+        None => time.to_owned(),
     }
 }
 
@@ -116,7 +124,7 @@ fn issues(out: &mut String, title: &str, issues: &[Issue], total: usize, all: bo
             say(out, &format!("  hint: {hint}"));
         }
         if let Some(retry_at) = &issue.retry_at {
-            say(out, &format!("  {} so far, again at {retry_at}", count(issue.attempts.into(), "attempt")));
+            say(out, &format!("  {} so far, again at {}", count(issue.attempts.into(), "attempt"), seconds(retry_at)));
         }
     }
     if total > shown {

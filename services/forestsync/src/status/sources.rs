@@ -59,7 +59,10 @@ async fn source(
         stopped: None,
     };
     let mut window = FIRST_WINDOW;
-    while tail > 0 {
+    if tail == 0 {
+        return Ok(source);
+    }
+    loop {
         let from = tail.saturating_sub(window);
         if scan(log, stream, from, tail, &mut source).await? || from == 0 {
             break;
