@@ -20,12 +20,15 @@ const BATCH_BYTES: usize = 2 * 1024 * 1024;
 
 type Writer = Box<dyn LogWriter>;
 
+/// The writer, how many records it was given, and what came of it.
+type Appended = (Writer, usize, Result<u64, AppendError>);
+
 /// Writes one stream.
 pub(crate) struct Appender {
     log: Arc<dyn Log>,
     stream: StreamName,
     writer: Option<Writer>,
-    under_way: Option<JoinHandle<(Writer, usize, Result<u64, AppendError>)>>,
+    under_way: Option<JoinHandle<Appended>>,
     batch: Vec<NewRecord>,
     bytes: usize,
     flushed: bool,

@@ -80,12 +80,12 @@ struct Lines<'a> {
     forest: &'a str,
     controller: Option<String>,
     naming_context: Option<Dn>,
-    lines: &'a mut Vec<CheckLine>,
+    out: &'a mut Vec<CheckLine>,
 }
 
 impl Lines<'_> {
     fn say(&mut self, code: CheckCode, outcome: CheckOutcome, detail: impl Into<String>, hint: Option<&str>) {
-        self.lines.push(CheckLine {
+        self.out.push(CheckLine {
             forest: self.forest.to_owned(),
             controller: self.controller.clone(),
             naming_context: self.naming_context.clone(),
@@ -108,7 +108,7 @@ impl Lines<'_> {
 /// Checks every configured controller. Bounded by the time limits of the configuration.
 pub async fn check(config: &ForestConfig) -> Vec<CheckLine> {
     let mut out = Vec::new();
-    let mut lines = Lines { forest: &config.name, controller: None, naming_context: None, lines: &mut out };
+    let mut lines = Lines { forest: &config.name, controller: None, naming_context: None, out: &mut out };
     if let Err(error) = config.validate() {
         lines.say(CheckCode::Configuration, CheckOutcome::Failed, error.to_string(), Some("correct the configuration"));
         return out;

@@ -66,6 +66,9 @@ async fn watch(
         size_limit: 0,
     };
     let mut answer = session.search(query).await?.patient(LIFETIME);
+    // the controller answers in order: once it answers this, it watches, and what changed before is read by the next pass
+    session.usn().await?;
+    wake.notify_one();
     let end = Instant::now() + LIFETIME;
     loop {
         match timeout_at(end, answer.next()).await {

@@ -204,10 +204,8 @@ fn ready_bytes(buffer: &[u8], ready: &mut usize, window: &mut Window, flow: &Flo
         match frame::message(bytes) {
             Err(error) => return Step::End(error.into()),
             Ok(message) => match message.op {
-                op::SEARCH_ENTRY | op::SEARCH_REFERENCE | op::INTERMEDIATE_RESPONSE => {
-                    if !window.admit(length, flow) {
-                        return Step::Wait;
-                    }
+                op::SEARCH_ENTRY | op::SEARCH_REFERENCE | op::INTERMEDIATE_RESPONSE if !window.admit(length, flow) => {
+                    return Step::Wait;
                 }
                 op::EXTENDED_RESPONSE => {
                     let (code, text) = frame::result(message.body);

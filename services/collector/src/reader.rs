@@ -365,19 +365,21 @@ impl Reader {
         if !tell {
             return Ok(());
         }
-        self.status.update(|row| row.phase = Phase::Stopped { cause, detail: detail.clone(), hint: hint.to_owned() });
-        if self.position.stopped == Some(cause) {
-            return Ok(());
-        }
+        let written = self.write_stop(cause, &detail, hint).await;
+        self.status.update(|row| row.phase = Phase::Stopped { cause, detail, hint: hint.to_owned() });
+        written
+    }
+
+    async fn write_stop(&mut self, cause: StopCause, detail: &str, hint: &str) -> Result<(), Trouble> {
         let (tail, new) = self.appender.open().await?;
         if new || self.stale {
             self.recall(tail).await?;
-            if self.position.stopped == Some(cause) {
-                return Ok(());
-            }
         }
-        let event = ChangeEvent::ReadingStopped(ReadingStopped { cause, detail, hint: hint.to_owned() });
-        let record = self.scribe(None).occurrence(event)?;
+        if self.position.stopped == Some(cause) {
+            return Ok(());
+        }
+        let stopped = ReadingStopped { cause, detail: detail.to_owned(), hint: hint.to_owned() };
+        let record = self.scribe(None).occurrence(ChangeEvent::ReadingStopped(stopped))?;
         self.appender.begin();
         self.appender.add(record)?;
         self.appender.flush().await?;

@@ -27,11 +27,11 @@ pub(crate) async fn unreadable(session: &mut Session, schema: &str, wanted: &Wan
     let (mut known, mut hidden) = (0_usize, Vec::new());
     for names in wanted.names().chunks(NAMES_PER_FILTER) {
         // the names were checked to be letters, digits and '-': nothing in them needs an escape
-        let filter: String = names.iter().map(|name| format!("(lDAPDisplayName={name})")).collect();
+        let filter = names.join(")(lDAPDisplayName=");
         let query = Query {
             base: schema,
             scope: Scope::OneLevel,
-            filter: &format!("(|{filter})"),
+            filter: &format!("(|(lDAPDisplayName={filter}))"),
             attributes: vec!["lDAPDisplayName".into(), "searchFlags".into()],
             controls: Vec::new(),
             size_limit: 0,

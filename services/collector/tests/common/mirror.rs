@@ -19,6 +19,16 @@ pub(crate) struct Image {
     pub(crate) links: BTreeMap<String, BTreeSet<ObjectGuid>>,
 }
 
+impl Image {
+    fn show(&self) -> String {
+        let text = |v: &Vec<u8>| String::from_utf8_lossy(v).into_owned();
+        let values = |v: &BTreeSet<Vec<u8>>| v.iter().map(text).collect::<Vec<_>>().join("|");
+        let attributes = self.attributes.iter().map(|(name, v)| format!("{name}={}", values(v)));
+        let links = self.links.iter().map(|(name, v)| format!("{name}={v:?}"));
+        attributes.chain(links).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// A domain.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Mirror {
@@ -78,7 +88,9 @@ impl Mirror {
                 let (id, seen, count) = self.snapshot.take().unwrap();
                 assert_eq!((id, count), (completed.snapshot, completed.seen));
                 let gone: Vec<_> = self.objects.keys().filter(|guid| !seen.contains(guid)).copied().collect();
-                gone.into_iter().for_each(|guid| self.drop_object(guid));
+                for guid in gone {
+                    self.drop_object(guid);
+                }
             }
             (ChangeEvent::ObjectChanged(changed), Some(object)) => {
                 merge(self.objects.entry(object).or_default(), &changed.set, &changed.cleared);
@@ -99,14 +111,31 @@ impl Mirror {
         }
     }
 
-    /// What a comparison looks at: live objects without empty links, and without what a restored object keeps unsaid.
-    pub(crate) fn content(&self, leave_out: &[ObjectGuid]) -> BTreeMap<ObjectGuid, Image> {
+    fn content(&self) -> BTreeMap<ObjectGuid, Image> {
         let mut content = self.objects.clone();
-        content.retain(|guid, _| !leave_out.contains(guid));
         for image in content.values_mut() {
             image.links.retain(|_, targets| !targets.is_empty());
         }
         content
+    }
+
+    /// Compares object by object; of those in `restored`, which keep attributes unsaid, only the presence.
+    pub(crate) fn assert_is(&self, directory: &Self, restored: &[ObjectGuid]) {
+        let (read, there) = (self.content(), directory.content());
+        let guids: BTreeSet<&ObjectGuid> = read.keys().chain(there.keys()).collect();
+        for guid in guids {
+            match (read.get(guid), there.get(guid)) {
+                (Some(read), Some(there)) => assert!(
+                    read == there || restored.contains(guid),
+                    "object {guid} is {}\nbut in the directory {}",
+                    read.show(),
+                    there.show()
+                ),
+                (Some(read), None) => panic!("object {guid} is not in the directory: {}", read.show()),
+                (None, there) => panic!("object {guid} was not read: {}", there.unwrap().show()),
+            }
+        }
+        assert!(read.len() > 10, "only {} objects", read.len());
     }
 
     /// The same by an ordinary search of an administrator.
@@ -114,7 +143,7 @@ impl Mirror {
         let filter = "(|(objectClass=user)(objectClass=group)(objectClass=contact)(objectClass=organizationalUnit)\
             (objectClass=container)(objectClass=builtinDomain)(objectClass=domainDNS)\
             (objectClass=foreignSecurityPrincipal)(objectClass=lostAndFound))";
-        let always = ["name", "objectClass", "objectGUID", "objectSid"];
+        let always = ["instanceType", "name", "objectClass", "objectGUID", "objectSid"];
         let names: Vec<&str> = ATTRIBUTES.into_iter().chain(always).collect();
         let value = Some(vec![0x30, 3, 2, 1, 1]);
         let control = RawControl { ctype: "1.2.840.113556.1.4.529".into(), crit: true, val: value };
@@ -137,13 +166,16 @@ fn image(entry: ResultEntry) -> Option<(ObjectGuid, Image)> {
     if dn.contains("CN=Configuration,") || dn.contains("CN=Deleted Objects,") {
         return None;
     }
-    let (mut guid, mut image) = (None, Image::default());
+    // Samba's DirSync passes over objects whose instanceType the account cannot read
+    let (mut guid, mut whole, mut image) = (None, false, Image::default());
     for attribute in parts.next().unwrap().expect_constructed().unwrap() {
         let mut attribute = attribute.expect_constructed().unwrap().into_iter();
         let name = String::from_utf8(attribute.next().unwrap().expect_primitive().unwrap()).unwrap();
         let values = attribute.next().unwrap().expect_constructed().unwrap().into_iter();
         let values: BTreeSet<Vec<u8>> = values.map(|value| value.expect_primitive().unwrap()).collect();
-        if name == "objectGUID" {
+        if name == "instanceType" {
+            whole = true;
+        } else if name == "objectGUID" {
             guid = values.first().map(|bytes| ObjectGuid::from_slice(bytes).unwrap());
         } else if LINKS.contains(&name.as_str()) {
             let target = |v: &Vec<u8>| std::str::from_utf8(v).unwrap().parse::<ExtendedDn>().unwrap().guid.unwrap();
@@ -152,5 +184,5 @@ fn image(entry: ResultEntry) -> Option<(ObjectGuid, Image)> {
             image.attributes.insert(name.to_lowercase(), values);
         }
     }
-    guid.map(|guid| (guid, image))
+    guid.filter(|_| whole).map(|guid| (guid, image))
 }

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// A generous limit for waits: only a failure takes so long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What the tests read besides what the collector adds.
 pub(crate) const ATTRIBUTES: [&str; 14] = [
@@ -71,6 +71,15 @@ impl Peer {
 
     /// A connection that may write.
     pub(crate) async fn admin(&self) -> Ldap {
+        self.bind(&self.admin).await
+    }
+
+    /// A connection of the account that the collector uses.
+    pub(crate) async fn reader(&self) -> Ldap {
+        self.bind(&self.account).await
+    }
+
+    async fn bind(&self, account: &(String, String)) -> Ldap {
         let mut roots = rustls::RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(&self.ca_file).unwrap() {
             roots.add(certificate.unwrap()).unwrap();
@@ -86,7 +95,7 @@ impl Peer {
         let url = format!("ldaps://{}", self.host);
         let (connection, mut ldap) = LdapConnAsync::with_settings(settings, &url).await.unwrap();
         tokio::spawn(connection.drive());
-        ldap.simple_bind(&self.admin.0, &self.admin.1).await.unwrap().success().unwrap();
+        ldap.simple_bind(&account.0, &account.1).await.unwrap().success().unwrap();
         ldap
     }
 
