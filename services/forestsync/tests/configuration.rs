@@ -62,7 +62,7 @@ fn the_examples_mean_what_they_say() {
     assert_eq!(apac.controllers[0].address, Some("192.0.2.17:389".parse().unwrap()));
     assert!(matches!(acquired.exclude[..], [ScopeEntry::Object(_)]));
     assert!(three.tenant.soft_match_upn && three.tenant.soft_match_mail);
-    assert_eq!(three.guard.window, Duration::from_secs(3600));
+    assert_eq!(three.guard.window, Duration::from_hours(1));
     let lab = config::load(&examples().join("lab.toml")).unwrap();
     assert_eq!(lab.tenant.graph.as_str(), "https://localhost:6443/");
     assert_eq!(lab.data, examples().join("lab/data"));
@@ -72,7 +72,7 @@ fn the_examples_mean_what_they_say() {
 fn defaults_are_the_documented_ones() {
     let settings = read(GOOD).unwrap();
     let forest = &settings.forests[0];
-    assert_eq!((forest.poll_interval, forest.operation_timeout), (Duration::from_secs(1), Duration::from_secs(120)));
+    assert_eq!((forest.poll_interval, forest.operation_timeout), (Duration::from_secs(1), Duration::from_mins(2)));
     assert!(forest.notifications && forest.object_security && forest.domains.is_empty());
     assert_eq!((settings.guard.count, settings.guard.member_minimum), (500, 10));
     assert!((settings.guard.share - 0.2).abs() < f64::EPSILON);
