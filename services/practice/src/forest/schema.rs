@@ -125,7 +125,7 @@ const SINGLE_TEXT: &str = "displayName givenName sn initials middleName l st co 
     msExchImmutableId msExchLitigationHoldOwner msExchResourceDisplay msExchRetentionComment msExchRetentionURL \
     msExchTeamMailboxSharePointUrl msRTCSIP-Line msRTCSIP-OwnerUrn msRTCSIP-PrimaryUserAddress \
     msRTCSIP-DeploymentLocator ms-Mcs-AdmPwd msDS-ExternalDirectoryObjectId msFVE-RecoveryPassword gecos loginShell \
-    unixHomeDirectory preferredDataLocation";
+    unixHomeDirectory preferredDataLocation adminDescription adminDisplayName";
 const MULTI_TEXT: &str = "proxyAddresses postOfficeBox otherFacsimileTelephoneNumber otherHomePhone otherIpPhone \
     otherMobile otherPager otherTelephone url o servicePrincipalName msExchArchiveName \
     msExchExtensionCustomAttribute1 msExchExtensionCustomAttribute2 msExchExtensionCustomAttribute3 \
