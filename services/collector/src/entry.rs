@@ -1,6 +1,6 @@
 //! Entries of search answers, decoded without guessing (RFC 4511 4.5.2, MS-ADTS 3.1.1.3.4.1.3).
 //!
-//! Two steps: [`RawEntry`] is what any search gives; [`Changes`] is what a DirSync answer says about an object.
+//! Two steps: [`Entry`] is what any search gives; [`Changes`] is what a DirSync answer says about an object.
 //! - Which form a value has follows from the attribute's name. A value of a text attribute that is not UTF-8 is kept as
 //!   bytes; nothing is dropped and nothing is replaced.
 //! - Names of attributes are compared without case and kept in the spelling of the request.
@@ -9,11 +9,18 @@
 //! - `member;range=1-1` are values that came, `member;range=0-0` values that went.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
 
+use bytes::Bytes;
 use forestsync_domain::{AttributeValue, Attributes, Dn, ExtendedDn, ObjectGuid, syntax};
-use lber::structure::{PL, StructureTag};
 
 use crate::error::DecodeError;
+use crate::frame;
+
+/// Tags of the elements of an entry.
+const OCTET_STRING: u8 = 0x04;
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
 
 /// Read for every object, whatever the configuration says.
 const ALWAYS: [&str; 6] = ["isDeleted", "name", "objectClass", "objectGUID", "objectSid", "parentGUID"];
@@ -60,6 +67,7 @@ impl Wanted {
         self.unreadable = names.into_iter().map(|name| name.to_ascii_lowercase()).collect();
     }
 
+    /// The spelling of the request.
     fn spelling(&self, name: &str) -> Option<&str> {
         let index = match self.spelling.get(name) {
             Some(index) => index,
@@ -73,54 +81,86 @@ impl Wanted {
     }
 }
 
-/// An entry as it came: nothing is interpreted but the text of names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RawEntry {
-    pub(crate) dn: String,
-    pub(crate) attributes: Vec<(String, Vec<Vec<u8>>)>,
+/// An entry as it came, whose form is known to be sound: nothing is interpreted, nothing is copied.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    body: Bytes,
 }
 
-fn constructed(tag: StructureTag, what: &'static str) -> Result<Vec<StructureTag>, DecodeError> {
-    match tag.payload {
-        PL::C(inner) => Ok(inner),
-        PL::P(_) => Err(DecodeError::Shape(what)),
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("dn", &self.dn()).finish_non_exhaustive()
     }
 }
 
-fn text(tag: Option<StructureTag>, what: &'static str) -> Result<String, DecodeError> {
-    match tag.map(|t| t.payload) {
-        Some(PL::P(bytes)) => String::from_utf8(bytes).map_err(|_| DecodeError::Shape(what)),
+/// The elements of a sequence whose form was checked, by their content.
+#[derive(Debug, Clone)]
+pub(crate) struct Elements<'a>(&'a [u8]);
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let (_, content, rest) = frame::element(self.0).ok()?;
+        self.0 = rest;
+        Some(content)
+    }
+}
+
+/// The next element if it has that tag: content and rest.
+fn part<'a>(bytes: &'a [u8], tag: u8, what: &'static str) -> Result<(&'a [u8], &'a [u8]), DecodeError> {
+    match frame::element(bytes) {
+        Ok((found, content, rest)) if found == tag => Ok((content, rest)),
         _ => Err(DecodeError::Shape(what)),
     }
 }
 
-impl RawEntry {
-    /// SearchResultEntry ::= SEQUENCE { objectName, attributes SEQUENCE OF SEQUENCE { type, vals SET OF } }.
-    pub(crate) fn parse(tag: StructureTag) -> Result<Self, DecodeError> {
-        let mut parts = constructed(tag, "entry")?.into_iter();
-        let dn = text(parts.next(), "name")?;
-        let list = constructed(parts.next().ok_or(DecodeError::Shape("attribute list"))?, "attribute list")?;
-        let attributes = list.into_iter().map(|attribute| {
-            let mut parts = constructed(attribute, "attribute")?.into_iter();
-            let name = text(parts.next(), "attribute name")?;
-            let values = constructed(parts.next().ok_or(DecodeError::Shape("value list"))?, "value list")?;
-            let values = values.into_iter().map(|value| match value.payload {
-                PL::P(bytes) => Ok(bytes),
-                PL::C(_) => Err(DecodeError::Shape("value")),
-            });
-            Ok((name, values.collect::<Result<_, _>>()?))
-        });
-        Ok(Self { dn, attributes: attributes.collect::<Result<_, DecodeError>>()? })
+impl Entry {
+    /// Checks the content of a SearchResultEntry ::= SEQUENCE { objectName, attributes SEQUENCE OF SEQUENCE { type,
+    /// vals SET OF OCTET STRING } }.
+    pub(crate) fn parse(body: Bytes) -> Result<Self, DecodeError> {
+        let text = |bytes, what| std::str::from_utf8(bytes).map(drop).map_err(|_| DecodeError::Shape(what));
+        let (name, rest) = part(&body, OCTET_STRING, "name")?;
+        text(name, "name")?;
+        let (mut list, _) = part(rest, SEQUENCE, "attribute list")?;
+        while !list.is_empty() {
+            let (attribute, more) = part(list, SEQUENCE, "attribute")?;
+            let (name, rest) = part(attribute, OCTET_STRING, "attribute name")?;
+            text(name, "attribute name")?;
+            let (mut values, _) = part(rest, SET, "value list")?;
+            while !values.is_empty() {
+                (_, values) = part(values, OCTET_STRING, "value")?;
+            }
+            list = more;
+        }
+        Ok(Self { body })
+    }
+
+    /// The name, as the server wrote it.
+    pub(crate) fn dn(&self) -> &str {
+        Elements(&self.body).next().and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
+    }
+
+    /// The attributes: name with options, and values.
+    pub(crate) fn attributes(&self) -> impl Iterator<Item = (&str, Elements<'_>)> {
+        Elements(Elements(&self.body).nth(1).unwrap_or_default()).map(|attribute| {
+            let mut parts = Elements(attribute);
+            let name = parts.next().and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default();
+            (name, Elements(parts.next().unwrap_or_default()))
+        })
     }
 
     /// The values of an attribute.
-    pub(crate) fn values(&self, name: &str) -> &[Vec<u8>] {
-        self.attributes.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map_or(&[], |(_, values)| values.as_slice())
+    pub(crate) fn values(&self, name: &str) -> Elements<'_> {
+        self.attributes().find(|(n, _)| n.eq_ignore_ascii_case(name)).map_or(Elements(&[]), |(_, values)| values)
     }
 
     /// The first value of an attribute, if it is text.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.values(name).first().and_then(|value| std::str::from_utf8(value).ok())
+        self.values(name).next().and_then(|value| std::str::from_utf8(value).ok())
     }
 }
 
@@ -186,9 +226,9 @@ fn target(object: &Dn, attribute: &str, value: &[u8]) -> Result<ObjectGuid, Deco
 
 impl Changes {
     /// Reads an entry of a DirSync answer.
-    pub(crate) fn decode(raw: RawEntry, wanted: &Wanted) -> Result<Self, DecodeError> {
-        let dn = name_of(&raw.dn)?;
-        let object = match raw.values("objectGUID").first() {
+    pub(crate) fn decode(entry: &Entry, wanted: &Wanted) -> Result<Self, DecodeError> {
+        let dn = name_of(entry.dn())?;
+        let object = match entry.values("objectGUID").next() {
             Some(value) => guid(&dn, "objectGUID", value)?,
             None => return Err(DecodeError::Missing { object: dn, attribute: "objectGUID" }),
         };
@@ -203,28 +243,28 @@ impl Changes {
             links: Vec::new(),
             withheld: Vec::new(),
         };
-        for (name, values) in raw.attributes {
-            out.attribute(&name, values, wanted)?;
+        for (name, values) in entry.attributes() {
+            out.attribute(name, values, wanted)?;
         }
         out.cleared.sort_unstable();
         Ok(out)
     }
 
-    fn attribute(&mut self, raw: &str, values: Vec<Vec<u8>>, wanted: &Wanted) -> Result<(), DecodeError> {
+    fn attribute(&mut self, raw: &str, values: Elements<'_>, wanted: &Wanted) -> Result<(), DecodeError> {
         let (base, option) = raw.split_once(';').map_or((raw, None), |(base, option)| (base, Some(option)));
         if STRUCTURAL.iter().any(|known| known.eq_ignore_ascii_case(base)) {
-            return self.structural(base, &values);
+            return self.structural(base, values);
         }
         let Some(name) = wanted.spelling(base) else {
             return Ok(()); // servers add what nobody asked for
         };
         if syntax::is_link(name) {
-            return self.link(name, option, &values);
+            return self.link(name, option, values);
         }
         if option.is_some() {
             return Err(DecodeError::Option { object: self.dn.clone(), attribute: raw.to_owned() });
         }
-        if values.is_empty() {
+        if values.clone().next().is_none() {
             if wanted.is_readable(name) {
                 self.cleared.push(name.to_owned());
             } else {
@@ -233,18 +273,16 @@ impl Changes {
             return Ok(());
         }
         let binary = syntax::is_binary(name);
-        let value = |bytes: Vec<u8>| {
-            if binary {
-                return AttributeValue::Binary(bytes);
-            }
-            String::from_utf8(bytes).map_or_else(|e| AttributeValue::Binary(e.into_bytes()), AttributeValue::Text)
+        let value = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+            Ok(text) if !binary => AttributeValue::Text(text.to_owned()),
+            _ => AttributeValue::Binary(bytes.to_vec()),
         };
-        self.set.entry(name.to_owned()).or_default().extend(values.into_iter().map(value));
+        self.set.entry(name.to_owned()).or_default().extend(values.map(value));
         Ok(())
     }
 
-    fn structural(&mut self, name: &str, values: &[Vec<u8>]) -> Result<(), DecodeError> {
-        let first = values.first().map(Vec::as_slice);
+    fn structural(&mut self, name: &str, mut values: Elements<'_>) -> Result<(), DecodeError> {
+        let first = values.next();
         if name.eq_ignore_ascii_case("parentGUID") {
             self.parent = first.map(|value| guid(&self.dn, "parentGUID", value)).transpose()?;
         } else if name.eq_ignore_ascii_case("isDeleted") {
@@ -264,8 +302,8 @@ impl Changes {
         Ok(())
     }
 
-    fn link(&mut self, name: &str, option: Option<&str>, values: &[Vec<u8>]) -> Result<(), DecodeError> {
-        let targets = values.iter().map(|value| target(&self.dn, name, value)).collect::<Result<Vec<_>, _>>()?;
+    fn link(&mut self, name: &str, option: Option<&str>, values: Elements<'_>) -> Result<(), DecodeError> {
+        let targets = values.map(|value| target(&self.dn, name, value)).collect::<Result<Vec<_>, _>>()?;
         let at = self.links.iter().position(|links| links.attribute == name).unwrap_or_else(|| {
             self.links.push(Links { attribute: name.to_owned(), ..Links::default() });
             self.links.len() - 1

@@ -1,15 +1,34 @@
-use lber::common::TagClass;
 use proptest::prelude::*;
 
 use super::*;
 
 const GUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
 
-fn raw(dn: &str, attributes: &[(&str, &[&[u8]])]) -> RawEntry {
+/// BER: tag, length in the long form that Active Directory writes, content.
+fn ber(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag, 0x84];
+    out.extend((content.len() as u32).to_be_bytes());
+    out.extend(content);
+    out
+}
+
+fn entry_of(dn: &str, attributes: &[(String, Vec<Vec<u8>>)]) -> Entry {
+    let attributes: Vec<u8> = attributes
+        .iter()
+        .flat_map(|(name, values)| {
+            let values: Vec<u8> = values.iter().flat_map(|value| ber(OCTET_STRING, value)).collect();
+            ber(SEQUENCE, &[ber(OCTET_STRING, name.as_bytes()), ber(SET, &values)].concat())
+        })
+        .collect();
+    let body = [ber(OCTET_STRING, dn.as_bytes()), ber(SEQUENCE, &attributes)].concat();
+    Entry::parse(body.into()).unwrap()
+}
+
+fn raw(dn: &str, attributes: &[(&str, &[&[u8]])]) -> Entry {
     let bytes = GUID.parse::<ObjectGuid>().unwrap().as_bytes().to_vec();
     let mut all = vec![("objectGUID".to_owned(), vec![bytes])];
     all.extend(attributes.iter().map(|(n, v)| ((*n).to_owned(), v.iter().map(|b| b.to_vec()).collect())));
-    RawEntry { dn: dn.to_owned(), attributes: all }
+    entry_of(dn, &all)
 }
 
 fn wanted() -> Wanted {
@@ -20,7 +39,7 @@ fn wanted() -> Wanted {
 }
 
 fn decode(attributes: &[(&str, &[&[u8]])]) -> Result<Changes, DecodeError> {
-    Changes::decode(raw("<GUID=00112233-4455-6677-8899-aabbccddeeff>;CN=A,DC=x", attributes), &wanted())
+    Changes::decode(&raw("<GUID=00112233-4455-6677-8899-aabbccddeeff>;CN=A,DC=x", attributes), &wanted())
 }
 
 fn link(text: &str) -> Vec<u8> {
@@ -35,7 +54,7 @@ fn attributes_follow_the_request() {
         wanted.names(),
         ["DisplayName", "isDeleted", "name", "objectClass", "objectGUID", "objectSid", "parentGUID"]
     );
-    let read = Changes::decode(raw("CN=A,DC=x", &[("DISPLAYNAME", &[b"A"]), ("unicodePwd", &[])]), &wanted).unwrap();
+    let read = Changes::decode(&raw("CN=A,DC=x", &[("DISPLAYNAME", &[b"A"]), ("unicodePwd", &[])]), &wanted).unwrap();
     assert_eq!(read.set.keys().collect::<Vec<_>>(), ["DisplayName"]);
     assert!(read.cleared.is_empty() && read.withheld.is_empty());
 }
@@ -85,9 +104,9 @@ fn errors_name_object_and_attribute() {
     assert!(message(&[("displayName;lang-de", &[b"x"])]).contains("displayName;lang-de"));
     assert!(message(&[("parentGUID", &[b"short"])]).contains("parentGUID"));
     assert!(message(&[("isDeleted", &[b"maybe"])]).contains("isDeleted"));
-    let nameless = RawEntry { dn: "CN=A,DC=x".into(), attributes: vec![] };
-    assert!(matches!(Changes::decode(nameless, &wanted()), Err(DecodeError::Missing { attribute: "objectGUID", .. })));
-    assert!(matches!(Changes::decode(raw("A", &[]), &wanted()), Err(DecodeError::Name { .. })));
+    let nameless = entry_of("CN=A,DC=x", &[]);
+    assert!(matches!(Changes::decode(&nameless, &wanted()), Err(DecodeError::Missing { attribute: "objectGUID", .. })));
+    assert!(matches!(Changes::decode(&raw("A", &[]), &wanted()), Err(DecodeError::Name { .. })));
 }
 
 #[test]
@@ -98,8 +117,21 @@ fn life_is_stated_by_is_deleted() {
     assert!(decode(&[("instanceType", &[b"5"])]).unwrap().nc_head);
 }
 
-fn tree() -> impl Strategy<Value = StructureTag> {
-    let tag = |payload| StructureTag { class: TagClass::Universal, id: 4, payload };
+#[test]
+fn refuses_what_is_no_entry() {
+    let shape = |body: Vec<u8>| Entry::parse(body.into()).unwrap_err().to_string();
+    assert_eq!(shape(vec![]), "an entry has no sound name");
+    assert_eq!(shape(ber(OCTET_STRING, b"\xff")), "an entry has no sound name");
+    assert_eq!(shape(ber(OCTET_STRING, b"DC=x")), "an entry has no sound attribute list");
+    let with = |list: &[u8]| [ber(OCTET_STRING, b"DC=x"), ber(SEQUENCE, list)].concat();
+    assert_eq!(shape(with(&[4, 0])), "an entry has no sound attribute");
+    assert_eq!(shape(with(&ber(SEQUENCE, &ber(OCTET_STRING, b"mail")))), "an entry has no sound value list");
+    let nested = ber(SEQUENCE, &[ber(OCTET_STRING, b"mail"), ber(SET, &ber(SET, b""))].concat());
+    assert_eq!(shape(with(&nested)), "an entry has no sound value");
+}
+
+/// Arbitrary BER trees of the tags that occur in entries.
+fn tree() -> impl Strategy<Value = Vec<u8>> {
     let interesting = prop_oneof![
         any::<Vec<u8>>(),
         Just(b"member;range=1-1".to_vec()),
@@ -108,23 +140,30 @@ fn tree() -> impl Strategy<Value = StructureTag> {
         Just(vec![7; 16]),
         Just("<GUID=é".as_bytes().to_vec()),
     ];
-    let leaf = interesting.prop_map(move |bytes| tag(PL::P(bytes)));
-    leaf.prop_recursive(6, 64, 6, move |inner| prop::collection::vec(inner, 0..6).prop_map(move |c| tag(PL::C(c))))
+    let leaf = interesting.prop_map(|bytes| ber(OCTET_STRING, &bytes));
+    leaf.prop_recursive(6, 64, 6, |inner| {
+        let tag = prop_oneof![Just(SEQUENCE), Just(SET)];
+        (tag, prop::collection::vec(inner, 0..6)).prop_map(|(tag, parts)| ber(tag, &parts.concat()))
+    })
 }
 
 proptest! {
     #[test]
-    fn never_panics(tag in tree()) {
-        if let Ok(entry) = RawEntry::parse(tag) {
-            let _any = Changes::decode(entry, &wanted());
+    fn never_panics(parts in prop::collection::vec(tree(), 0..4)) {
+        if let Ok(entry) = Entry::parse(parts.concat().into()) {
+            let _any = Changes::decode(&entry, &wanted());
         }
+    }
+
+    #[test]
+    fn never_panics_on_any_bytes(body in any::<Vec<u8>>()) {
+        let _any = Entry::parse(body.into());
     }
 
     #[test]
     fn never_panics_on_any_attribute(name in "[a-zA-Z;=0-9-]{0,20}|member;range=[01]-[01]|parentGUID|isDeleted",
                                      values in prop::collection::vec(any::<Vec<u8>>(), 0..3)) {
-        let mut entry = raw("CN=A,DC=x", &[]);
-        entry.attributes.push((name, values));
-        let _any = Changes::decode(entry, &wanted());
+        let guid = ("objectGUID".to_owned(), vec![vec![7; 16]]);
+        let _any = Changes::decode(&entry_of("CN=A,DC=x", &[guid, (name, values)]), &wanted());
     }
 }

@@ -119,6 +119,11 @@ fn check_at(mut bytes: &[u8], depth: usize) -> Result<(), FrameError> {
 /// Reads what a whole message is, and refuses one that is not sound.
 pub(crate) fn message(bytes: &[u8]) -> Result<Message<'_>, FrameError> {
     check(bytes)?;
+    message_unchecked(bytes)
+}
+
+/// The same for a message whose nesting was checked before.
+pub(crate) fn message_unchecked(bytes: &[u8]) -> Result<Message<'_>, FrameError> {
     let (_, content, _) = element(bytes)?;
     let (tag, id, rest) = element(content).map_err(|_| FrameError::Incomplete)?;
     if tag != 0x02 || id.is_empty() || id.len() > 4 {

@@ -176,7 +176,7 @@ impl Reader {
         let mut answer = session.search(query).await?;
         while let Some(entry) = answer.next().await? {
             progress.found += 1;
-            let changes = Changes::decode(entry, &self.wanted)?;
+            let changes = Changes::decode(&entry, &self.wanted)?;
             if !progress.borders.is_foreign(&changes) {
                 self.take(changes, mode, &anchor, progress).await?;
             }

@@ -2,71 +2,71 @@
 //! other, and a bound on what is under way.
 //!
 //! ```text
-//!  controller == TLS ==> [pump: one message + one chunk] == socket pair ==> ldap3 -- unbounded channel --> consumer
-//!                              ^                                                                              |
-//!                              +------------------------- consumed, entry by entry --------------------------+
+//!  controller == TLS ==> [pump: one message + one chunk] -- entries, at most WINDOW_BYTES --> consumer
+//!                              |  ^                                                             ^
+//!                              |  +------------------------- room, chunk by chunk -------------+
+//!                              +== everything else: socket pair ==> ldap3 -- results --> consumer
 //! ```
 //!
-//! The client hands entries to its consumer through a channel without a limit. So the pump forwards an entry only while the
-//! entries forwarded and not yet consumed have less than [`WINDOW_BYTES`] in all, or none is under way; beyond that it
-//! stops reading and TCP makes the controller wait. Between the controller and the consumer there are never more bytes than
-//! the window, one message, and the sockets' buffers.
+//! The client library would hand entries to its consumer through a channel without a limit, parsed and copied twice. So it
+//! never sees them: entries go past it, as the bytes they came in, while those not yet consumed have less than
+//! [`WINDOW_BYTES`] in all. Beyond that the pump stops reading and TCP makes the controller wait. Between the controller
+//! and the consumer there are never more bytes than the window, one message, and the sockets' buffers.
+//!
+//! Entries are sent before the result that follows them is given to the client: whoever has seen the result of a search
+//! finds all of its entries in the channel.
 //!
 //! The client panics on an answer of a kind that it does not expect for a search, and on some malformed ones. Such a message
 //! ends the connection here, with its reason.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::sync::Notify;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
 use crate::error::EndReason;
 use crate::frame::{self, op};
 
-/// How many bytes of entries may be forwarded and not yet consumed.
-pub(crate) const WINDOW_BYTES: usize = 256 * 1024;
+/// How many bytes of entries may be under way to the consumer; a larger message goes alone.
+pub(crate) const WINDOW_BYTES: u32 = 512 * 1024;
+
+/// How many bytes of entries go together, but for a larger message.
+const RUN_BYTES: usize = 64 * 1024;
 
 /// How much is read from the controller at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Whole messages (entries, references, intermediate answers), one after the other. Dropping it makes room for others.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) messages: Bytes,
+    _room: OwnedSemaphorePermit,
+}
 
 /// The shared state of a pump and the consumer of its entries.
 #[derive(Debug)]
 pub(crate) struct Flow {
     started: Instant,
-    window: usize,
-    forwarded: AtomicU64,
-    consumed: AtomicU64,
-    credit: Notify,
+    window: u32,
+    room: Arc<Semaphore>,
     last_byte_ms: AtomicU64,
-    /// The most bytes of entries that were ever under way.
-    most_under_way: AtomicU64,
     end: Mutex<Option<EndReason>>,
 }
 
 impl Flow {
-    pub(crate) fn new(window: usize) -> Self {
+    pub(crate) fn new(window: u32) -> Self {
         Self {
             started: Instant::now(),
             window,
-            forwarded: AtomicU64::new(0),
-            consumed: AtomicU64::new(0),
-            credit: Notify::new(),
+            room: Arc::new(Semaphore::new(window as usize)),
             last_byte_ms: AtomicU64::new(0),
-            most_under_way: AtomicU64::new(0),
             end: Mutex::new(None),
         }
-    }
-
-    /// The consumer took one entry, reference or intermediate answer.
-    pub(crate) fn consumed_one(&self) {
-        self.consumed.fetch_add(1, Ordering::AcqRel);
-        self.credit.notify_one();
     }
 
     /// When the controller last sent anything.
@@ -90,12 +90,17 @@ impl Flow {
 }
 
 /// Moves messages until one side ends. Then both are closed and [`Flow::end`] tells why.
-pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(controller: S, client: UnixStream, flow: &Flow) {
+pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
+    controller: S,
+    client: UnixStream,
+    entries: mpsc::UnboundedSender<Chunk>,
+    flow: &Flow,
+) {
     let (mut from_controller, mut to_controller) = tokio::io::split(controller);
     let (mut from_client, mut to_client) = client.into_split();
     let reason = tokio::select! {
         reason = requests(&mut from_client, &mut to_controller) => reason,
-        reason = answers(&mut from_controller, &mut to_client, flow) => reason,
+        reason = answers(&mut from_controller, &mut to_client, &entries, flow) => reason,
     };
     flow.finish(reason);
     // a goodbye that the controller does not take is none worth waiting for
@@ -119,55 +124,35 @@ async fn requests(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite
     }
 }
 
-/// The entries under way, oldest first.
-#[derive(Debug, Default)]
-struct Window {
-    sizes: VecDeque<usize>,
-    bytes: usize,
-}
-
-impl Window {
-    /// Takes out what was consumed.
-    fn settle(&mut self, flow: &Flow) {
-        let open = flow.forwarded.load(Ordering::Acquire).saturating_sub(flow.consumed.load(Ordering::Acquire));
-        while self.sizes.len() as u64 > open {
-            self.bytes -= self.sizes.pop_front().unwrap_or_default();
-        }
-    }
-
-    /// Puts an entry in, if there is room.
-    fn admit(&mut self, size: usize, flow: &Flow) -> bool {
-        self.settle(flow);
-        if !self.sizes.is_empty() && self.bytes + size > flow.window {
-            return false;
-        }
-        self.sizes.push_back(size);
-        self.bytes += size;
-        flow.forwarded.fetch_add(1, Ordering::AcqRel);
-        flow.most_under_way.fetch_max(self.bytes as u64, Ordering::AcqRel);
-        true
-    }
-}
-
-async fn answers(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin), flow: &Flow) -> EndReason {
+async fn answers(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    entries: &mpsc::UnboundedSender<Chunk>,
+    flow: &Flow,
+) -> EndReason {
     let mut buffer = BytesMut::with_capacity(CHUNK_BYTES);
-    let mut window = Window::default();
     loop {
-        // forward all whole messages that are here, waiting for room where there is none
         let wanted = loop {
-            let mut ready = 0;
-            let step = ready_bytes(&buffer, &mut ready, &mut window, flow);
-            if ready > 0 {
-                let Some(chunk) = buffer.get(..ready) else { return EndReason::Client };
-                if to.write_all(chunk).await.is_err() {
-                    return EndReason::Client;
-                }
-                buffer.advance(ready);
-            }
-            match step {
+            match next_step(&buffer) {
                 Step::Read(wanted) => break wanted,
-                Step::Wait => flow.credit.notified().await,
                 Step::End(reason) => return reason,
+                Step::Entries(length) => {
+                    let needed = u32::try_from(length).unwrap_or(u32::MAX).min(flow.window);
+                    let Ok(room) = Arc::clone(&flow.room).acquire_many_owned(needed).await else {
+                        return EndReason::Client;
+                    };
+                    let messages = buffer.split_to(length).freeze();
+                    if entries.send(Chunk { messages, _room: room }).is_err() {
+                        return EndReason::Client;
+                    }
+                }
+                Step::Result(length) => {
+                    let Some(message) = buffer.get(..length) else { return EndReason::Client };
+                    if to.write_all(message).await.is_err() {
+                        return EndReason::Client;
+                    }
+                    buffer.advance(length);
+                }
             }
         };
         buffer.reserve(wanted.clamp(CHUNK_BYTES / 4, CHUNK_BYTES));
@@ -179,46 +164,55 @@ async fn answers(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite 
     }
 }
 
-/// What to do when no further message can be forwarded.
+/// What to do with the start of what was read.
 enum Step {
     /// Read on; so many bytes are missing, as far as is known.
     Read(usize),
-    /// Wait until the consumer has taken an entry.
-    Wait,
+    /// So many bytes are entries.
+    Entries(usize),
+    /// So many bytes are one message for the client.
+    Result(usize),
     /// End the connection.
     End(EndReason),
 }
 
-/// Counts the bytes of the messages at the start of `buffer` that can be forwarded now, taking their place in the window.
-fn ready_bytes(buffer: &[u8], ready: &mut usize, window: &mut Window, flow: &Flow) -> Step {
+/// Looks at the whole messages at the start of `buffer`: a run of entries, or one of another kind.
+fn next_step(buffer: &[u8]) -> Step {
+    let mut run = 0;
     loop {
-        let rest = buffer.get(*ready..).unwrap_or_default();
-        let length = match frame::message_length(rest) {
-            Ok(Some(length)) => length,
-            Ok(None) => return Step::Read(0),
-            Err(error) => return Step::End(error.into()),
-        };
-        let Some(bytes) = rest.get(..length) else {
-            return Step::Read(length - rest.len());
-        };
-        match frame::message(bytes) {
-            Err(error) => return Step::End(error.into()),
-            Ok(message) => match message.op {
-                op::SEARCH_ENTRY | op::SEARCH_REFERENCE | op::INTERMEDIATE_RESPONSE if !window.admit(length, flow) => {
-                    return Step::Wait;
-                }
-                op::EXTENDED_RESPONSE => {
-                    let (code, text) = frame::result(message.body);
-                    return Step::End(if message.id == 0 {
-                        EndReason::Notice { code, text }
-                    } else {
-                        EndReason::Rejected { code, text }
-                    });
-                }
-                _ => {}
+        let rest = buffer.get(run..).unwrap_or_default();
+        let step = match frame::message_length(rest) {
+            Ok(None) => Step::Read(0),
+            Ok(Some(length)) => match rest.get(..length) {
+                None => Step::Read(length - rest.len()),
+                Some(bytes) => match frame::message(bytes).map(|message| kind(message, length)) {
+                    Ok(Step::Entries(length)) if run == 0 || run + length <= RUN_BYTES => {
+                        run += length;
+                        continue;
+                    }
+                    Ok(step) => step,
+                    Err(error) => Step::End(error.into()),
+                },
             },
+            Err(error) => Step::End(error.into()),
+        };
+        // what came before is delivered before anything else happens
+        return if run > 0 { Step::Entries(run) } else { step };
+    }
+}
+
+fn kind(message: frame::Message<'_>, length: usize) -> Step {
+    match message.op {
+        op::SEARCH_ENTRY | op::SEARCH_REFERENCE | op::INTERMEDIATE_RESPONSE => Step::Entries(length),
+        op::EXTENDED_RESPONSE => {
+            let (code, text) = frame::result(message.body);
+            Step::End(if message.id == 0 {
+                EndReason::Notice { code, text }
+            } else {
+                EndReason::Rejected { code, text }
+            })
         }
-        *ready += length;
+        _ => Step::Result(length),
     }
 }
 

@@ -1,6 +1,7 @@
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use tokio::io::duplex;
+use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
 
@@ -16,56 +17,94 @@ fn message(id: u8, op: u8, size: usize) -> Vec<u8> {
     out
 }
 
+struct Pumped {
+    controller: tokio::io::DuplexStream,
+    client: UnixStream,
+    entries: mpsc::UnboundedReceiver<Chunk>,
+    flow: Arc<Flow>,
+    task: JoinHandle<()>,
+}
+
+/// What the network between a pretended controller and the pump holds.
+const NETWORK_BYTES: usize = 16 * 1024;
+
 /// A pump between a pretended controller and a pretended client.
-fn pumped(window: usize) -> (tokio::io::DuplexStream, UnixStream, Arc<Flow>, tokio::task::JoinHandle<()>) {
-    let (controller, pump_side) = duplex(1 << 20);
+fn pumped(window: u32) -> Pumped {
+    let (controller, pump_side) = duplex(NETWORK_BYTES);
     let (client, inner) = UnixStream::pair().unwrap();
+    let (sender, entries) = mpsc::unbounded_channel();
     let flow = Arc::new(Flow::new(window));
     let shared = Arc::clone(&flow);
-    let task = tokio::spawn(async move { run(pump_side, inner, &shared).await });
-    (controller, client, flow, task)
+    let task = tokio::spawn(async move { run(pump_side, inner, sender, &shared).await });
+    Pumped { controller, client, entries, flow, task }
 }
 
 #[tokio::test]
 async fn a_slow_consumer_bounds_what_is_under_way() {
-    let (mut controller, mut client, flow, task) = pumped(10_000);
+    const WINDOW: u32 = 200_000;
+    let Pumped { mut controller, mut entries, flow, task, client: _client } = pumped(WINDOW);
     let entry = message(1, op::SEARCH_ENTRY, 980);
-    let total = 2_000;
-    let all = entry.repeat(total);
-    let size = entry.len();
+    let (size, total) = (entry.len(), 5_000);
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&taken);
     let writer = tokio::spawn(async move {
-        controller.write_all(&all).await.unwrap();
-        controller
+        for _ in 0..total {
+            controller.write_all(&entry).await.unwrap();
+            counter.fetch_add(entry.len(), Ordering::AcqRel);
+        }
     });
-    // nothing is consumed: the window fills and no further byte comes
-    let mut got = vec![0; 9 * size];
-    client.read_exact(&mut got).await.unwrap();
-    for _ in 0..9 {
-        flow.consumed_one();
+    // nothing is consumed: the window fills, and everything stands still
+    let mut still = 0;
+    let mut before = 0;
+    while still < 1_000 {
+        yield_now().await;
+        let now = taken.load(Ordering::Acquire);
+        still = if now == before { still + 1 } else { 0 };
+        before = now;
     }
-    for _ in 9..total {
-        client.read_exact(&mut got[..size]).await.unwrap();
-        assert_eq!(got[..size], entry[..]);
-        flow.consumed_one();
+    let most = WINDOW as usize + RUN_BYTES + CHUNK_BYTES + NETWORK_BYTES + size;
+    assert!((100_000..=most).contains(&before), "the controller could send {before} bytes, {most} at most");
+    let mut got = 0;
+    while got < total * size {
+        let chunk = entries.recv().await.unwrap();
+        assert!(chunk.messages.len() <= RUN_BYTES && chunk.messages.len().is_multiple_of(size));
+        got += chunk.messages.len();
     }
-    let most = flow.most_under_way.load(Ordering::Acquire);
-    assert!((9_000..=10_000).contains(&most), "{most} bytes were under way");
-    drop(writer.await.unwrap());
+    writer.await.unwrap();
     task.await.unwrap();
     assert_eq!(flow.end(), Some(EndReason::Closed));
 }
 
 #[tokio::test]
 async fn an_entry_larger_than_the_window_passes_alone() {
-    let (mut controller, mut client, flow, _task) = pumped(1_000);
+    let Pumped { mut controller, mut entries, client: _client, .. } = pumped(1_000);
     let large = message(1, op::SEARCH_ENTRY, 300_000);
-    controller.write_all(&large).await.unwrap();
-    let mut got = vec![0; large.len()];
+    for _ in 0..3 {
+        let expected = large.clone();
+        let (sent, chunk) = tokio::join!(controller.write_all(&large), entries.recv());
+        sent.unwrap();
+        assert_eq!(chunk.unwrap().messages, expected);
+    }
+}
+
+#[tokio::test]
+async fn entries_come_before_the_result_that_follows_them() {
+    let Pumped { mut controller, mut client, mut entries, .. } = pumped(100_000);
+    let (entry, result) = (message(1, op::SEARCH_ENTRY, 10), message(1, 0x65, 10));
+    let bytes = [entry.clone(), message(2, op::SEARCH_REFERENCE, 3), result.clone()].concat();
+    // byte by byte, so that every message comes in parts
+    for byte in bytes {
+        controller.write_all(&[byte]).await.unwrap();
+        yield_now().await;
+    }
+    let mut got = vec![0; result.len()];
     client.read_exact(&mut got).await.unwrap();
-    flow.consumed_one();
-    controller.write_all(&large).await.unwrap();
-    client.read_exact(&mut got).await.unwrap();
-    assert_eq!(got, large);
+    assert_eq!(got, result, "the client sees results only");
+    let mut seen = Vec::new();
+    while let Ok(chunk) = entries.try_recv() {
+        seen.extend(chunk.messages);
+    }
+    assert_eq!(seen, [entry, message(2, op::SEARCH_REFERENCE, 3)].concat());
 }
 
 #[tokio::test]
@@ -84,21 +123,22 @@ async fn what_the_client_cannot_bear_ends_the_connection_with_its_reason() {
         (vec![0x30, 5, 2, 1, 1, 0x64, 9], EndReason::Frame(frame::FrameError::Overrun)),
     ];
     for (bytes, reason) in expectations {
-        let (mut controller, mut client, flow, task) = pumped(1_000);
+        let Pumped { mut controller, mut client, mut entries, flow, task } = pumped(1_000);
         let entry = message(1, op::SEARCH_ENTRY, 10);
-        controller.write_all(&entry).await.unwrap();
-        controller.write_all(&bytes).await.unwrap();
+        controller.write_all(&[entry.clone(), bytes].concat()).await.unwrap();
         task.await.unwrap();
         assert_eq!(flow.end(), Some(reason));
+        assert_eq!(entries.recv().await.unwrap().messages, entry, "what came before is delivered");
+        assert!(entries.recv().await.is_none());
         let mut got = Vec::new();
         client.read_to_end(&mut got).await.unwrap();
-        assert_eq!(got, entry, "what came before is delivered, and nothing else");
+        assert!(got.is_empty());
     }
 }
 
 #[tokio::test]
 async fn requests_go_through_and_the_clients_end_is_noticed() {
-    let (mut controller, mut client, flow, task) = pumped(1_000);
+    let Pumped { mut controller, mut client, flow, task, .. } = pumped(1_000);
     client.write_all(b"request").await.unwrap();
     let mut got = [0; 7];
     controller.read_exact(&mut got).await.unwrap();

@@ -60,7 +60,7 @@ pub(crate) async fn verify(session: &mut Session, nc: &Dn, witnesses: &mut Witne
     let blind = |what| Trouble::Blind { naming_context: nc.clone(), what };
     let base = nc.to_string();
     let root = session.read(&base, &["objectGUID"], Vec::new()).await?;
-    if root.is_none_or(|entry| entry.values("objectGUID").is_empty()) {
+    if root.is_none_or(|entry| entry.values("objectGUID").next().is_none()) {
         return Err(blind("the root of the naming context"));
     }
     let query = Query {
@@ -72,7 +72,8 @@ pub(crate) async fn verify(session: &mut Session, nc: &Dn, witnesses: &mut Witne
         size_limit: WITNESSES,
     };
     let children = session.collect(query, WITNESSES as usize).await?;
-    let seen: Witnesses = children.iter().filter_map(|entry| entry.values("objectGUID").first().cloned()).collect();
+    let seen: Witnesses =
+        children.iter().filter_map(|entry| entry.values("objectGUID").next().map(<[u8]>::to_vec)).collect();
     if seen.is_empty() {
         return Err(blind("any container in the naming context"));
     }

@@ -1,28 +1,31 @@
 //! A session with one controller: connected, secured, bound, with a time limit on every wait.
 //!
 //! A session on which a search failed or was left unfinished MUST be dropped: entries that nobody consumes would fill the
-//! pump's window for ever. Dropping a session closes the connection.
+//! pump's window for ever. Dropping a session closes the connection. One search at a time is read; entries of another one
+//! that come meanwhile are passed over.
 
 use std::fmt;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use forestsync_domain::{Dn, InvocationId, ObjectGuid, Usn};
 use ldap3::controls::{Control, RawControl};
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, Scope, SearchOptions, SearchStream, StdStream};
 use rustls::ClientConfig;
 use secrecy::ExposeSecret as _;
 use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{ControllerAddress, ForestConfig};
 use crate::control;
-use crate::entry::RawEntry;
+use crate::entry::Entry;
 use crate::error::{ConnectError, EndReason, SearchError, Trouble};
-use crate::frame;
-use crate::pump::{self, Flow, WINDOW_BYTES};
+use crate::frame::{self, op};
+use crate::pump::{self, Chunk, Flow, WINDOW_BYTES};
 use crate::transport;
 
 /// What a controller says about itself (MS-ADTS 3.1.1.3.2).
@@ -51,6 +54,7 @@ pub(crate) struct Query<'a> {
 pub(crate) struct Session {
     ldap: Ldap,
     flow: Arc<Flow>,
+    entries: Arc<Mutex<mpsc::UnboundedReceiver<Chunk>>>,
     host: String,
     operation_timeout: Duration,
     first_entry_timeout: Duration,
@@ -88,7 +92,8 @@ impl Session {
         let inner = UnixStream::from_std(inner).map_err(local)?;
         let flow = Arc::new(Flow::new(WINDOW_BYTES));
         let shared = Arc::clone(&flow);
-        let pumping = tokio::spawn(async move { pump::run(stream, inner, &shared).await });
+        let (sender, entries) = mpsc::unbounded_channel(); // bounded by the room in the pump's window
+        let pumping = tokio::spawn(async move { pump::run(stream, inner, sender, &shared).await });
         let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(outer));
         let library = |error: LdapError| ConnectError::Ended {
             host: to.host.clone(),
@@ -103,6 +108,7 @@ impl Session {
         Ok(Self {
             ldap,
             flow,
+            entries: Arc::new(Mutex::new(entries)),
             host: to.host.clone(),
             operation_timeout: config.operation_timeout,
             first_entry_timeout: config.first_entry_timeout,
@@ -146,7 +152,7 @@ impl Session {
             self.ldap.with_controls(query.controls);
         }
         let sending = self.ldap.streaming_search(query.base, query.scope, query.filter, query.attributes);
-        let stream = match timeout(self.operation_timeout, sending).await {
+        let mut stream = match timeout(self.operation_timeout, sending).await {
             Err(_) => return Err(SearchError::TimedOut { base, after: self.operation_timeout }),
             Ok(Err(error @ (LdapError::FilterParsing | LdapError::AdapterInit(_)))) => {
                 return Err(SearchError::Request { base, detail: error.to_string() });
@@ -154,8 +160,14 @@ impl Session {
             Ok(Err(error)) => return Err(SearchError::Ended { base, reason: self.end_reason(&error) }),
             Ok(Ok(stream)) => stream,
         };
+        let id = i64::from(stream.ldap_handle().last_id());
         Ok(Answer {
             stream,
+            id,
+            done: false,
+            chunk: None,
+            rest: Bytes::new(),
+            entries: Arc::clone(&self.entries),
             flow: Arc::clone(&self.flow),
             base,
             patience: self.first_entry_timeout,
@@ -164,7 +176,7 @@ impl Session {
     }
 
     /// Reads all entries of a small answer, at most `most`. A size limit that cut it is no error.
-    pub(crate) async fn collect(&mut self, query: Query<'_>, most: usize) -> Result<Vec<RawEntry>, SearchError> {
+    pub(crate) async fn collect(&mut self, query: Query<'_>, most: usize) -> Result<Vec<Entry>, SearchError> {
         let base = query.base.to_owned();
         let mut answer = self.search(query).await?;
         answer.patience = self.operation_timeout;
@@ -186,7 +198,7 @@ impl Session {
         base: &str,
         attributes: &[&str],
         controls: Vec<RawControl>,
-    ) -> Result<Option<RawEntry>, SearchError> {
+    ) -> Result<Option<Entry>, SearchError> {
         let query = Query {
             base,
             scope: Scope::Base,
@@ -216,9 +228,9 @@ impl Session {
             default_naming_context: text("defaultNamingContext")?
                 .parse()
                 .map_err(|_| missing("defaultNamingContext"))?,
-            naming_contexts: entry.values("namingContexts").iter().filter_map(|value| name(value)).collect(),
+            naming_contexts: entry.values("namingContexts").filter_map(name).collect(),
             schema_naming_context: text("schemaNamingContext")?.to_owned(),
-            supports_dirsync: entry.values("supportedControl").iter().any(|oid| oid == control::DIRSYNC.as_bytes()),
+            supports_dirsync: entry.values("supportedControl").any(|oid| oid == control::DIRSYNC.as_bytes()),
         })
     }
 
@@ -237,7 +249,7 @@ impl Session {
     /// invocationId of the settings object.
     pub(crate) async fn invocation_id(&mut self, service: &str) -> Result<InvocationId, Trouble> {
         let entry = self.read(service, &["invocationId"], Vec::new()).await?;
-        let value = entry.as_ref().and_then(|entry| entry.values("invocationId").first());
+        let value = entry.as_ref().and_then(|entry| entry.values("invocationId").next());
         value
             .and_then(|bytes| ObjectGuid::from_slice(bytes).ok())
             .map(InvocationId)
@@ -256,6 +268,15 @@ pub(crate) struct Outcome {
 /// The entries of a search as they come.
 pub(crate) struct Answer {
     stream: SearchStream<'static, String, Vec<String>>,
+    /// The message id of the search.
+    id: i64,
+    /// The result is here; what is still in the channel is all there is.
+    done: bool,
+    /// Holds the room that `rest` takes.
+    chunk: Option<Chunk>,
+    /// Messages not yet looked at.
+    rest: Bytes,
+    entries: Arc<Mutex<mpsc::UnboundedReceiver<Chunk>>>,
     flow: Arc<Flow>,
     base: String,
     /// The longest silence before the next entry.
@@ -279,34 +300,71 @@ impl Answer {
     }
 
     /// The next entry, `None` at the end. References to other naming contexts are passed over. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Result<Option<RawEntry>, SearchError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Entry>, SearchError> {
         loop {
-            let Some(item) = self.item().await? else {
+            while !self.rest.is_empty() {
+                if let Some(body) = self.take() {
+                    self.patience = self.later;
+                    return Ok(Some(Entry::parse(body)?));
+                }
+            }
+            self.chunk = None;
+            if !self.refill().await? {
                 return Ok(None);
-            };
-            self.patience = self.later;
-            self.flow.consumed_one();
-            if !item.is_ref() && !item.is_intermediate() {
-                return Ok(Some(RawEntry::parse(item.0)?));
             }
         }
     }
 
-    async fn item(&mut self) -> Result<Option<ldap3::ResultEntry>, SearchError> {
+    /// Takes the next message: the content of an entry of this search, or nothing.
+    fn take(&mut self) -> Option<Bytes> {
+        // the pump lets sound messages pass only, so none of this fails
+        let length = frame::message_length(&self.rest).ok().flatten().unwrap_or(self.rest.len());
+        let bytes = self.rest.split_to(length.min(self.rest.len()));
+        let message = frame::message_unchecked(&bytes).ok()?;
+        (message.op == op::SEARCH_ENTRY && message.id == self.id).then(|| bytes.slice_ref(message.body))
+    }
+
+    /// Waits for the next chunk. False when there will be none.
+    async fn refill(&mut self) -> Result<bool, SearchError> {
         let mut since = Instant::now();
+        let entries = Arc::clone(&self.entries);
+        let mut entries = entries.lock().await;
         loop {
-            match timeout_at(since + self.patience, self.stream.next()).await {
-                Ok(Ok(item)) => return Ok(item),
-                Ok(Err(error)) => {
-                    let unknown = || EndReason::Network(frame::diagnostic(&error.to_string()));
-                    let reason = self.flow.end().unwrap_or_else(unknown);
-                    return Err(SearchError::Ended { base: self.base.clone(), reason });
+            if self.done {
+                let chunk = entries.try_recv().ok();
+                return Ok(self.hold(chunk));
+            }
+            let open = !entries.is_closed() || !entries.is_empty();
+            tokio::select! {
+                biased;
+                chunk = entries.recv(), if open => if let Some(chunk) = chunk {
+                    return Ok(self.hold(Some(chunk)));
+                },
+                item = self.stream.next() => match item {
+                    Ok(None) => self.done = true,
+                    Ok(Some(_)) => {} // entries go past the client; it has none to give
+                    Err(error) => {
+                        let unknown = || EndReason::Network(frame::diagnostic(&error.to_string()));
+                        let reason = self.flow.end().unwrap_or_else(unknown);
+                        return Err(SearchError::Ended { base: self.base.clone(), reason });
+                    }
+                },
+                () = sleep_until(since + self.patience) => {
+                    // a large entry may arrive slowly: only silence counts
+                    let last = self.flow.last_byte();
+                    if last <= since {
+                        return Err(SearchError::TimedOut { base: self.base.clone(), after: self.patience });
+                    }
+                    since = last;
                 }
-                // a large entry may arrive slowly: only silence counts
-                Err(_) if self.flow.last_byte() > since => since = self.flow.last_byte(),
-                Err(_) => return Err(SearchError::TimedOut { base: self.base.clone(), after: self.patience }),
             }
         }
+    }
+
+    fn hold(&mut self, chunk: Option<Chunk>) -> bool {
+        self.rest = chunk.as_ref().map(|chunk| chunk.messages.clone()).unwrap_or_default();
+        self.chunk = chunk;
+        self.chunk.is_some()
     }
 
     /// The result, after [`Answer::next`] gave `None`.
