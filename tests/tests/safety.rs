@@ -115,5 +115,5 @@ async fn more_deletions_than_the_guard_lets_pass() {
     let (code, said) = s.pipeline.run_until_idle();
     assert_eq!(code, Some(3), "{said}");
     s.assert_nobody_deleted();
-    s.status_says("Delete").await;
+    s.status_says("the delete guard allows").await;
 }
