@@ -113,6 +113,31 @@ fn an_unreachable_forest_ends_the_wait_and_says_so() {
     assert!(summary["waited_for"].as_str().unwrap().contains("forest emea"), "{summary}");
 }
 
+#[test]
+fn the_demo_shows_all_of_it_and_verifies_the_tenant() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let arguments =
+        ["demo", "--users", "40", "--seed", "11", "--keep", "kept", "--record", "exchanges.jsonl", "--json"];
+    let output = forestsync(&arguments).current_dir(path).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output, path));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["verified"], true);
+    assert!(summary["changes"].as_array().unwrap().len() >= 15);
+    let users: u64 = summary["forests"].as_array().unwrap().iter().map(|f| f["users"].as_u64().unwrap()).sum();
+    assert_eq!(summary["tenant_users"], users);
+    assert!(std::fs::read_to_string(path.join("exchanges.jsonl")).unwrap().lines().count() > 40);
+
+    let status = forestsync(&["status", "-c", "kept/forestsync.toml", "--json"]).current_dir(path).output().unwrap();
+    assert_eq!(status.status.code(), Some(0));
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["memberships"]["desired"], summary["tenant_memberships"]);
+    assert_eq!(status["memberships"]["provisioned"], summary["tenant_memberships"]);
+    assert_eq!(status["lag"]["memberships_pending"], 0);
+    let replay = forestsync(&["replay", "--verify", "-c", "kept/forestsync.toml"]).current_dir(path).output().unwrap();
+    assert_eq!(replay.status.code(), Some(0), "{}", shown(&replay, path));
+}
+
 /// Practice peers in this process and a configuration for them on disk.
 struct Lab {
     folder: tempfile::TempDir,

@@ -237,7 +237,7 @@ impl World {
         }
         let tenant = format!(
             "\n[tenant]\ntenant_id = \"{}\"\nclient_id = \"{}\"\nclient_secret_file = \"client-secret\"\n\
-             ca_file = \"ca.pem\"\ncloud = {{ authority = \"{}\", graph = \"{}\" }}\n",
+             writes_per_150_seconds = 1000000\nca_file = \"ca.pem\"\ncloud = {{ authority = \"{}\", graph = \"{}\" }}\n",
             ids.0,
             ids.1,
             self.tenant.authority_url(),

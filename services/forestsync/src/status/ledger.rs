@@ -34,6 +34,8 @@ struct Object {
     /// Offset of the last wish, and of the last wish an outcome was about.
     wish: u64,
     answered: Option<u64>,
+    /// Offset of the last removal: older memberships ended with it and have no record of their own.
+    removed: Option<u64>,
     /// Attributes Graph cannot write; an empty list if it is the whole object.
     not_writable: Option<Vec<String>>,
 }
@@ -61,7 +63,8 @@ struct Trouble {
 struct Fold {
     index: HashMap<SourceAnchor, u32>,
     objects: Vec<Object>,
-    wished_links: HashSet<(u32, u32)>,
+    /// Wished memberships with the offset of their wish.
+    wished_links: HashMap<(u32, u32), u64>,
     links: HashSet<(u32, u32)>,
     troubles: BTreeMap<(u32, Operation), Trouble>,
     last: Option<DesiredContext>,
@@ -190,11 +193,11 @@ impl Fold {
     fn wish(&mut self, offset: u64, record: DesiredRecord) {
         match record.event {
             DesiredEvent::AttributeFlowDeclared(_) => {}
-            DesiredEvent::ObjectDesired(wish) => self.wished(offset, &wish.anchor, Some(wish.class), &wish.source),
-            DesiredEvent::ObjectRemoved(gone) => self.wished(offset, &gone.anchor, None, &gone.source),
+            DesiredEvent::ObjectDesired(wish) => self.wish_object(offset, &wish.anchor, Some(wish.class), &wish.source),
+            DesiredEvent::ObjectRemoved(gone) => self.wish_object(offset, &gone.anchor, None, &gone.source),
             DesiredEvent::LinkDesired(link) => {
                 let pair = (self.intern(&link.group), self.intern(&link.member));
-                self.wished_links.insert(pair);
+                self.wished_links.insert(pair, offset);
             }
             DesiredEvent::LinkRemoved(link) => {
                 let pair = (self.intern(&link.group), self.intern(&link.member));
@@ -204,13 +207,13 @@ impl Fold {
         self.last = Some(record.context);
     }
 
-    fn wished(&mut self, offset: u64, anchor: &SourceAnchor, class: Option<CloudClass>, source: &SourceObject) {
+    fn wish_object(&mut self, offset: u64, anchor: &SourceAnchor, class: Option<CloudClass>, source: &SourceObject) {
         let index = self.intern(anchor);
         if let Some(object) = self.object(index) {
             object.desired = class;
             object.wish = offset;
             if class.is_none() {
-                object.not_writable = None;
+                (object.not_writable, object.removed) = (None, Some(offset));
             }
         }
         let mine = (index, Operation::Create)..=(index, Operation::RemoveMembers);
@@ -241,7 +244,7 @@ impl Fold {
             }
         }
         ledger.lag.objects_pending = self.objects.iter().filter(|o| o.pending()).count() as u64;
-        let wished = self.wished_links.iter().filter(|link| self.complete(**link));
+        let wished = self.wished();
         ledger.lag.memberships_pending = wished.filter(|link| !self.links.contains(link)).count() as u64;
         let mut anchors: Vec<(&SourceAnchor, u32)> = self.index.iter().map(|(a, i)| (a, *i)).collect();
         anchors.sort_unstable_by_key(|(_, index)| *index);
@@ -272,17 +275,21 @@ impl Fold {
         CloudClass::ALL.into_iter().map(count).collect()
     }
 
-    /// Whether both ends of a link are wished and writable.
-    fn complete(&self, link: (u32, u32)) -> bool {
+    /// The memberships that should be there: wished since the last removal of either end, and both ends writable.
+    fn wished(&self) -> impl Iterator<Item = &(u32, u32)> {
+        self.wished_links.iter().filter(|(link, offset)| self.complete(**link, **offset)).map(|(link, _)| link)
+    }
+
+    fn complete(&self, link: (u32, u32), wished: u64) -> bool {
         [link.0, link.1].iter().all(|index| {
             let object = self.objects.get(*index as usize);
-            object.and_then(|o| o.desired).is_some_and(CloudClass::is_writable)
+            let since = object.is_some_and(|o| o.removed.is_none_or(|removed| removed < wished));
+            since && object.and_then(|o| o.desired).is_some_and(CloudClass::is_writable)
         })
     }
 
     fn memberships(&self) -> Count {
-        let wished = self.wished_links.iter().filter(|link| self.complete(**link));
-        wished.fold(Count::default(), |count, link| Count {
+        self.wished().fold(Count::default(), |count, link| Count {
             desired: count.desired + 1,
             provisioned: count.provisioned + u64::from(self.links.contains(link)),
         })
