@@ -1,5 +1,6 @@
 //! From what a controller said to the events of the stream.
 
+use bytes::Bytes;
 use forestsync_domain::{Dn, ObjectGuid};
 use forestsync_log::{NewRecord, StreamName};
 use forestsync_runtime::clock;
@@ -7,7 +8,10 @@ use forestsync_schemas::changes::{
     ChangeContext, Controller, LinkValuesChanged, ObjectChanged, ObjectDeleted, ObjectObserved, ObjectRestored,
     SnapshotId,
 };
-use forestsync_schemas::{ChangeEvent, ChangeRecord, EventBody as _, EventId};
+use forestsync_schemas::{ChangeEvent, EventBody as _, EventId, VERSION};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::entry::{Changes, Life, Links};
@@ -15,6 +19,9 @@ use crate::error::Trouble;
 
 /// The most link values of one event.
 const LINK_VALUES: usize = 1_000;
+
+/// About how long an envelope is without its data.
+const ENVELOPE_BYTES: usize = 512;
 
 /// What a read is part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,12 +121,23 @@ fn link_events(snapshot: Option<SnapshotId>, links: Vec<Links>, removals: bool, 
 /// Puts events into records: context, identity, key, headers.
 #[derive(Debug, Clone)]
 pub(crate) struct Scribe {
-    pub(crate) forest: String,
-    pub(crate) naming_context: Dn,
-    pub(crate) stream: StreamName,
-    pub(crate) controller: Option<Controller>,
+    stream: StreamName,
+    /// As every record has it, but for the object.
+    context: ChangeContext,
     /// W3C traceparent of the pass.
-    pub(crate) trace: String,
+    trace: Bytes,
+}
+
+/// An envelope whose data are JSON already, because the identity is made of them. The same form as
+/// [`forestsync_schemas::Envelope::encode`] writes; a test compares them for every event there is.
+#[derive(Serialize)]
+struct Wire<'a> {
+    r#type: &'static str,
+    version: u32,
+    id: EventId,
+    time: Timestamp,
+    context: &'a ChangeContext,
+    data: &'a RawValue,
 }
 
 /// A new W3C traceparent (version 00, sampled).
@@ -129,44 +147,62 @@ pub(crate) fn new_trace() -> String {
 }
 
 impl Scribe {
+    /// A scribe for one pass, with a trace of its own.
+    pub(crate) fn new(forest: &str, naming_context: &Dn, stream: &StreamName, controller: Option<Controller>) -> Self {
+        let trace = new_trace();
+        let context = ChangeContext {
+            forest: forest.to_owned(),
+            naming_context: naming_context.clone(),
+            object: None,
+            controller,
+            usn_changed: None,
+            when_changed: None,
+            trace: Some(trace.clone()),
+        };
+        Self { stream: stream.clone(), context, trace: trace.into() }
+    }
+
     /// The record of an event. `anchor` is the place in the history it was read at: the same event read again from the same
     /// place has the same id.
     pub(crate) fn record(
-        &self,
+        &mut self,
         anchor: &[u8],
         object: Option<ObjectGuid>,
-        event: ChangeEvent,
+        event: &ChangeEvent,
     ) -> Result<NewRecord, Trouble> {
-        let data = serde_json::to_vec(&event).map_err(Trouble::Json)?;
+        let data = serde_json::value::to_raw_value(event).map_err(Trouble::Json)?;
         let kind = event.type_name();
         let guid = object.map(|guid| *guid.as_bytes()).unwrap_or_default();
-        let id = EventId::of([self.stream.as_str().as_bytes(), anchor, guid.as_slice(), kind.as_bytes(), &data]);
-        let key = match (&object, &event) {
-            (Some(guid), _) => guid.to_string(),
-            (None, ChangeEvent::CursorAdvanced(_)) => "cursor".to_owned(),
-            (None, ChangeEvent::SnapshotStarted(_) | ChangeEvent::SnapshotCompleted(_)) => "snapshot".to_owned(),
-            (None, _) => "reading".to_owned(),
+        let parts = [self.stream.as_str().as_bytes(), anchor, guid.as_slice(), kind.as_bytes(), data.get().as_bytes()];
+        let key = match (&object, event) {
+            (Some(guid), _) => Bytes::from(guid.to_string()),
+            (None, ChangeEvent::CursorAdvanced(_)) => Bytes::from_static(b"cursor"),
+            (None, ChangeEvent::SnapshotStarted(_) | ChangeEvent::SnapshotCompleted(_)) => {
+                Bytes::from_static(b"snapshot")
+            }
+            (None, _) => Bytes::from_static(b"reading"),
         };
-        let context = ChangeContext {
-            forest: self.forest.clone(),
-            naming_context: self.naming_context.clone(),
-            object,
-            controller: self.controller.clone(),
-            usn_changed: None,
-            when_changed: None,
-            trace: Some(self.trace.clone()),
+        self.context.object = object;
+        let wire = Wire {
+            r#type: kind,
+            version: VERSION,
+            id: EventId::of(parts),
+            time: clock::now(),
+            context: &self.context,
+            data: &data,
         };
-        let record = ChangeRecord { id, time: clock::now(), context, event };
-        let mut record = NewRecord::new(Some(key), record.encode().map_err(Trouble::Json)?);
+        let mut value = Vec::with_capacity(data.get().len() + ENVELOPE_BYTES);
+        serde_json::to_writer(&mut value, &wire).map_err(Trouble::Json)?;
+        let mut record = NewRecord::new(Some(key), value);
         record.headers = vec![
-            ("type".to_owned(), kind.as_bytes().into()),
-            ("traceparent".to_owned(), self.trace.clone().into_bytes().into()),
+            ("type".to_owned(), Bytes::from_static(kind.as_bytes())),
+            ("traceparent".to_owned(), self.trace.clone()),
         ];
         Ok(record)
     }
 
     /// The record of something that happened to the reading itself, now.
-    pub(crate) fn occurrence(&self, event: ChangeEvent) -> Result<NewRecord, Trouble> {
+    pub(crate) fn occurrence(&mut self, event: &ChangeEvent) -> Result<NewRecord, Trouble> {
         self.record(clock::now().to_string().as_bytes(), None, event)
     }
 }

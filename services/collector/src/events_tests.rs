@@ -1,5 +1,7 @@
 use forestsync_domain::{AttributeValue, Attributes};
 
+use forestsync_schemas::ChangeRecord;
+
 use super::*;
 
 const ID: SnapshotId = SnapshotId(Uuid::from_bytes([1; 16]));
@@ -90,24 +92,34 @@ fn many_links_are_split_with_removals_first() {
 
 #[test]
 fn a_page_read_again_has_the_same_ids() {
-    let scribe = Scribe {
-        forest: "f".into(),
-        naming_context: "DC=x".parse().unwrap(),
-        stream: "changes.f.x".parse().unwrap(),
-        controller: None,
-        trace: new_trace(),
-    };
-    let again = Scribe { trace: new_trace(), ..scribe.clone() };
+    let stream: StreamName = "changes.f.x".parse().unwrap();
+    let new = || Scribe::new("f", &"DC=x".parse().unwrap(), &stream, None);
+    let (mut scribe, mut again) = (new(), new());
     assert_ne!(scribe.trace, again.trace);
     assert_eq!(scribe.trace.len(), 55);
     let deleted = || translate(changes(Life::Deleted), Mode::Delta).remove(0);
-    let id = |scribe: &Scribe, anchor: &[u8], object| {
-        let record = scribe.record(anchor, Some(object), deleted()).unwrap();
+    let id = |scribe: &mut Scribe, anchor: &[u8], object| {
+        let record = scribe.record(anchor, Some(object), &deleted()).unwrap();
         assert_eq!(record.headers[0].1.as_ref(), b"ObjectDeleted");
         assert_eq!(record.key.as_deref(), Some(object.to_string().as_bytes()));
         ChangeRecord::decode(&record.value).unwrap().id
     };
-    assert_eq!(id(&scribe, b"a", guid(1)), id(&again, b"a", guid(1)));
-    assert_ne!(id(&scribe, b"a", guid(1)), id(&scribe, b"b", guid(1)));
-    assert_ne!(id(&scribe, b"a", guid(1)), id(&scribe, b"a", guid(2)));
+    assert_eq!(id(&mut scribe, b"a", guid(1)), id(&mut again, b"a", guid(1)));
+    assert_ne!(id(&mut scribe, b"a", guid(1)), id(&mut scribe, b"b", guid(1)));
+    assert_ne!(id(&mut scribe, b"a", guid(1)), id(&mut scribe, b"a", guid(2)));
+}
+
+#[test]
+fn records_have_the_form_of_the_schema() {
+    for mut sample in forestsync_schemas::samples::changes() {
+        let context = &sample.context;
+        let (stream, controller) = ("changes.f.x".parse().unwrap(), context.controller.clone());
+        let mut scribe = Scribe::new(&context.forest, &context.naming_context, &stream, controller);
+        let record = scribe.record(b"anchor", context.object, &sample.event).unwrap();
+        let read = ChangeRecord::decode(&record.value).unwrap();
+        sample.context.trace.clone_from(&read.context.trace);
+        sample.id = read.id;
+        sample.time = read.time;
+        assert_eq!(sample.encode().unwrap(), record.value);
+    }
 }

@@ -106,10 +106,10 @@ impl Reader {
         terms: &Terms,
         start: Start,
     ) -> Result<usize, Trouble> {
-        let scribe = self.scribe(Some(terms.controller.clone()));
+        let mut scribe = self.scribe(Some(terms.controller.clone()));
         let resumes = self.position.stopped;
         if resumes.is_some_and(|cause| cause != StopCause::Protocol) {
-            self.appender.add(scribe.occurrence(ChangeEvent::ReadingResumed(ReadingResumed {}))?)?;
+            self.appender.add(scribe.occurrence(&ChangeEvent::ReadingResumed(ReadingResumed {}))?)?;
         }
         let (cookie, snapshot) = match start {
             Start::Delta(cursor) => (cursor.cookie, None),
@@ -118,7 +118,7 @@ impl Reader {
                 tracing::info!(forest.id = self.config.name, naming_context = %self.nc, ?reason, "a full read begins");
                 let snapshot = SnapshotId(Uuid::new_v4());
                 let event = ChangeEvent::SnapshotStarted(SnapshotStarted { snapshot, reason });
-                self.appender.add(scribe.record(snapshot.0.as_bytes(), None, event)?)?;
+                self.appender.add(scribe.record(snapshot.0.as_bytes(), None, &event)?)?;
                 (Cookie::default(), Some(SnapshotProgress { snapshot, seen: 0 }))
             }
         };
@@ -134,13 +134,13 @@ impl Reader {
             }
             if !response.more && resumes == Some(StopCause::Protocol) {
                 let event = ChangeEvent::ReadingResumed(ReadingResumed {});
-                self.appender.add(progress.scribe.occurrence(event)?)?;
+                self.appender.add(progress.scribe.occurrence(&event)?)?;
             }
             progress.cookie = Cookie::new(response.cookie);
             if !response.more && progress.snapshot.is_some() {
                 self.complete(session, &mut progress).await?;
             }
-            self.advance(terms, &progress, !response.more).await?;
+            self.advance(terms, &mut progress, !response.more).await?;
             if !response.more {
                 return Ok(progress.found);
             }
@@ -209,7 +209,7 @@ impl Reader {
             if let (ChangeEvent::ObjectObserved(_), Some(snapshot)) = (&event, &mut progress.snapshot) {
                 snapshot.seen += 1;
             }
-            if self.appender.push(progress.scribe.record(anchor, Some(object), event)?).await? {
+            if self.appender.push(progress.scribe.record(anchor, Some(object), &event)?).await? {
                 self.show(progress);
             }
         }
@@ -252,12 +252,12 @@ impl Reader {
             return Err(Trouble::Blind { naming_context: self.nc.clone(), what: "anything below the root" });
         }
         let event = ChangeEvent::SnapshotCompleted(SnapshotCompleted { snapshot, seen });
-        self.appender.add(progress.scribe.record(snapshot.0.as_bytes(), None, event)?)
+        self.appender.add(progress.scribe.record(snapshot.0.as_bytes(), None, &event)?)
     }
 
     /// Ends a page: writes its cursor with what is left of it, or keeps the cursor in memory where there is nothing else to
     /// write and nothing would be lost with it.
-    async fn advance(&mut self, terms: &Terms, progress: &Progress, complete: bool) -> Result<(), Trouble> {
+    async fn advance(&mut self, terms: &Terms, progress: &mut Progress, complete: bool) -> Result<(), Trouble> {
         let cursor = Cursor {
             controller: terms.controller.clone(),
             highest_committed_usn: terms.highest_committed_usn,
@@ -274,7 +274,7 @@ impl Reader {
             let id = cursor.id();
             let event = CursorAdvanced { from: self.position.written, to: cursor.clone() };
             let event = ChangeEvent::CursorAdvanced(event);
-            self.appender.add(progress.scribe.record(id.0.as_bytes(), None, event)?)?;
+            self.appender.add(progress.scribe.record(id.0.as_bytes(), None, &event)?)?;
             self.appender.flush().await?;
             self.position.written = Some(id);
             self.written_usn = terms.highest_committed_usn;

@@ -29,7 +29,7 @@ use crate::config::{ControllerAddress, ForestConfig};
 use crate::control;
 use crate::entry::Wanted;
 use crate::error::{CollectorError, Trouble};
-use crate::events::{Scribe, new_trace};
+use crate::events::Scribe;
 use crate::notify;
 use crate::plan::{Terms, Wishes, decide};
 use crate::rights::{self, Witnesses};
@@ -324,13 +324,7 @@ impl Reader {
     }
 
     pub(crate) fn scribe(&self, controller: Option<Controller>) -> Scribe {
-        Scribe {
-            forest: self.config.name.clone(),
-            naming_context: self.nc.clone(),
-            stream: self.stream.clone(),
-            controller,
-            trace: new_trace(),
-        }
+        Scribe::new(&self.config.name, &self.nc, &self.stream, controller)
     }
 
     /// Writes that reading goes on, if the stream says that it stopped.
@@ -339,7 +333,7 @@ impl Reader {
             return Ok(());
         }
         let controller = self.position.cursor.as_ref().map(|cursor| cursor.controller.clone());
-        let record = self.scribe(controller).occurrence(ChangeEvent::ReadingResumed(ReadingResumed {}))?;
+        let record = self.scribe(controller).occurrence(&ChangeEvent::ReadingResumed(ReadingResumed {}))?;
         self.appender.begin();
         self.appender.add(record)?;
         self.appender.flush().await?;
@@ -379,7 +373,7 @@ impl Reader {
             return Ok(());
         }
         let stopped = ReadingStopped { cause, detail: detail.to_owned(), hint: hint.to_owned() };
-        let record = self.scribe(None).occurrence(ChangeEvent::ReadingStopped(stopped))?;
+        let record = self.scribe(None).occurrence(&ChangeEvent::ReadingStopped(stopped))?;
         self.appender.begin();
         self.appender.add(record)?;
         self.appender.flush().await?;
