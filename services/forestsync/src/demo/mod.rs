@@ -66,6 +66,11 @@ async fn show(world: &mut World, pipeline: &mut Pipeline, shutdown: &Shutdown, s
     settle(pipeline, shutdown).await.context("the initial synchronization did not come to its end")?;
     let initial = started.elapsed();
     let objects = world.tenant_objects();
+    let differences = world.differences();
+    if !differences.is_empty() {
+        progress::say("The tenant is not as it should be after the initial synchronization; nothing is changed.");
+        return Ok(Summary::new(world, pipeline.view(), Vec::new(), differences, initial, started.elapsed()));
+    }
     progress::say(&format!(
         "Initial synchronization: {objects} users and groups are in the tenant after {:.1} s.\n\n\
          Now changes, made over LDAP in the forests, each with the delay until the tenant shows it:\n",
