@@ -41,7 +41,7 @@ pub enum DesiredEvent {
     ObjectRemoved(ObjectRemoved),
     /// A group should have a member.
     LinkDesired(LinkDesired),
-    /// A group should no longer have a member, while both objects stay.
+    /// A group should no longer have a member.
     LinkRemoved(LinkRemoved),
 }
 
@@ -230,8 +230,10 @@ pub struct LinkDesired {
     pub member: SourceAnchor,
 }
 
-/// A group should no longer have a member. Memberships that end because the group or the member is removed have no
-/// record of their own: they end with the object.
+/// A group should no longer have a member.
+///
+/// A membership also ends, without this record, when the group or the member is removed; once the directory has
+/// forgotten it, this record follows, so that the last record of the key is right in a compacted stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LinkRemoved {
     /// The group's anchor.

@@ -103,7 +103,9 @@ fn link(
 ) -> Result<(), StoreError> {
     let edge = tx.edge(group, member)?;
     if edge.wish.is_none() || edge.offset < offset {
-        (edge.wish, edge.offset, edge.ended) = (Some(wished), offset, false);
+        // what ended with an object gets its own record too, so that a compacted stream is right; it stays ended
+        let ended = !wished && edge.ended && edge.wish == Some(false);
+        (edge.wish, edge.offset, edge.ended) = (Some(wished), offset, ended);
     }
     Ok(())
 }
