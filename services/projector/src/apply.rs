@@ -58,7 +58,7 @@ impl Round<'_> {
         if matches!(event.event, ChangeEvent::SnapshotCompleted(_)) && !first {
             return Ok(Applied::NotYet);
         }
-        self.apply_event(source, &event)?;
+        self.apply_event(source, event)?;
         if let Some(state) = self.state(source) {
             state.offset = record.offset + 1;
         }
@@ -79,24 +79,24 @@ impl Round<'_> {
         Err(StreamErrorKind::Foreign { forest: context.forest.clone(), naming_context }.into())
     }
 
-    fn apply_event(&mut self, source: SourceId, record: &ChangeRecord) -> Result<()> {
+    fn apply_event(&mut self, source: SourceId, record: ChangeRecord) -> Result<()> {
         let trace = record.context.trace.as_deref();
         let object = || {
             let guid = record.context.object.ok_or(StreamErrorKind::NoObject(record.id))?;
             Ok::<_, ApplyError>(ObjectKey { source, guid })
         };
-        match &record.event {
-            ChangeEvent::SnapshotStarted(event) => self.snapshot_started(source, event),
+        match record.event {
+            ChangeEvent::SnapshotStarted(event) => self.snapshot_started(source, &event),
             ChangeEvent::SnapshotCompleted(event) => self.snapshot_completed(source, event.snapshot, event.seen)?,
             ChangeEvent::ObjectObserved(event) => self.observed(object()?, event, record.id, trace)?,
             ChangeEvent::ObjectChanged(event) => self.changed(object()?, event, trace)?,
-            ChangeEvent::LinkValuesChanged(event) => self.links_changed(object()?, event, trace)?,
+            ChangeEvent::LinkValuesChanged(event) => self.links_changed(object()?, &event, trace)?,
             ChangeEvent::ObjectDeleted(event) => self.deleted(object()?, event, trace)?,
             ChangeEvent::ObjectRestored(event) => self.restored(object()?, event, trace)?,
-            ChangeEvent::CursorAdvanced(event) => return self.cursor_advanced(source, event),
+            ChangeEvent::CursorAdvanced(event) => return self.cursor_advanced(source, &event),
             ChangeEvent::ReadingStopped(event) => {
                 let cause = format!("{:?}", event.cause).to_lowercase();
-                self.said(source, Some((cause, event.detail.clone(), event.hint.clone())));
+                self.said(source, Some((cause, event.detail, event.hint)));
                 return Ok(());
             }
             ChangeEvent::ReadingResumed(_) => {
@@ -141,7 +141,7 @@ impl Round<'_> {
         self.meta.sources.get(&source).map_or(0, |state| state.ordinal)
     }
 
-    fn observed(&mut self, key: ObjectKey, event: &ObjectObserved, id: EventId, trace: Option<&str>) -> Result<()> {
+    fn observed(&mut self, key: ObjectKey, event: ObjectObserved, id: EventId, trace: Option<&str>) -> Result<()> {
         let (ordinal, open) = self.ordinal_of(key.source, event.snapshot)?;
         let id = Some(*id.0.as_bytes());
         if let Some(state) = self.state(key.source).filter(|_| open) {
@@ -150,16 +150,17 @@ impl Round<'_> {
             state.last_observed = id;
         }
         let old = self.object(key)?;
-        let (mut attributes, mut parent) = (Attributes::new(), event.parent);
+        let (mut attributes, mut parent) = (event.attributes, event.parent);
         // a part of an image that this full read began, or a later look at the same object
         if let Some(row) = old.as_ref().filter(|row| row.image == ordinal) {
-            attributes.clone_from(&row.attributes);
+            let mut whole = row.attributes.clone();
+            whole.append(&mut attributes);
+            attributes = whole;
             parent = parent.or(row.parent);
         }
-        attributes.extend(event.attributes.iter().map(|(name, values)| (name.clone(), values.clone())));
         let class = classify(&attributes);
         let seen = ordinal.max(old.as_ref().map_or(0, |row| row.seen));
-        let row = ObjectRow { class, dn: event.dn.clone(), parent, deleted: false, image: ordinal, seen, attributes };
+        let row = ObjectRow { class, dn: event.dn, parent, deleted: false, image: ordinal, seen, attributes };
         Ok(self.write_object(key, old.as_ref(), Some(row), trace)?)
     }
 
@@ -168,7 +169,7 @@ impl Round<'_> {
         &self,
         source: SourceId,
         old: Option<&ObjectRow>,
-        set: &Attributes,
+        mut set: Attributes,
         cleared: &[String],
         parent: Option<ObjectGuid>,
     ) -> ObjectRow {
@@ -176,7 +177,7 @@ impl Round<'_> {
         for name in cleared {
             attributes.remove(name);
         }
-        attributes.extend(set.iter().map(|(name, values)| (name.clone(), values.clone())));
+        attributes.append(&mut set);
         ObjectRow {
             class: classify(&attributes),
             dn: old.map(|row| row.dn.clone()).unwrap_or_default(),
@@ -188,24 +189,24 @@ impl Round<'_> {
         }
     }
 
-    fn changed(&mut self, key: ObjectKey, event: &ObjectChanged, trace: Option<&str>) -> Result<()> {
+    fn changed(&mut self, key: ObjectKey, event: ObjectChanged, trace: Option<&str>) -> Result<()> {
         let old = self.object(key)?;
-        let mut row = self.patched(key.source, old.as_ref(), &event.set, &event.cleared, event.parent);
-        row.dn.clone_from(&event.dn);
+        let mut row = self.patched(key.source, old.as_ref(), event.set, &event.cleared, event.parent);
+        row.dn = event.dn;
         Ok(self.write_object(key, old.as_ref(), Some(row), trace)?)
     }
 
-    fn restored(&mut self, key: ObjectKey, event: &ObjectRestored, trace: Option<&str>) -> Result<()> {
+    fn restored(&mut self, key: ObjectKey, event: ObjectRestored, trace: Option<&str>) -> Result<()> {
         let old = self.object(key)?;
-        let mut row = self.patched(key.source, old.as_ref(), &event.set, &event.cleared, event.parent);
-        row.dn.clone_from(&event.dn);
+        let mut row = self.patched(key.source, old.as_ref(), event.set, &event.cleared, event.parent);
+        row.dn = event.dn;
         Ok(self.write_object(key, old.as_ref(), Some(row), trace)?)
     }
 
-    fn deleted(&mut self, key: ObjectKey, event: &ObjectDeleted, trace: Option<&str>) -> Result<()> {
+    fn deleted(&mut self, key: ObjectKey, event: ObjectDeleted, trace: Option<&str>) -> Result<()> {
         let old = self.object(key)?;
-        let mut row = self.patched(key.source, old.as_ref(), &event.set, &event.cleared, None);
-        row.dn.clone_from(&event.dn);
+        let mut row = self.patched(key.source, old.as_ref(), event.set, &event.cleared, None);
+        row.dn = event.dn;
         row.deleted = true;
         self.write_object(key, old.as_ref(), Some(row), trace)?;
         self.add_work(Work::new(WorkKind::ClearLinks, key));

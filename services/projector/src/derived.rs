@@ -34,10 +34,11 @@ impl Round<'_> {
     fn sweep(&mut self, work: &Work) -> Result<()> {
         let rows = self.txn.scan(&[keys::OBJECT], work.cursor.as_deref(), CHUNK)?;
         self.is_sweeping = true;
+        let is_any_dirty = !self.txn.scan(&[keys::DIRTY], None, 1)?.is_empty();
         for (row_key, value) in &rows {
             let Some(key) = keys::read_object(row_key) else { continue };
             self.steps += 1;
-            if !self.is_deferred(key)? {
+            if !is_any_dirty || !self.is_deferred(key)? {
                 let row = self.object_from(key, value)?;
                 self.evaluate_row(key, Some(&row), None)?;
             }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use forestsync_domain::Dn;
+use forestsync_domain::{Dn, ObjectGuid};
 use forestsync_rules::exclusion::exclusion;
 use forestsync_rules::scope::ScopeVerdict;
 
@@ -83,7 +83,7 @@ impl Round<'_> {
                 top = Some(Rc::clone(known));
                 break;
             }
-            let Some(row) = self.object(key)? else { break };
+            let Some(row) = self.head(key)? else { break };
             if Some(&row.dn) == root.as_ref() {
                 let place = Rc::new(Place { rooted: true, chain: vec![key.guid], dn: row.dn });
                 self.places.insert(key, Rc::clone(&place));
@@ -113,12 +113,12 @@ impl Round<'_> {
     }
 
     /// The object's name as its ancestors have it now; as last reported where they are not known.
-    pub(crate) fn name_of(&mut self, key: ObjectKey, row: &ObjectRow) -> Result<Dn, StoreError> {
-        let Some(parent) = row.parent else { return Ok(row.dn.clone()) };
+    pub(crate) fn name_of(&mut self, key: ObjectKey, dn: &Dn, parent: Option<ObjectGuid>) -> Result<Dn, StoreError> {
+        let Some(parent) = parent else { return Ok(dn.clone()) };
         let place = self.place(ObjectKey { source: key.source, guid: parent })?;
-        Ok(match row.dn.rdn() {
+        Ok(match dn.rdn() {
             Some(rdn) if place.rooted => place.dn.child(rdn.kind(), rdn.value()),
-            _ => row.dn.clone(),
+            _ => dn.clone(),
         })
     }
 }

@@ -4,8 +4,6 @@
 //! the change that made it so, and taken away with the row that remembers what was appended. After a crash in between
 //! the stream's own tail is read, so that nothing is appended twice; what would be no news is not appended at all.
 
-use std::collections::BTreeMap;
-
 use forestsync_domain::SourceAnchor;
 use forestsync_log::NewRecord;
 use forestsync_rules::flow;
@@ -33,21 +31,30 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Flows,
+    /// All anchors, after a sweep; else those in the outbox.
+    AllObjects,
     Objects,
     Links,
+    AllRemovals,
     Removals,
 }
 
 impl Phase {
-    pub(crate) const ALL: [Self; 4] = [Self::Flows, Self::Objects, Self::Links, Self::Removals];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Flows, Self::AllObjects, Self::Objects, Self::Links, Self::AllRemovals, Self::Removals];
 
-    fn prefix(self) -> [u8; 2] {
-        let kind = match self {
-            Self::Flows => keys::OUT_FLOW,
-            Self::Objects | Self::Removals => keys::OUT_OBJECT,
-            Self::Links => keys::OUT_LINK,
-        };
-        [keys::OUTBOX, kind]
+    /// Whether it goes over all anchors.
+    pub(crate) fn is_all(self) -> bool {
+        matches!(self, Self::AllObjects | Self::AllRemovals)
+    }
+
+    fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Flows => &[keys::OUTBOX, keys::OUT_FLOW],
+            Self::Objects | Self::Removals => &[keys::OUTBOX, keys::OUT_OBJECT],
+            Self::Links => &[keys::OUTBOX, keys::OUT_LINK],
+            Self::AllObjects | Self::AllRemovals => &[keys::ANCHOR],
+        }
     }
 }
 
@@ -55,6 +62,8 @@ impl Phase {
 #[derive(Debug)]
 pub(crate) struct Emission {
     pub(crate) records: Vec<NewRecord>,
+    /// Removals that were seen and left to their phase.
+    pub(crate) deferred: usize,
     bytes: usize,
     now: Timestamp,
     context: DesiredContext,
@@ -69,18 +78,18 @@ impl Emission {
             offsets,
             trace: None,
         };
-        Self { records: Vec::new(), bytes: 0, now, context }
+        Self { records: Vec::new(), deferred: 0, bytes: 0, now, context }
     }
 
     fn is_full(&self) -> bool {
         self.records.len() >= MAX_RECORDS || self.bytes >= MAX_BYTES
     }
 
-    fn push(&mut self, event: DesiredEvent, trace: Option<&String>) -> Result<()> {
+    /// Adds a record; what makes its identity are type, key and `content`.
+    fn push(&mut self, event: DesiredEvent, content: &[u8], trace: Option<&String>) -> Result<()> {
         let (key, kind) = (event.key(), event.type_name());
-        let data = serde_json::to_vec(&event)?;
         self.context.trace = trace.cloned();
-        let id = EventId::of([kind.as_bytes(), key.as_bytes(), &data]);
+        let id = EventId::of([kind.as_bytes(), key.as_bytes(), content]);
         let record = DesiredRecord { id, time: self.now, context: self.context.clone(), event };
         let mut record = NewRecord::new(Some(key), record.encode()?);
         record.headers.push(("type".into(), kind.into()));
@@ -94,14 +103,21 @@ impl Round<'_> {
     /// Takes outbox rows after `after` for as long as one append has room. Returns the last row looked at, `None` if
     /// there are no more.
     pub(crate) fn emit(&mut self, phase: Phase, after: Option<&[u8]>, out: &mut Emission) -> Result<Option<Vec<u8>>> {
-        let rows = self.txn.scan(&phase.prefix(), after, MAX_RECORDS)?;
+        let rows = self.txn.scan(phase.prefix(), after, MAX_RECORDS)?;
         let mut last = None;
         for (row_key, value) in rows {
             if out.is_full() || self.is_full() {
                 break;
             }
-            let trace: Option<String> = self.decode(&row_key, &value)?;
+            let trace: Option<String> = if phase.is_all() { None } else { self.decode(&row_key, &value)? };
             let is_done = match phase {
+                Phase::AllObjects | Phase::AllRemovals => {
+                    self.txn.learn(&row_key, value);
+                    if let Some(anchor) = keys::read_of_anchor(&row_key) {
+                        self.emit_object(&anchor, phase == Phase::AllRemovals, None, out)?;
+                    }
+                    false
+                }
                 Phase::Flows => emit_flow(&row_key, out)?,
                 Phase::Objects | Phase::Removals => match keys::read_out_object(&row_key) {
                     Some(anchor) => self.emit_object(&anchor, phase == Phase::Removals, trace.as_ref(), out)?,
@@ -145,6 +161,7 @@ impl Round<'_> {
                     let reason = self.reason(&emitted)?;
                     self.emit_removal(anchor, &emitted, reason, trace, out)?;
                 }
+                out.deferred += usize::from(!removals);
                 Ok(removals)
             }
             (None, _) => Ok(true),
@@ -164,9 +181,8 @@ impl Round<'_> {
             Some(manager) => self.standing(&manager)?.map(|_| manager),
             None => None,
         };
-        let row = self.object(wish.object)?;
-        let dn = match &row {
-            Some(row) => self.name_of(wish.object, row)?,
+        let dn = match self.head(wish.object)? {
+            Some(head) => self.name_of(wish.object, &head.dn, head.parent)?,
             None => forestsync_domain::Dn::default(),
         };
         let mut event = ObjectDesired {
@@ -201,8 +217,9 @@ impl Round<'_> {
             folded: false,
         };
         event.revision = now.revision;
-        self.remember(anchor, emitted.as_ref(), &now);
-        out.push(DesiredEvent::ObjectDesired(event), trace)
+        self.remember(anchor, emitted.as_ref(), &now)?;
+        let identity = [&now.revision.to_be_bytes()[..], &now.content].concat();
+        out.push(DesiredEvent::ObjectDesired(event), &identity, trace)
     }
 
     fn emit_removal(
@@ -220,7 +237,7 @@ impl Round<'_> {
             content: [0; 16],
             ..old.clone()
         };
-        self.remember(anchor, Some(old), &gone);
+        self.remember(anchor, Some(old), &gone)?;
         let event = ObjectRemoved {
             anchor: anchor.clone(),
             class: gone.class,
@@ -228,19 +245,27 @@ impl Round<'_> {
             reason,
             source: SourceObject { forest: gone.forest.clone(), object: gone.object, dn: gone.dn.clone() },
         };
-        out.push(DesiredEvent::ObjectRemoved(event), trace)?;
+        out.push(DesiredEvent::ObjectRemoved(event), &gone.revision.to_be_bytes(), trace)?;
         Ok(gone)
     }
 
     /// Remembers what the stream says of an anchor.
-    pub(crate) fn remember(&mut self, anchor: &SourceAnchor, old: Option<&Emitted>, new: &Emitted) {
+    pub(crate) fn remember(
+        &mut self,
+        anchor: &SourceAnchor,
+        old: Option<&Emitted>,
+        new: &Emitted,
+    ) -> std::result::Result<(), StoreError> {
         let by_source = &mut self.meta.counters.emitted_by_source;
         for (emitted, there) in old.map(|old| (old, false)).into_iter().chain([(new, true)]) {
             if let Some(source) = emitted.source.filter(|_| emitted.alive) {
                 adjust(by_source.entry(source).or_default(), !there, there);
             }
         }
-        self.txn.put(keys::of_anchor(keys::EMITTED, anchor), store::encode(new));
+        let mut row = self.anchor_row(anchor)?;
+        row.emitted = Some(new.clone());
+        self.put_anchor_row(anchor, &row);
+        Ok(())
     }
 
     /// Why what was written is not wished any more.
@@ -286,7 +311,8 @@ impl Round<'_> {
             (true, Some(now)) if !is_written => {
                 self.txn.put(row_key, store::encode(&now));
                 let event = LinkDesired { group: group.clone(), member: member.clone() };
-                out.push(DesiredEvent::LinkDesired(event), trace)?;
+                let identity = [now.group.to_be_bytes(), now.member.to_be_bytes()].concat();
+                out.push(DesiredEvent::LinkDesired(event), &identity, trace)?;
             }
             (true, _) => {}
             (false, _) => {
@@ -295,7 +321,7 @@ impl Round<'_> {
                 }
                 if is_written && ends.is_some() {
                     let event = LinkRemoved { group: group.clone(), member: member.clone() };
-                    out.push(DesiredEvent::LinkRemoved(event), trace)?;
+                    out.push(DesiredEvent::LinkRemoved(event), &[], trace)?;
                 }
             }
         }
@@ -307,7 +333,9 @@ fn emit_flow(row_key: &[u8], out: &mut Emission) -> Result<bool> {
     let class = CloudClass::ALL.into_iter().find(|class| row_key.get(2..) == Some(class.as_str().as_bytes()));
     if let Some(class) = class {
         let attributes = flow::managed(class);
-        out.push(DesiredEvent::AttributeFlowDeclared(AttributeFlowDeclared { class, attributes }), None)?;
+        let identity = attributes.join(" ");
+        let event = AttributeFlowDeclared { class, attributes };
+        out.push(DesiredEvent::AttributeFlowDeclared(event), identity.as_bytes(), None)?;
     }
     Ok(true)
 }
@@ -315,13 +343,7 @@ fn emit_flow(row_key: &[u8], out: &mut Emission) -> Result<bool> {
 /// A hash of what an object's record says, but for its revision and the object's name.
 pub(crate) fn content_of(event: &ObjectDesired) -> std::result::Result<[u8; 16], serde_json::Error> {
     let attributes: &CloudAttributes = &event.attributes;
-    let parts: BTreeMap<&str, serde_json::Value> = BTreeMap::from([
-        ("attributes", serde_json::to_value(attributes)?),
-        ("class", serde_json::to_value(event.class)?),
-        ("forest", serde_json::to_value(&event.source.forest)?),
-        ("manager", serde_json::to_value(&event.manager)?),
-        ("not_writable", serde_json::to_value(&event.not_writable)?),
-        ("object", serde_json::to_value(event.source.object)?),
-    ]);
+    let source = (&event.source.forest, event.source.object);
+    let parts = (event.class, attributes, &event.manager, &event.not_writable, source);
     Ok(digest::of_content(&serde_json::to_vec(&parts)?))
 }

@@ -165,12 +165,13 @@ impl Engine {
         let Some(outputs) = self.outputs.as_mut().filter(|_| !decisions.is_empty()) else { return Ok(()) };
         let context = DecisionContext { configuration: self.plan.config.configuration.clone() };
         let time = clock::now();
+        let stamp = time.to_string();
         for chunk in decisions.chunks(MAX_DECISIONS) {
             let records: Vec<NewRecord> = chunk
                 .iter()
                 .map(|event| {
                     let (kind, data) = (event.type_name(), serde_json::to_vec(event)?);
-                    let id = EventId::of([kind.as_bytes(), &time.to_string().into_bytes(), &data]);
+                    let id = EventId::of([kind.as_bytes(), stamp.as_bytes(), &data]);
                     let record = DecisionRecord { id, time, context: context.clone(), event: event.clone() };
                     let mut record = NewRecord::new(None::<Vec<u8>>, record.encode()?);
                     record.headers.push(("type".into(), kind.into()));
@@ -301,10 +302,15 @@ impl Engine {
         self.announce(&holds)?;
         self.holds = holds;
         let may_project = self.meta.swept && gate_is_open(&self.plan, &self.meta);
-        if !self.holds.is_empty() || !may_project || self.meta.counters.outbox == 0 {
+        let is_empty = self.meta.counters.outbox == 0 && !self.meta.emit_all;
+        if !self.holds.is_empty() || !may_project || is_empty {
             return Ok(());
         }
+        let mut deferred = 0;
         for phase in Phase::ALL {
+            if phase.is_all() && !self.meta.emit_all || phase == Phase::AllRemovals && deferred == 0 {
+                continue;
+            }
             let mut after: Option<Vec<u8>> = None;
             loop {
                 let now = clock::now();
@@ -314,6 +320,7 @@ impl Engine {
                 if last.is_none() {
                     break;
                 }
+                deferred += emission.deferred;
                 let mut prepared = round.finish()?;
                 if let Some(outputs) = self.outputs.as_mut().filter(|_| !emission.records.is_empty()) {
                     let count = emission.records.len() as u64;
@@ -324,7 +331,10 @@ impl Engine {
                 after = last;
             }
         }
-        Ok(())
+        let mut round = self.round()?;
+        round.meta.emit_all = false;
+        let prepared = round.finish()?;
+        self.commit(prepared)
     }
 
     /// Writes each hold that began and each that ended to `decisions`, once.

@@ -29,7 +29,7 @@ impl Round<'_> {
                 let key = ObjectKey { source: source_id(&event.forest, &event.naming_context), guid: event.object };
                 if self.claim(key)?.is_none() {
                     let claim = Claim { anchor: event.anchor, basis: event.basis, sequence: record.offset };
-                    self.write_claim(key, &claim);
+                    self.write_claim(key, &claim)?;
                 }
             }
             DecisionEvent::ScopeResolved(event) => {
@@ -108,7 +108,7 @@ impl Round<'_> {
             dn: source.dn,
             folded: true,
         };
-        self.remember(anchor, old.as_ref(), &new);
+        self.remember(anchor, old.as_ref(), &new)?;
         self.add_outbox(keys::out_object(anchor), None)?;
         Ok(())
     }

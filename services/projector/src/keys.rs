@@ -8,18 +8,19 @@
 //!  i  to attribute source from                   the same link, from the other end
 //!  n  source parent child                        children of a container
 //!  x  sid source guid                            objects by SID
-//!  c  source guid                                anchor an object was given
-//!  k  anchor 0 sequence                          objects that were given an anchor, first one first
+//!  c  source guid                                anchor an object was given, if it is not its own objectGUID
 //!  w  anchor                                     what is wished for an anchor
 //!  f  source guid                                what is wrong with an object
 //!  r  source from attribute to                   references that wait for the object named
 //!  d  source guid                                objects to look at when the answer they came in is complete
 //!  t  source from to                             memberships to look at then
 //!  j  kind source guid                           work that did not fit into one batch
-//!  p  anchor                                     what was written to `desired` last
-//!  l  group 0 member                             memberships written to `desired`
+//!  p  anchor                                     objects that were given it, and what was written to `desired` last
+//!  l  group member                               memberships written to `desired`
 //!  q  kind ...                                   what may have to be written to `desired`
 //! ```
+//!
+//! An anchor stands in a key by its sixteen bytes, so that a pass over all objects comes to their anchors in order, too.
 
 use forestsync_domain::{ObjectGuid, SourceAnchor};
 
@@ -33,14 +34,13 @@ pub(crate) const EDGE_IN: u8 = b'i';
 pub(crate) const CHILD: u8 = b'n';
 pub(crate) const SID: u8 = b'x';
 pub(crate) const CLAIM: u8 = b'c';
-pub(crate) const CLAIMANT: u8 = b'k';
 pub(crate) const WISH: u8 = b'w';
 pub(crate) const FINDING: u8 = b'f';
 pub(crate) const WAITING: u8 = b'r';
 pub(crate) const DIRTY: u8 = b'd';
 pub(crate) const DIRTY_LINK: u8 = b't';
 pub(crate) const WORK: u8 = b'j';
-pub(crate) const EMITTED: u8 = b'p';
+pub(crate) const ANCHOR: u8 = b'p';
 pub(crate) const LINKED: u8 = b'l';
 pub(crate) const OUTBOX: u8 = b'q';
 
@@ -118,28 +118,42 @@ pub(crate) fn sid(sid: &[u8], key: ObjectKey) -> Vec<u8> {
     join(SID, &[&[sid.len() as u8], sid, &key.source.0, key.guid.as_bytes()])
 }
 
+/// An anchor as it stands in keys: a zero and sixteen bytes, or a length and the text of one that is none of ours.
+fn anchor_bytes(anchor: &SourceAnchor) -> Vec<u8> {
+    match anchor.guid() {
+        Ok(guid) if SourceAnchor::from_guid(guid) == *anchor => join(0, &[guid.as_bytes()]),
+        _ => {
+            let text: Vec<u8> = anchor.as_str().bytes().take(255).collect();
+            join(text.len().max(1) as u8, &[&text])
+        }
+    }
+}
+
+/// Reads an anchor at the beginning of `bytes`; returns it with the rest.
+fn read_anchor(bytes: &[u8]) -> Option<(SourceAnchor, &[u8])> {
+    let (length, rest) = bytes.split_first()?;
+    if *length == 0 {
+        let (guid, rest) = rest.split_first_chunk::<16>()?;
+        return Some((SourceAnchor::from_guid(ObjectGuid::from_bytes(*guid)), rest));
+    }
+    let (text, rest) = rest.split_at_checked(usize::from(*length))?;
+    Some((SourceAnchor::from(String::from_utf8(text.to_vec()).ok()?), rest))
+}
+
 pub(crate) fn of_anchor(prefix: u8, anchor: &SourceAnchor) -> Vec<u8> {
-    join(prefix, &[anchor.as_str().as_bytes()])
-}
-
-pub(crate) fn claimants(anchor: &SourceAnchor) -> Vec<u8> {
-    join(CLAIMANT, &[anchor.as_str().as_bytes(), &[0]])
-}
-
-pub(crate) fn claimant(anchor: &SourceAnchor, sequence: u64) -> Vec<u8> {
-    join(CLAIMANT, &[anchor.as_str().as_bytes(), &[0], &sequence.to_be_bytes()])
+    join(prefix, &[&anchor_bytes(anchor)])
 }
 
 pub(crate) fn linked(group: &SourceAnchor, member: &SourceAnchor) -> Vec<u8> {
-    join(LINKED, &[group.as_str().as_bytes(), &[0], member.as_str().as_bytes()])
+    join(LINKED, &[&anchor_bytes(group), &anchor_bytes(member)])
 }
 
 pub(crate) fn out_object(anchor: &SourceAnchor) -> Vec<u8> {
-    join(OUTBOX, &[&[OUT_OBJECT], anchor.as_str().as_bytes()])
+    join(OUTBOX, &[&[OUT_OBJECT], &anchor_bytes(anchor)])
 }
 
 pub(crate) fn out_link(group: &SourceAnchor, member: &SourceAnchor) -> Vec<u8> {
-    join(OUTBOX, &[&[OUT_LINK], group.as_str().as_bytes(), &[0], member.as_str().as_bytes()])
+    join(OUTBOX, &[&[OUT_LINK], &anchor_bytes(group), &anchor_bytes(member)])
 }
 
 pub(crate) fn dirty_link(from: ObjectKey, to: ObjectGuid) -> Vec<u8> {
@@ -175,18 +189,18 @@ pub(crate) fn read_second(key: &[u8]) -> Option<ObjectGuid> {
     guid_at(key, 25)
 }
 
-fn text(bytes: &[u8]) -> Option<SourceAnchor> {
-    String::from_utf8(bytes.to_vec()).ok().map(SourceAnchor::from)
+/// The anchor of a row about one.
+pub(crate) fn read_of_anchor(key: &[u8]) -> Option<SourceAnchor> {
+    read_anchor(key.get(1..)?).map(|(anchor, _)| anchor)
 }
 
 /// The anchor of an outbox row about an object.
 pub(crate) fn read_out_object(key: &[u8]) -> Option<SourceAnchor> {
-    text(key.get(2..)?)
+    read_anchor(key.get(2..)?).map(|(anchor, _)| anchor)
 }
 
 /// The anchors of an outbox row about a membership.
 pub(crate) fn read_out_link(key: &[u8]) -> Option<(SourceAnchor, SourceAnchor)> {
-    let rest = key.get(2..)?;
-    let at = rest.iter().position(|b| *b == 0)?;
-    Some((text(rest.get(..at)?)?, text(rest.get(at + 1..)?)?))
+    let (group, rest) = read_anchor(key.get(2..)?)?;
+    Some((group, read_anchor(rest)?.0))
 }

@@ -46,6 +46,7 @@ mod rows;
 mod snapshot;
 mod status;
 mod store;
+mod stored;
 mod txn;
 mod verify;
 mod work;

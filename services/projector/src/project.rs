@@ -12,7 +12,9 @@ use forestsync_schemas::desired::CloudClass;
 use crate::eligible::Eligible;
 use crate::keys::{self, LinkKind, ObjectKey};
 use crate::round::Round;
-use crate::rows::{Claim, EMPTY, Emitted, FindingRow, MAX_VALUE, ObjectRow, Wish, adjust, to_stored};
+use crate::rows::{
+    AnchorRow, Claim, Claimant, EMPTY, Emitted, FindingRow, MAX_VALUE, ObjectRow, Wish, adjust, to_stored,
+};
 use crate::work::{Work, WorkKind};
 use crate::{StoreError, store};
 
@@ -20,8 +22,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 /// Anchors given without a decision come after all decided ones.
 const PROVISIONAL: u64 = 1 << 62;
-/// Objects with one anchor that are looked at.
-const MAX_CLAIMANTS: usize = 64;
+/// Objects that may share one anchor.
+const MAX_CLAIMANTS: usize = 500;
 /// Links of one object that are looked at before other work gets its turn.
 const CHUNK: usize = 256;
 
@@ -35,13 +37,14 @@ impl Round<'_> {
     /// [`Round::evaluate`] for an object that was read already.
     pub(crate) fn evaluate_row(&mut self, key: ObjectKey, row: Option<&ObjectRow>, trace: Option<&str>) -> Result<()> {
         let is_eligible = self.eligible(key, row)? == Eligible::Yes;
-        let claim = match self.claim(key)? {
-            Some(claim) => claim,
+        let (claim, is_given) = match self.claim(key)? {
+            Some(claim) => (claim, false),
             None => match row.filter(|_| is_eligible) {
-                Some(row) => self.give_anchor(key, row),
+                Some(row) => (self.give_anchor(key, row)?, true),
                 None => return self.set_finding(key, None),
             },
         };
+        let is_new = is_given && self.anchor_row(&claim.anchor)?.claimants.len() == 1;
         let (winner, finding) = self.winner(key, is_eligible, &claim.anchor)?;
         let mut problems = finding;
         let wish = match winner {
@@ -61,16 +64,32 @@ impl Round<'_> {
             },
         };
         self.set_finding(key, problems)?;
-        self.set_wish(&claim.anchor, wish.as_ref(), trace)
+        self.set_wish(&claim.anchor, wish.as_ref(), is_new, trace)
     }
 
     // ---- anchors
 
     pub(crate) fn claim(&mut self, key: ObjectKey) -> Result<Option<Claim>> {
+        let own = SourceAnchor::from_guid(key.guid);
+        let row = self.anchor_row(&own)?;
+        if let Some(claimant) = row.claimants.iter().find(|claimant| claimant.object == key) {
+            return Ok(Some(Claim { anchor: own, basis: claimant.basis, sequence: claimant.sequence }));
+        }
+        if self.meta.foreign_claims == 0 {
+            return Ok(None);
+        }
         self.read(&keys::of_object(keys::CLAIM, key))
     }
 
-    fn give_anchor(&mut self, key: ObjectKey, row: &ObjectRow) -> Claim {
+    pub(crate) fn anchor_row(&mut self, anchor: &SourceAnchor) -> Result<AnchorRow> {
+        Ok(self.read(&keys::of_anchor(keys::ANCHOR, anchor))?.unwrap_or_default())
+    }
+
+    pub(crate) fn put_anchor_row(&mut self, anchor: &SourceAnchor, row: &AnchorRow) {
+        self.txn.put(keys::of_anchor(keys::ANCHOR, anchor), store::encode(row));
+    }
+
+    fn give_anchor(&mut self, key: ObjectKey, row: &ObjectRow) -> Result<Claim> {
         let (anchor, basis) = forestsync_rules::anchor::anchor(key.guid, &row.attributes);
         let sequence = if self.decides {
             self.meta.decisions + self.decisions.len() as u64
@@ -79,7 +98,7 @@ impl Round<'_> {
             PROVISIONAL + self.meta.provisional
         };
         let claim = Claim { anchor: anchor.clone(), basis, sequence };
-        self.write_claim(key, &claim);
+        self.write_claim(key, &claim)?;
         if let Some(source) = self.plan.source(key.source).filter(|_| self.decides) {
             self.decisions.push(DecisionEvent::AnchorAssigned(AnchorAssigned {
                 forest: source.config.forest.clone(),
@@ -89,12 +108,22 @@ impl Round<'_> {
                 basis,
             }));
         }
-        claim
+        Ok(claim)
     }
 
-    pub(crate) fn write_claim(&mut self, key: ObjectKey, claim: &Claim) {
-        self.txn.put(keys::of_object(keys::CLAIM, key), store::encode(claim));
-        self.txn.put_new(keys::claimant(&claim.anchor, claim.sequence), store::encode(&key));
+    pub(crate) fn write_claim(&mut self, key: ObjectKey, claim: &Claim) -> Result<()> {
+        let mut row = self.anchor_row(&claim.anchor)?;
+        // beyond the limit an object has the anchor and never stands for it
+        if row.claimants.len() < MAX_CLAIMANTS {
+            row.claimants.push(Claimant { sequence: claim.sequence, object: key, basis: claim.basis });
+            row.claimants.sort_by_key(|claimant| claimant.sequence);
+            self.put_anchor_row(&claim.anchor, &row);
+        }
+        if claim.anchor != SourceAnchor::from_guid(key.guid) || row.claimants.len() >= MAX_CLAIMANTS {
+            self.txn.put(keys::of_object(keys::CLAIM, key), store::encode(claim));
+            self.meta.foreign_claims += 1;
+        }
+        Ok(())
     }
 
     /// Which of the objects that were given an anchor stands for it: of those that belong into the tenant the one that
@@ -105,13 +134,12 @@ impl Round<'_> {
         is_eligible: bool,
         anchor: &SourceAnchor,
     ) -> Result<(Option<ObjectKey>, Option<FindingRow>)> {
-        let rows = self.txn.scan(&keys::claimants(anchor), None, MAX_CLAIMANTS)?;
-        if rows.len() <= 1 {
+        let claimants = self.anchor_row(anchor)?.claimants;
+        if claimants.len() <= 1 {
             return Ok((is_eligible.then_some(key), None));
         }
         let (mut winner, mut finding) = (None, None);
-        for (row_key, value) in &rows {
-            let claimant: ObjectKey = self.decode(row_key, value)?;
+        for claimant in claimants.iter().map(|claimant| claimant.object) {
             let eligible = if claimant == key {
                 is_eligible
             } else {
@@ -147,7 +175,7 @@ impl Round<'_> {
     // ---- wishes
 
     fn compose(&mut self, key: ObjectKey, row: &ObjectRow, finding: &mut Option<FindingRow>) -> Result<Wish> {
-        let dn = self.name_of(key, row)?;
+        let dn = self.name_of(key, &row.dn, row.parent)?;
         let root = self.plan.source(key.source).map(|source| source.config.naming_context.clone()).unwrap_or_default();
         let flowed = flow(row.class, &dn, &root, &row.attributes);
         let manager = if flowed.class == CloudClass::User { self.manager(key)? } else { None };
@@ -220,9 +248,16 @@ impl Round<'_> {
         self.read(&keys::of_anchor(keys::WISH, anchor))
     }
 
-    fn set_wish(&mut self, anchor: &SourceAnchor, wish: Option<&Wish>, trace: Option<&str>) -> Result<()> {
+    fn set_wish(
+        &mut self,
+        anchor: &SourceAnchor,
+        wish: Option<&Wish>,
+        is_new: bool,
+        trace: Option<&str>,
+    ) -> Result<()> {
         let row_key = keys::of_anchor(keys::WISH, anchor);
-        let old = self.wish(anchor)?;
+        // an anchor with one object, which was given it just now, was never wished
+        let old = if is_new { None } else { self.wish(anchor)? };
         if old.as_ref() == wish {
             return Ok(());
         }
@@ -234,8 +269,13 @@ impl Round<'_> {
             }
         }
         match wish {
+            Some(wish) if is_new => self.txn.put_new(row_key, store::encode(wish)),
             Some(wish) => self.txn.put(row_key, store::encode(wish)),
             None => self.txn.delete(row_key),
+        }
+        if self.is_sweeping {
+            self.meta.emit_all = true;
+            return Ok(());
         }
         self.add_outbox(keys::out_object(anchor), trace)
     }
@@ -261,6 +301,9 @@ impl Round<'_> {
     }
 
     fn set_finding(&mut self, key: ObjectKey, finding: Option<FindingRow>) -> Result<()> {
+        if finding.is_none() && self.meta.counters.findings == 0 {
+            return Ok(());
+        }
         let after = finding.is_some();
         let value = finding.map(|finding| store::encode(&finding));
         let before = self.set(keys::of_object(keys::FINDING, key), value)?;
@@ -349,7 +392,7 @@ impl Round<'_> {
     }
 
     pub(crate) fn emitted(&mut self, anchor: &SourceAnchor) -> Result<Option<Emitted>> {
-        self.read(&keys::of_anchor(keys::EMITTED, anchor))
+        Ok(self.anchor_row(anchor)?.emitted)
     }
 }
 

@@ -10,7 +10,7 @@ use forestsync_schemas::decisions::{DecisionEvent, ScopeResolved};
 use crate::StoreError;
 use crate::config::{Plan, ScopeEntry, SourceId, scope_key};
 use crate::keys::{self, ObjectKey};
-use crate::rows::{self, EMPTY, MAX_VALUE, Meta, ObjectRow, Shrink, SourceState, adjust};
+use crate::rows::{self, EMPTY, Head, MAX_VALUE, Meta, ObjectRow, Shrink, SourceState, adjust};
 use crate::store::{self, Store, Value};
 use crate::txn::Txn;
 use crate::work::{Work, WorkKind};
@@ -130,6 +130,28 @@ impl<'a> Round<'a> {
         match self.txn.get(&row_key)? {
             Some(value) => self.object_from(key, &value).map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// Where an object stands, without its attributes.
+    pub(crate) fn head(&mut self, key: ObjectKey) -> Result<Option<Head>, StoreError> {
+        let row_key = keys::of_object(keys::OBJECT, key);
+        match self.txn.get(&row_key)? {
+            Some(value) => self.head_from(key, &value).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// [`Round::head`] of a row that was read already.
+    pub(crate) fn head_from(&mut self, key: ObjectKey, value: &Value) -> Result<Head, StoreError> {
+        let row_key = keys::of_object(keys::OBJECT, key);
+        let stored: StoredHead = rows::decode_head(&row_key, value).map_err(|e| self.txn.store.unreadable(&e))?;
+        match stored {
+            StoredHead::Whole(head) => Ok(head),
+            StoredHead::Spilled => {
+                let ObjectRow { class, dn, parent, deleted, image, seen, .. } = self.object_from(key, value)?;
+                Ok(Head { class, dn, parent, deleted, image, seen })
+            }
         }
     }
 
@@ -345,4 +367,11 @@ pub(crate) fn gate_is_open(plan: &Plan, meta: &Meta) -> bool {
 enum Stored {
     Whole(ObjectRow),
     Spilled(u16),
+}
+
+/// The beginning of a [`Stored`].
+#[derive(Debug, serde::Deserialize)]
+enum StoredHead {
+    Whole(Head),
+    Spilled,
 }

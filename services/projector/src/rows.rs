@@ -32,10 +32,12 @@ pub(crate) struct RowError {
 /// Frames a value.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     // writing to memory fails for types only that no row has
-    let payload = bincode::serde::encode_to_vec(value, bincode::config::standard()).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(payload.len() + 2);
+    let mut bytes = Vec::with_capacity(256);
     bytes.extend_from_slice(&EMPTY);
-    bytes.extend_from_slice(&payload);
+    let written = bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard());
+    if written.is_err() {
+        bytes.truncate(EMPTY.len());
+    }
     bytes
 }
 
@@ -47,6 +49,13 @@ pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T,
         Ok((value, read)) if read == payload.len() => Ok(value),
         _ => Err(error()),
     }
+}
+
+/// Reads the beginning of a framed value.
+pub(crate) fn decode_head<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, RowError> {
+    let error = || RowError { kind: char::from(key.first().copied().unwrap_or(b'?')) };
+    let payload = bytes.strip_prefix(&EMPTY).ok_or_else(error)?;
+    bincode::serde::decode_from_slice(payload, bincode::config::standard()).map(|(value, _)| value).map_err(|_| error())
 }
 
 /// A mirrored object.
@@ -61,13 +70,43 @@ pub(crate) struct ObjectRow {
     pub(crate) image: u32,
     /// The full read in or after which it was last known to exist.
     pub(crate) seen: u32,
+    /// Last, so that the rest can be read without it.
+    #[serde(with = "crate::stored")]
     pub(crate) attributes: Attributes,
+}
+
+/// The beginning of an [`ObjectRow`]: where an object stands.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) class: DirectoryClass,
+    pub(crate) dn: Dn,
+    pub(crate) parent: Option<ObjectGuid>,
+    pub(crate) deleted: bool,
+    pub(crate) image: u32,
+    pub(crate) seen: u32,
 }
 
 impl ObjectRow {
     pub(crate) fn is_live(&self) -> bool {
         !self.deleted
     }
+}
+
+/// What is known of an anchor.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct AnchorRow {
+    /// The objects that were given it, the first one first.
+    pub(crate) claimants: Vec<Claimant>,
+    /// What was written to `desired` last.
+    pub(crate) emitted: Option<Emitted>,
+}
+
+/// An object that was given an anchor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claimant {
+    pub(crate) sequence: u64,
+    pub(crate) object: ObjectKey,
+    pub(crate) basis: AnchorBasis,
 }
 
 /// The anchor an object was given.
@@ -220,12 +259,16 @@ pub(crate) struct Meta {
     pub(crate) desired: u64,
     /// A sweep over all objects was begun since the gate opened or the configuration changed.
     pub(crate) swept: bool,
+    /// What is wished must be compared with what was written for every anchor, not for those in the outbox alone.
+    pub(crate) emit_all: bool,
     pub(crate) sources: BTreeMap<SourceId, SourceState>,
     /// Holds written to `decisions` and not released.
     pub(crate) held: BTreeSet<(HoldReason, String)>,
     pub(crate) counters: Counters,
     pub(crate) state_digest: u128,
     pub(crate) rest_digest: u128,
+    /// Objects whose anchor is not their own objectGUID.
+    pub(crate) foreign_claims: u64,
     /// Counts anchors given without a decision, by a verification.
     pub(crate) provisional: u64,
 }

@@ -68,15 +68,18 @@ impl Round<'_> {
             let rows = self.txn.scan(&prefix, cursor.as_deref(), CHUNK)?;
             for (row_key, value) in &rows {
                 let Some(key) = keys::read_object(row_key) else { continue };
-                let row = self.object_from(key, value)?;
-                if !row.is_live() || !row.class.is_synchronized() {
+                let head = self.head_from(key, value)?;
+                if head.deleted || !head.class.is_synchronized() {
                     continue;
                 }
                 had += 1;
-                fresh += u64::from(row.seen >= ordinal);
-                if before && matches!(self.eligible(key, Some(&row))?, Eligible::Yes) {
-                    known += 1;
-                    missing += u64::from(row.seen < ordinal);
+                fresh += u64::from(head.seen >= ordinal);
+                if before {
+                    let row = self.object_from(key, value)?;
+                    if self.eligible(key, Some(&row))? == Eligible::Yes {
+                        known += 1;
+                        missing += u64::from(head.seen < ordinal);
+                    }
                 }
             }
             match rows.last() {

@@ -131,7 +131,7 @@ impl Engine {
             waiting_references: counters.waiting,
             findings: counters.findings,
             finding_list: findings.into_iter().map(finding).collect(),
-            outbox: counters.outbox,
+            outbox: counters.outbox + if self.meta.emit_all { counters.projected.values().sum() } else { 0 },
             held: self.holds.clone(),
             gate_open: gate_is_open(&self.plan, &self.meta),
             rebuilding: self.is_rebuilding(),

@@ -68,6 +68,14 @@ impl<'a> Txn<'a> {
         Ok(value)
     }
 
+    /// Remembers a row that a scan brought, so that it need not be read once more.
+    pub(crate) fn learn(&mut self, key: &[u8], value: Value) {
+        let slot = self.rows.entry(key.to_vec()).or_default();
+        if slot.base == Base::Unknown && slot.change == Change::Keep {
+            slot.base = Base::Present(value);
+        }
+    }
+
     pub(crate) fn has(&mut self, key: &[u8]) -> Result<bool, StoreError> {
         Ok(self.get(key)?.is_some())
     }

@@ -192,8 +192,9 @@ impl Round<'_> {
         let rows = self.txn.scan(&prefix, work.cursor.as_deref(), CHUNK)?;
         for (row_key, value) in &rows {
             let Some(key) = keys::read_object(row_key) else { continue };
-            let row = self.object_from(key, value)?;
-            if row.is_live() && row.seen < work.ordinal {
+            let head = self.head_from(key, value)?;
+            if !head.deleted && head.seen < work.ordinal {
+                let row = self.object_from(key, value)?;
                 self.remove_object(key, &row)?;
             }
         }
@@ -221,7 +222,7 @@ impl Round<'_> {
             }
             let observed = match last {
                 Some((key, observed)) if key == from => observed,
-                _ => self.object(from)?.is_some_and(|row| row.image == work.ordinal),
+                _ => self.head(from)?.is_some_and(|head| head.image == work.ordinal),
             };
             last = Some((from, observed));
             if observed {
