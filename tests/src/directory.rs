@@ -154,7 +154,12 @@ impl Directory {
 
     /// Gives an object another relative name.
     pub async fn rename(&mut self, dn: &str, rdn: &str) {
-        self.ldap().modifydn(dn, rdn, true, None).await.unwrap().success().unwrap_or_else(|e| panic!("rename {dn}: {e}"));
+        self.ldap()
+            .modifydn(dn, rdn, true, None)
+            .await
+            .unwrap()
+            .success()
+            .unwrap_or_else(|e| panic!("rename {dn}: {e}"));
     }
 
     /// Moves an object to another parent under its own relative name.
@@ -193,10 +198,8 @@ impl Directory {
     /// All live entries of the naming context by a plain search, not by DirSync.
     pub async fn entries(&mut self) -> Vec<Entry> {
         let base = self.access.base.clone();
-        let adapters: Vec<Box<dyn ldap3::adapters::Adapter<_, _>>> = vec![
-            Box::new(ldap3::adapters::EntriesOnly::new()),
-            Box::new(ldap3::adapters::PagedResults::new(500)),
-        ];
+        let adapters: Vec<Box<dyn ldap3::adapters::Adapter<_, _>>> =
+            vec![Box::new(ldap3::adapters::EntriesOnly::new()), Box::new(ldap3::adapters::PagedResults::new(500))];
         let filter = "(|(objectClass=user)(objectClass=group)(objectClass=contact)(objectClass=organizationalUnit))";
         let mut search =
             self.ldap().streaming_search_with(adapters, &base, Scope::Subtree, filter, vec!["*"]).await.unwrap();

@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn unfolds_and_decodes() {
-        let text = "# record 1\ndn:: Q049w4Q=\nname: a b\n c\nmember: x\nmember: y\n\n# Referral\nref: ldap://x\n\ndn: CN=b\n";
+        let text =
+            "# record 1\ndn:: Q049w4Q=\nname: a b\n c\nmember: x\nmember: y\n\n# Referral\nref: ldap://x\n\ndn: CN=b\n";
         let all = entries(text);
         assert_eq!(all.len(), 2);
         assert_eq!(all[0].dn, "CN=Ä");

@@ -55,11 +55,14 @@ pub fn skipped(peer: &str, why: &str) {
 /// Checks recorded exchanges against Microsoft's description of Graph, for those who have it beside the project.
 pub fn check_exchanges(record: &Path) {
     let checker = workspace().join("../shared/graph/check_exchange.py");
+    if !checker.exists() {
+        return note("the description of Graph: not beside the project, so recorded exchanges were not checked");
+    }
     let python = ["python3", "/usr/bin/python3"].into_iter().find(|python| {
         Command::new(python).args(["-c", "import jsonschema"]).output().is_ok_and(|out| out.status.success())
     });
-    let (Some(python), true) = (python, checker.exists()) else {
-        return skipped("the description of Graph", "check_exchange.py or the Python package jsonschema is not here");
+    let Some(python) = python else {
+        return skipped("the description of Graph", "the Python package jsonschema is not here");
     };
     let out = Command::new(python).arg(checker).arg(record).output().unwrap();
     let said = String::from_utf8_lossy(&out.stdout).into_owned();

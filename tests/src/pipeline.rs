@@ -124,7 +124,11 @@ impl Pipeline {
         all.push("--json");
         let out = self.output(&all);
         serde_json::from_slice(&out.stdout).unwrap_or_else(|e| {
-            panic!("{arguments:?}: {e}: {} {}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+            panic!(
+                "{arguments:?}: {e}: {} {}",
+                String::from_utf8_lossy(&out.stdout),
+                String::from_utf8_lossy(&out.stderr)
+            )
         })
     }
 

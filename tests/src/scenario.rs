@@ -100,7 +100,12 @@ const STAFF: &str = "OU=Staff";
 /// What is there before the first synchronization, in each of the three forests.
 pub fn population(f: usize) -> Vec<Change> {
     let mut all: Vec<Change> = [
-        STAFF, "OU=Sales,OU=Staff", "OU=Deep,OU=Sales,OU=Staff", "OU=Service,OU=Staff", "OU=Partners", "OU=Outside",
+        STAFF,
+        "OU=Sales,OU=Staff",
+        "OU=Deep,OU=Sales,OU=Staff",
+        "OU=Service,OU=Staff",
+        "OU=Partners",
+        "OU=Outside",
         "OU=R&D\\; Dept,OU=Staff",
     ]
     .map(|dn| ou(f, dn))
@@ -110,11 +115,24 @@ pub fn population(f: usize) -> Vec<Change> {
         let (given, number) = (format!("Given{n}"), format!("+41 44 000 {n:02}"));
         let (sam, display) = (format!("u{f}{n:03}"), format!("Given{n} Sürname{n}"));
         let mail = format!("{sam}@{{domain}}");
-        all.push(user(f, &format!("CN={sam},{parent}"), &sam, &[
-            ("givenName", &given), ("sn", &format!("Sürname{n}")), ("displayName", &display), ("mail", &mail),
-            ("title", "Engineer"), ("department", "R&D; Dept"), ("company", "AT&T Ltd"), ("l", "Zürich"),
-            ("telephoneNumber", &number), ("employeeID", &format!("{f}{n:05}")), ("streetAddress", "Street 1\r\nHouse 2"),
-        ]));
+        all.push(user(
+            f,
+            &format!("CN={sam},{parent}"),
+            &sam,
+            &[
+                ("givenName", &given),
+                ("sn", &format!("Sürname{n}")),
+                ("displayName", &display),
+                ("mail", &mail),
+                ("title", "Engineer"),
+                ("department", "R&D; Dept"),
+                ("company", "AT&T Ltd"),
+                ("l", "Zürich"),
+                ("telephoneNumber", &number),
+                ("employeeID", &format!("{f}{n:05}")),
+                ("streetAddress", "Street 1\r\nHouse 2"),
+            ],
+        ));
     }
     // names that need escapes somewhere between the directory and Graph
     for (n, (cn, display)) in [
@@ -141,18 +159,28 @@ pub fn population(f: usize) -> Vec<Change> {
         all.push(user(f, &format!("CN=par{f}{n},OU=Partners"), &format!("par{f}{n}"), &[]));
     }
     all.push(set(f, &format!("CN=u{f}001,OU=Sales,OU=Staff"), "manager", &format!("CN=u{f}000,OU=Staff,{{base}}")));
-    let everyone: Vec<String> =
-        (0..25).map(|n| format!("CN=u{f}{n:03},{}", [STAFF, "OU=Sales,OU=Staff", "OU=Deep,OU=Sales,OU=Staff"][n % 3])).collect();
+    let everyone: Vec<String> = (0..25)
+        .map(|n| format!("CN=u{f}{n:03},{}", [STAFF, "OU=Sales,OU=Staff", "OU=Deep,OU=Sales,OU=Staff"][n % 3]))
+        .collect();
     all.push(group(f, &format!("CN=All {f},OU=Staff"), &format!("all{f}"), &[("description", "Everyone")]));
     all.push(join(f, &format!("CN=All {f},OU=Staff"), &everyone.iter().map(String::as_str).collect::<Vec<_>>()));
     all.push(group(f, &format!("CN=Nest {f},OU=Staff"), &format!("nest{f}"), &[("groupType", "-2147483640")]));
-    all.push(join(f, &format!("CN=Nest {f},OU=Staff"), &[&format!("CN=All {f},OU=Staff"), &format!("CN=out{f}0,OU=Outside")]));
-    all.push(group(f, &format!("CN=List {f},OU=Staff"), &format!("list{f}"), &[
-        ("groupType", "2"), ("mail", &format!("list{f}@{{domain}}")),
-    ]));
-    all.push(Change::Add(f, format!("CN=Contact {f},OU=Staff"), pairs(&[
-        ("objectClass", "contact"), ("displayName", "A Contact"), ("mail", "contact@elsewhere.example"),
-    ])));
+    all.push(join(
+        f,
+        &format!("CN=Nest {f},OU=Staff"),
+        &[&format!("CN=All {f},OU=Staff"), &format!("CN=out{f}0,OU=Outside")],
+    ));
+    all.push(group(
+        f,
+        &format!("CN=List {f},OU=Staff"),
+        &format!("list{f}"),
+        &[("groupType", "2"), ("mail", &format!("list{f}@{{domain}}"))],
+    ));
+    all.push(Change::Add(
+        f,
+        format!("CN=Contact {f},OU=Staff"),
+        pairs(&[("objectClass", "contact"), ("displayName", "A Contact"), ("mail", "contact@elsewhere.example")]),
+    ));
     all
 }
 
@@ -181,16 +209,28 @@ fn attributes() -> Vec<Step> {
         ("change the user principal name", vec![set(0, anna, "userPrincipalName", "anna@{domain}")]),
         ("disable a user", vec![set(0, boss, "userAccountControl", "546")]),
         ("enable a user", vec![set(0, boss, "userAccountControl", "544")]),
-        ("several attributes of one user at once", vec![
-            set(1, "CN=u1000,OU=Staff", "givenName", "Ånna"), set(1, "CN=u1000,OU=Staff", "sn", "Ærlig"),
-            set(1, "CN=u1000,OU=Staff", "department", "R&D; \"Labs\" <x>"), clear(1, "CN=u1000,OU=Staff", "l"),
-        ]),
-        ("values that are blank or padded", vec![
-            set(1, "CN=u1003,OU=Staff", "title", "  padded  "), set(1, "CN=u1003,OU=Staff", "company", " "),
-        ]),
-        ("addresses that Graph cannot write", vec![Change::AddValues(
-            0, anna.into(), "proxyAddresses".into(), vec!["smtp:second@{domain}".into(), "smtp:third@{domain}".into()],
-        )]),
+        (
+            "several attributes of one user at once",
+            vec![
+                set(1, "CN=u1000,OU=Staff", "givenName", "Ånna"),
+                set(1, "CN=u1000,OU=Staff", "sn", "Ærlig"),
+                set(1, "CN=u1000,OU=Staff", "department", "R&D; \"Labs\" <x>"),
+                clear(1, "CN=u1000,OU=Staff", "l"),
+            ],
+        ),
+        (
+            "values that are blank or padded",
+            vec![set(1, "CN=u1003,OU=Staff", "title", "  padded  "), set(1, "CN=u1003,OU=Staff", "company", " ")],
+        ),
+        (
+            "addresses that Graph cannot write",
+            vec![Change::AddValues(
+                0,
+                anna.into(),
+                "proxyAddresses".into(),
+                vec!["smtp:second@{domain}".into(), "smtp:third@{domain}".into()],
+            )],
+        ),
         ("a change that has no place in the tenant", vec![set(0, anna, "adminDescription", "nothing")]),
         ("set the manager", vec![set(0, anna, "manager", "CN=u0003,OU=Staff,{base}")]),
         ("change the manager", vec![set(0, anna, "manager", "CN=u0006,OU=Staff,{base}")]),
@@ -204,16 +244,18 @@ fn names_and_places() -> Vec<Step> {
     vec![
         ("rename a user", vec![rename(0, "CN=u0003,OU=Staff", "CN=Renamed\\, User")]),
         ("rename by case only", vec![rename(0, "CN=u0006,OU=Staff", "CN=U0006")]),
-        ("rename a user without a display name", vec![
-            user(0, "CN=Plain,OU=Staff", "plain", &[]), rename(0, "CN=Plain,OU=Staff", "CN=Plainer"),
-        ]),
+        (
+            "rename a user without a display name",
+            vec![user(0, "CN=Plain,OU=Staff", "plain", &[]), rename(0, "CN=Plain,OU=Staff", "CN=Plainer")],
+        ),
         ("move a user within the scope", vec![relocate(0, "CN=u0009,OU=Staff", "OU=Sales,OU=Staff")]),
         ("move a user out of scope", vec![relocate(0, "CN=u0012,OU=Staff", "OU=Outside")]),
         ("move it back", vec![relocate(0, "CN=u0012,OU=Outside", STAFF)]),
         ("move a user into an excluded container", vec![relocate(0, "CN=u0015,OU=Staff", "OU=Service,OU=Staff")]),
-        ("move a group out of scope and back", vec![
-            relocate(0, "CN=Nest 0,OU=Staff", "OU=Outside"), relocate(0, "CN=Nest 0,OU=Outside", STAFF),
-        ]),
+        (
+            "move a group out of scope and back",
+            vec![relocate(0, "CN=Nest 0,OU=Staff", "OU=Outside"), relocate(0, "CN=Nest 0,OU=Outside", STAFF)],
+        ),
     ]
 }
 
@@ -226,23 +268,37 @@ fn groups() -> Vec<Step> {
         ("remove a member", vec![leave(1, "CN=Team,OU=Staff", &["CN=u1000,OU=Staff"])]),
         ("remove the last member", vec![leave(1, "CN=Team,OU=Staff", &["CN=u1001,OU=Sales,OU=Staff"])]),
         ("many members at once", vec![join(1, "CN=Team,OU=Staff", &many)]),
-        ("remove and add in one go", vec![
-            leave(1, "CN=Team,OU=Staff", &["CN=u1003,OU=Staff"]), join(1, "CN=Team,OU=Staff", &["CN=u1001,OU=Sales,OU=Staff"]),
-            join(1, "CN=Team,OU=Staff", &["CN=u1003,OU=Staff"]), leave(1, "CN=Team,OU=Staff", &["CN=u1006,OU=Staff"]),
-        ]),
+        (
+            "remove and add in one go",
+            vec![
+                leave(1, "CN=Team,OU=Staff", &["CN=u1003,OU=Staff"]),
+                join(1, "CN=Team,OU=Staff", &["CN=u1001,OU=Sales,OU=Staff"]),
+                join(1, "CN=Team,OU=Staff", &["CN=u1003,OU=Staff"]),
+                leave(1, "CN=Team,OU=Staff", &["CN=u1006,OU=Staff"]),
+            ],
+        ),
         ("rename a group", vec![rename(1, "CN=Team,OU=Staff", "CN=Team\\, renamed")]),
         ("describe a group", vec![set(1, "CN=Team\\, renamed,OU=Staff", "description", "A team")]),
         ("clear the description", vec![clear(1, "CN=Team\\, renamed,OU=Staff", "description")]),
         ("another group scope", vec![set(1, "CN=Team\\, renamed,OU=Staff", "groupType", "-2147483640")]),
-        ("groups in groups, in a circle", vec![
-            group(1, "CN=Ring 1,OU=Staff", "ring1", &[("groupType", "-2147483640")]),
-            group(1, "CN=Ring 2,OU=Staff", "ring2", &[("groupType", "-2147483640")]),
-            join(1, "CN=Ring 1,OU=Staff", &["CN=Ring 2,OU=Staff"]), join(1, "CN=Ring 2,OU=Staff", &["CN=Ring 1,OU=Staff"]),
-        ]),
-        ("a member of another forest", vec![Change::AddValues(
-            1, "CN=Ring 1,OU=Staff".into(), "member".into(),
-            vec!["<SID=S-1-5-21-1111111111-2222222222-3333333333-1105>".into()],
-        )]),
+        (
+            "groups in groups, in a circle",
+            vec![
+                group(1, "CN=Ring 1,OU=Staff", "ring1", &[("groupType", "-2147483640")]),
+                group(1, "CN=Ring 2,OU=Staff", "ring2", &[("groupType", "-2147483640")]),
+                join(1, "CN=Ring 1,OU=Staff", &["CN=Ring 2,OU=Staff"]),
+                join(1, "CN=Ring 2,OU=Staff", &["CN=Ring 1,OU=Staff"]),
+            ],
+        ),
+        (
+            "a member of another forest",
+            vec![Change::AddValues(
+                1,
+                "CN=Ring 1,OU=Staff".into(),
+                "member".into(),
+                vec!["<SID=S-1-5-21-1111111111-2222222222-3333333333-1105>".into()],
+            )],
+        ),
         ("a contact as member", vec![join(1, "CN=Ring 2,OU=Staff", &["CN=Contact 1,OU=Staff"])]),
         ("delete a group", vec![delete(1, "CN=Ring 2,OU=Staff")]),
     ]
@@ -254,32 +310,58 @@ fn lives() -> Vec<Step> {
         ("into a group at once", vec![join(2, "CN=All 2,OU=Staff", &["CN=New,OU=Staff"])]),
         ("delete a user who is a member", vec![delete(2, "CN=New,OU=Staff")]),
         ("undelete the user", vec![Change::Undelete(2, "new".into(), "CN=New,OU=Staff".into())]),
-        ("delete and add under the same name", vec![
-            delete(2, "CN=New,OU=Staff"), user(2, "CN=New,OU=Staff", "new", &[("displayName", "Another One")]),
-        ]),
-        ("add, change and delete before anyone looks", vec![
-            user(2, "CN=Brief,OU=Staff", "brief", &[]), set(2, "CN=Brief,OU=Staff", "title", "Guest"),
-            delete(2, "CN=Brief,OU=Staff"),
-        ]),
-        ("a user with a consistency GUID", vec![
-            user(2, "CN=Moved In,OU=Outside", "movedin", &[]),
-            Change::SetBytes(2, "CN=Moved In,OU=Outside".into(), "mS-DS-ConsistencyGuid".into(), [0x5a; 16]),
-            relocate(2, "CN=Moved In,OU=Outside", STAFF),
-        ]),
-        ("a consistency GUID that comes too late", vec![
-            Change::Pin(2, "CN=u2000,OU=Staff".into()),
-            Change::SetBytes(2, "CN=u2000,OU=Staff".into(), "mS-DS-ConsistencyGuid".into(), [0x3c; 16]),
-        ]),
+        (
+            "delete and add under the same name",
+            vec![delete(2, "CN=New,OU=Staff"), user(2, "CN=New,OU=Staff", "new", &[("displayName", "Another One")])],
+        ),
+        (
+            "add, change and delete before anyone looks",
+            vec![
+                user(2, "CN=Brief,OU=Staff", "brief", &[]),
+                set(2, "CN=Brief,OU=Staff", "title", "Guest"),
+                delete(2, "CN=Brief,OU=Staff"),
+            ],
+        ),
+        (
+            "a user with a consistency GUID",
+            vec![
+                user(2, "CN=Moved In,OU=Outside", "movedin", &[]),
+                Change::SetBytes(2, "CN=Moved In,OU=Outside".into(), "mS-DS-ConsistencyGuid".into(), [0x5a; 16]),
+                relocate(2, "CN=Moved In,OU=Outside", STAFF),
+            ],
+        ),
+        (
+            "a consistency GUID that comes too late",
+            vec![
+                Change::Pin(2, "CN=u2000,OU=Staff".into()),
+                Change::SetBytes(2, "CN=u2000,OU=Staff".into(), "mS-DS-ConsistencyGuid".into(), [0x3c; 16]),
+            ],
+        ),
         ("a default exclusion comes", vec![set(2, "CN=u2003,OU=Staff", "adminDescription", "User_x")]),
         ("and goes", vec![clear(2, "CN=u2003,OU=Staff", "adminDescription")]),
         ("a system account", vec![user(2, "CN=MSOL_1,OU=Staff", "MSOL_1", &[])]),
-        ("an inetOrgPerson", vec![Change::Add(2, "CN=Inet,OU=Staff".into(), pairs(&[
-            ("objectClass", "inetOrgPerson"), ("sAMAccountName", "inet"), ("userPrincipalName", "inet@{domain}"),
-            ("userAccountControl", "544"), ("sn", "Org"),
-        ]))]),
-        ("a computer", vec![Change::Add(2, "CN=PC1,OU=Staff".into(), pairs(&[
-            ("objectClass", "computer"), ("sAMAccountName", "PC1$"), ("userAccountControl", "4096"),
-        ]))]),
+        (
+            "an inetOrgPerson",
+            vec![Change::Add(
+                2,
+                "CN=Inet,OU=Staff".into(),
+                pairs(&[
+                    ("objectClass", "inetOrgPerson"),
+                    ("sAMAccountName", "inet"),
+                    ("userPrincipalName", "inet@{domain}"),
+                    ("userAccountControl", "544"),
+                    ("sn", "Org"),
+                ]),
+            )],
+        ),
+        (
+            "a computer",
+            vec![Change::Add(
+                2,
+                "CN=PC1,OU=Staff".into(),
+                pairs(&[("objectClass", "computer"), ("sAMAccountName", "PC1$"), ("userAccountControl", "4096")]),
+            )],
+        ),
     ]
 }
 
@@ -289,12 +371,19 @@ fn containers() -> Vec<Step> {
         ("change under the renamed container", vec![set(0, "CN=u0018,OU=People", "title", "Moved along")]),
         ("move a container out of scope", vec![relocate(2, "OU=Deep,OU=Sales,OU=Staff", "OU=Outside")]),
         ("and back", vec![relocate(2, "OU=Deep,OU=Outside", "OU=Sales,OU=Staff")]),
-        ("move a container under an excluded one", vec![relocate(0, "OU=R&D\\; Dept,OU=People", "OU=Service,OU=People")]),
+        (
+            "move a container under an excluded one",
+            vec![relocate(0, "OU=R&D\\; Dept,OU=People", "OU=Service,OU=People")],
+        ),
         ("and out again", vec![relocate(0, "OU=R&D\\; Dept,OU=Service,OU=People", "OU=People")]),
-        ("a new container with users", vec![
-            ou(1, "OU=Fresh,OU=Staff"), user(1, "CN=f1,OU=Fresh,OU=Staff", "f1", &[]),
-            user(1, "CN=f2,OU=Fresh,OU=Staff", "f2", &[]),
-        ]),
+        (
+            "a new container with users",
+            vec![
+                ou(1, "OU=Fresh,OU=Staff"),
+                user(1, "CN=f1,OU=Fresh,OU=Staff", "f1", &[]),
+                user(1, "CN=f2,OU=Fresh,OU=Staff", "f2", &[]),
+            ],
+        ),
         ("rename a container within the scope", vec![rename(1, "OU=Fresh,OU=Staff", "OU=Stale")]),
         ("delete a tree", vec![Change::DeleteTree(1, "OU=Stale,OU=Staff".into())]),
     ]
@@ -302,16 +391,23 @@ fn containers() -> Vec<Step> {
 
 fn others() -> Vec<Step> {
     vec![
-        ("add a contact", vec![Change::Add(0, "CN=Extern,OU=People".into(), pairs(&[
-            ("objectClass", "contact"), ("mail", "extern@elsewhere.example"),
-        ]))]),
+        (
+            "add a contact",
+            vec![Change::Add(
+                0,
+                "CN=Extern,OU=People".into(),
+                pairs(&[("objectClass", "contact"), ("mail", "extern@elsewhere.example")]),
+            )],
+        ),
         ("change a contact", vec![set(0, "CN=Extern,OU=People", "displayName", "Extern")]),
         ("delete a contact", vec![delete(0, "CN=Extern,OU=People")]),
-        ("a mail-enabled security group", vec![group(0, "CN=Mail Group,OU=People", "mailgroup", &[
-            ("mail", "mailgroup@{domain}"),
-        ])]),
-        ("a distribution list", vec![group(0, "CN=List B,OU=People", "listb", &[
-            ("groupType", "8"), ("mail", "listb@{domain}"),
-        ])]),
+        (
+            "a mail-enabled security group",
+            vec![group(0, "CN=Mail Group,OU=People", "mailgroup", &[("mail", "mailgroup@{domain}")])],
+        ),
+        (
+            "a distribution list",
+            vec![group(0, "CN=List B,OU=People", "listb", &[("groupType", "8"), ("mail", "listb@{domain}")])],
+        ),
     ]
 }

@@ -27,8 +27,7 @@ async fn killed_at_random_moments() {
     // some time on the way, so that kills meet requests that are on it
     tenant.0.control().set_latency(Duration::from_millis(10));
     let mut world = World::new(suite::practice_peers(&ca).await, None, tenant).await;
-    let mut pipeline =
-        Pipeline::new(&world.sources(), &world.access, suite::NO_QUOTA, suite::WIDE_GUARD);
+    let mut pipeline = Pipeline::new(&world.sources(), &world.access, suite::NO_QUOTA, suite::WIDE_GUARD);
 
     let mut steps = scenario::steps().into_iter();
     let (kills, total) = (kills(), scenario::steps().len());

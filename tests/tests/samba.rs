@@ -4,10 +4,10 @@
 
 use forestsync_practice::tls::PrivateCa;
 use forestsync_tests::directory::Directory;
+use forestsync_tests::peers;
 use forestsync_tests::samba::{self, Lab};
 use forestsync_tests::suite::{self, Disturb};
 use forestsync_tests::world::{Peer, World};
-use forestsync_tests::peers;
 
 struct KillController;
 

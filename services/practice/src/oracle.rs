@@ -155,10 +155,15 @@ impl Entry {
         Self { dn: dn.to_owned(), attributes: attributes.filter(|(_, values)| !values.is_empty()).collect() }
     }
 
-    fn text(&self, name: &str) -> Option<String> {
+    /// The first value with the blanks it has, unless it is nothing but blanks.
+    fn untrimmed(&self, name: &str) -> Option<String> {
         let value = self.attributes.get(name)?.first()?;
-        let text = String::from_utf8_lossy(value).trim().to_owned();
-        (!text.is_empty()).then_some(text)
+        let text = String::from_utf8_lossy(value).into_owned();
+        (!text.trim().is_empty()).then_some(text)
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.untrimmed(name).map(|text| text.trim().to_owned())
     }
 
     fn number(&self, name: &str) -> i64 {
@@ -281,7 +286,8 @@ fn local(address: &str) -> String {
 }
 
 fn common_name(entry: &Entry) -> Option<String> {
-    entry.text("displayname").or_else(|| entry.text("cn")).or_else(|| entry.text("name"))
+    // the one text that flows as it is
+    ["displayname", "cn", "name"].into_iter().find_map(|name| entry.untrimmed(name))
 }
 
 fn user(entry: &Entry, domain: &str) -> Object {

@@ -36,8 +36,7 @@ fn int(value: i64) -> Tag {
 /// Reads everything by DirSync and counts it; nothing is decoded beyond what ldap3 does.
 async fn bare(access: &Access, attributes: &[&str]) -> usize {
     let stream = tokio::net::TcpStream::connect(access.ldaps).await.unwrap().into_std().unwrap();
-    let settings =
-        LdapConnSettings::new().set_config(trust(&access.ca)).set_std_stream(StdStream::Tcp(stream));
+    let settings = LdapConnSettings::new().set_config(trust(&access.ca)).set_std_stream(StdStream::Tcp(stream));
     let url = format!("ldaps://{}", access.host);
     let (connection, mut ldap) = LdapConnAsync::with_settings(settings, &url).await.unwrap();
     tokio::spawn(async move { connection.drive().await });
@@ -55,8 +54,10 @@ async fn bare(access: &Access, attributes: &[&str]) -> usize {
             RawControl { ctype: EXTENDED_DN.into(), crit: true, val: Some(encoded(vec![int(1)])) },
         ];
         let search = ldap.with_controls(controls);
-        let mut search =
-            search.streaming_search(&access.base, Scope::Subtree, "(objectClass=*)", attributes.to_vec()).await.unwrap();
+        let mut search = search
+            .streaming_search(&access.base, Scope::Subtree, "(objectClass=*)", attributes.to_vec())
+            .await
+            .unwrap();
         while let Some(entry) = search.next().await.unwrap() {
             std::hint::black_box(&entry);
             seen += 1;

@@ -26,8 +26,7 @@ pub(crate) async fn on_samba() -> Option<Measured> {
     let dn = |n: usize| format!("CN=u{n},{top}");
     for n in 0..CHANGES {
         let (dn, sam) = (dn(n), format!("u{n}"));
-        let attributes =
-            [("objectClass", "user"), ("sAMAccountName", sam.as_str()), ("userAccountControl", "544")];
+        let attributes = [("objectClass", "user"), ("sAMAccountName", sam.as_str()), ("userAccountControl", "544")];
         directory.add(&dn, &attributes).await;
     }
     let ca = PrivateCa::new().unwrap();

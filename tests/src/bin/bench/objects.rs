@@ -23,31 +23,33 @@ pub(crate) fn all(base: &str, domain: &str, users: usize, groups: usize, members
     for n in 0..users {
         let (sam, phone) = (format!("user{n:06}"), format!("+41 44 {n:07}"));
         let (principal, display) = (format!("{sam}@{domain}"), format!("Given{} Surname{}", n % 997, n % 4999));
-        all.push(object(dn(n), &[
-            ("objectClass", "user"),
-            ("sAMAccountName", &sam),
-            ("userPrincipalName", &principal),
-            ("mail", &principal),
-            ("displayName", &display),
-            ("givenName", &format!("Given{}", n % 997)),
-            ("sn", &format!("Surname{}", n % 4999)),
-            ("title", &format!("Title {}", n % 90)),
-            ("department", &format!("Department {}", n % 40)),
-            ("company", "AT&T Ltd"),
-            ("l", "Zürich"),
-            ("telephoneNumber", &phone),
-            ("employeeID", &format!("{n:07}")),
-            ("userAccountControl", "512"),
-        ]));
+        all.push(object(
+            dn(n),
+            &[
+                ("objectClass", "user"),
+                ("sAMAccountName", &sam),
+                ("userPrincipalName", &principal),
+                ("mail", &principal),
+                ("displayName", &display),
+                ("givenName", &format!("Given{}", n % 997)),
+                ("sn", &format!("Surname{}", n % 4999)),
+                ("title", &format!("Title {}", n % 90)),
+                ("department", &format!("Department {}", n % 40)),
+                ("company", "AT&T Ltd"),
+                ("l", "Zürich"),
+                ("telephoneNumber", &phone),
+                ("employeeID", &format!("{n:07}")),
+                ("userAccountControl", "512"),
+            ],
+        ));
     }
     for g in 0..groups {
         let (sam, mut of) = (format!("group{g:05}"), Vec::new());
         of.extend((0..members.min(users)).map(|k| dn((g * members + k) % users)));
-        let mut group = object(format!("CN={sam},{TOP},{base}"), &[
-            ("objectClass", "group"),
-            ("sAMAccountName", &sam),
-            ("groupType", "-2147483646"),
-        ]);
+        let mut group = object(
+            format!("CN={sam},{TOP},{base}"),
+            &[("objectClass", "group"), ("sAMAccountName", &sam), ("groupType", "-2147483646")],
+        );
         group.attributes.push(("member".into(), of.into_iter().map(String::into_bytes).collect()));
         all.push(group);
     }

@@ -117,8 +117,7 @@ async fn projected(log: Arc<EmbeddedLog>, stream: &StreamName, base: &Dn, direct
         include: Vec::new(),
         exclude: Vec::new(),
     };
-    let config =
-        ProjectorConfig { configuration: name.into(), directory: directory.to_owned(), sources: vec![source] };
+    let config = ProjectorConfig { configuration: name.into(), directory: directory.to_owned(), sources: vec![source] };
     let mut projector = Projector::open(config, log).await.unwrap();
     let status = projector.catch_up().await.unwrap();
     assert!(status.is_idle());
