@@ -316,10 +316,9 @@ impl Round<'_> {
             }
             (true, _) => {}
             (false, _) => {
+                // also one that ended with an object: the last record of its key must be right in a compacted stream
                 if written.is_some() {
                     self.txn.delete(row_key);
-                }
-                if is_written && ends.is_some() {
                     let event = LinkRemoved { group: group.clone(), member: member.clone() };
                     out.push(DesiredEvent::LinkRemoved(event), &[], trace)?;
                 }
