@@ -13,6 +13,7 @@ use forestsync_schemas::{ChangeRecord, EventId};
 use crate::config::SourceId;
 use crate::error::StreamErrorKind;
 use crate::keys::{self, LinkKind, ObjectKey};
+use crate::novel::Novel;
 use crate::round::Round;
 use crate::rows::{Counted, EMPTY, ObjectRow, SourceState};
 use crate::work::{Work, WorkKind};
@@ -50,6 +51,9 @@ pub(crate) enum Applied {
 
 type Result<T> = std::result::Result<T, ApplyError>;
 
+/// Sources whose first full read is helped at the same time; each takes a mebibyte.
+const MAX_NOVEL: usize = 8;
+
 impl Round<'_> {
     /// Applies one record of a source. `first` says that the round holds nothing else.
     pub(crate) fn apply(&mut self, source: SourceId, record: &Record, first: bool) -> Result<Applied> {
@@ -86,7 +90,7 @@ impl Round<'_> {
             Ok::<_, ApplyError>(ObjectKey { source, guid })
         };
         match record.event {
-            ChangeEvent::SnapshotStarted(event) => self.snapshot_started(source, &event),
+            ChangeEvent::SnapshotStarted(event) => self.snapshot_started(source, &event)?,
             ChangeEvent::SnapshotCompleted(event) => self.snapshot_completed(source, event.snapshot, event.seen)?,
             ChangeEvent::ObjectObserved(event) => self.observed(object()?, event, record.id, trace)?,
             ChangeEvent::ObjectChanged(event) => self.changed(object()?, event, trace)?,
@@ -116,15 +120,21 @@ impl Round<'_> {
         }
     }
 
-    fn snapshot_started(&mut self, source: SourceId, event: &SnapshotStarted) {
+    fn snapshot_started(&mut self, source: SourceId, event: &SnapshotStarted) -> Result<()> {
         let id = event.snapshot.0.as_u128();
-        let Some(state) = self.state(source) else { return };
+        let Some(state) = self.state(source) else { return Ok(()) };
+        let is_first = state.ordinal == 0;
         if state.open != Some(id) && state.completed != Some(id) {
             state.ordinal += 1;
             state.open = Some(id);
             state.counted = Counted::default();
             state.counted_at_cursor = Counted::default();
         }
+        let is_empty = || self.txn.scan(&keys::join(keys::OBJECT, &[&source.0]), None, 1).map(|rows| rows.is_empty());
+        if is_first && self.novel.len() < MAX_NOVEL && is_empty()? {
+            self.novel.insert(source, Novel::new());
+        }
+        Ok(())
     }
 
     /// The number of the full read an event belongs to, and whether it is the open one.
@@ -149,7 +159,7 @@ impl Round<'_> {
             state.counted.distinct += u64::from(state.last_observed != id);
             state.last_observed = id;
         }
-        let old = self.object(key)?;
+        let old = self.object_for_event(key)?;
         let (mut attributes, mut parent) = (event.attributes, event.parent);
         // a part of an image that this full read began, or a later look at the same object
         if let Some(row) = old.as_ref().filter(|row| row.image == ordinal) {
@@ -190,21 +200,21 @@ impl Round<'_> {
     }
 
     fn changed(&mut self, key: ObjectKey, event: ObjectChanged, trace: Option<&str>) -> Result<()> {
-        let old = self.object(key)?;
+        let old = self.object_for_event(key)?;
         let mut row = self.patched(key.source, old.as_ref(), event.set, &event.cleared, event.parent);
         row.dn = event.dn;
         Ok(self.write_object(key, old.as_ref(), Some(row), trace)?)
     }
 
     fn restored(&mut self, key: ObjectKey, event: ObjectRestored, trace: Option<&str>) -> Result<()> {
-        let old = self.object(key)?;
+        let old = self.object_for_event(key)?;
         let mut row = self.patched(key.source, old.as_ref(), event.set, &event.cleared, event.parent);
         row.dn = event.dn;
         Ok(self.write_object(key, old.as_ref(), Some(row), trace)?)
     }
 
     fn deleted(&mut self, key: ObjectKey, event: ObjectDeleted, trace: Option<&str>) -> Result<()> {
-        let old = self.object(key)?;
+        let old = self.object_for_event(key)?;
         let mut row = self.patched(key.source, old.as_ref(), event.set, &event.cleared, None);
         row.dn = event.dn;
         row.deleted = true;

@@ -23,6 +23,7 @@ use crate::emit::{Emission, Phase};
 use crate::error::{StreamError, StreamErrorKind};
 use crate::holds::Hold;
 use crate::keys::{self, ObjectKey};
+use crate::novel::Novel;
 use crate::round::{Prepared, Round, gate_is_open};
 use crate::rows::{Meta, ObjectRow};
 use crate::store::Store;
@@ -53,6 +54,7 @@ pub(crate) struct Engine {
     pub(crate) until: BTreeMap<SourceId, u64>,
     pub(crate) holds: Vec<Hold>,
     is_flushed: bool,
+    novel: BTreeMap<SourceId, Novel>,
 }
 
 impl Engine {
@@ -60,8 +62,16 @@ impl Engine {
     pub(crate) fn open(plan: Plan, decides: Option<Outputs>) -> Result<Self> {
         let store = Store::open(&plan.config.directory)?;
         let meta = store.meta()?.unwrap_or_default();
-        let mut engine =
-            Self { plan, store, meta, outputs: decides, until: BTreeMap::new(), holds: Vec::new(), is_flushed: false };
+        let mut engine = Self {
+            plan,
+            store,
+            meta,
+            outputs: decides,
+            until: BTreeMap::new(),
+            holds: Vec::new(),
+            is_flushed: false,
+            novel: BTreeMap::new(),
+        };
         engine.adopt_configuration()?;
         Ok(engine)
     }
@@ -170,8 +180,8 @@ impl Engine {
             let records: Vec<NewRecord> = chunk
                 .iter()
                 .map(|event| {
-                    let (kind, data) = (event.type_name(), serde_json::to_vec(event)?);
-                    let id = EventId::of([kind.as_bytes(), stamp.as_bytes(), &data]);
+                    let kind = event.type_name();
+                    let id = EventId::of([kind.as_bytes(), stamp.as_bytes(), &identity(event)?]);
                     let record = DecisionRecord { id, time, context: context.clone(), event: event.clone() };
                     let mut record = NewRecord::new(None::<Vec<u8>>, record.encode()?);
                     record.headers.push(("type".into(), kind.into()));
@@ -207,7 +217,9 @@ impl Engine {
     pub(crate) fn apply(&mut self, source: SourceId, records: &[Record]) -> Result<()> {
         let mut rest = records;
         while !rest.is_empty() {
+            let novel = std::mem::take(&mut self.novel);
             let mut round = self.round()?;
+            round.novel = novel;
             let (mut failed, mut taken) = (None, 0usize);
             for record in rest {
                 let expected = round.meta.sources.get(&source).map_or(0, |state| state.offset);
@@ -236,8 +248,10 @@ impl Engine {
                 }
             }
             let is_more = round.run_work()?;
-            let prepared = round.finish()?;
+            let mut prepared = round.finish()?;
+            let novel = std::mem::take(&mut prepared.novel);
             self.commit(prepared)?;
+            self.novel = novel;
             if is_more {
                 self.settle()?;
             }
@@ -390,5 +404,16 @@ impl Engine {
             found.push((forest, guid, crate::store::decode(&self.store, &row_key, &value)?));
         }
         Ok(found)
+    }
+}
+
+/// What tells a decision from others of its type.
+fn identity(event: &DecisionEvent) -> std::result::Result<Vec<u8>, serde_json::Error> {
+    match event {
+        // by far the most frequent one, and an object has one of it
+        DecisionEvent::AnchorAssigned(event) => {
+            Ok([event.object.as_bytes(), event.anchor.as_str().as_bytes()].concat())
+        }
+        other => serde_json::to_vec(other),
     }
 }

@@ -39,6 +39,7 @@ mod fold;
 mod follow;
 mod holds;
 mod keys;
+mod novel;
 mod project;
 mod projector;
 mod round;

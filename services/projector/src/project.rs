@@ -13,7 +13,7 @@ use crate::eligible::Eligible;
 use crate::keys::{self, LinkKind, ObjectKey};
 use crate::round::Round;
 use crate::rows::{
-    AnchorRow, Claim, Claimant, EMPTY, Emitted, FindingRow, MAX_VALUE, ObjectRow, Wish, adjust, to_stored,
+    AnchorRow, Claim, Claimant, EMPTY, Emitted, FindingRow, MAX_VALUE, ObjectRow, StoredValue, Wish, adjust, to_stored,
 };
 use crate::work::{Work, WorkKind};
 use crate::{StoreError, store};
@@ -188,7 +188,7 @@ impl Round<'_> {
             not_writable: flowed.not_writable,
         };
         let mut messages: Vec<String> = flowed.problems.iter().map(describe).collect();
-        if crate::rows::encode(&wish).len() > MAX_VALUE {
+        if is_large(&wish) && crate::rows::encode(&wish).len() > MAX_VALUE {
             wish.blocked = true;
             messages.push("the object's values are larger than a projection holds; shorten them".into());
         }
@@ -394,6 +394,17 @@ impl Round<'_> {
     pub(crate) fn emitted(&mut self, anchor: &SourceAnchor) -> Result<Option<Emitted>> {
         Ok(self.anchor_row(anchor)?.emitted)
     }
+}
+
+/// Whether a wish may be larger than a row.
+fn is_large(wish: &Wish) -> bool {
+    let size = |value: &StoredValue| match value {
+        StoredValue::Bool(_) => 1,
+        StoredValue::Text(text) => text.len(),
+        StoredValue::List(values) => values.iter().map(|text| text.len() + 8).sum(),
+    };
+    let attributes: usize = wish.attributes.iter().map(|(name, value)| name.len() + size(value) + 16).sum();
+    attributes + wish.not_writable.iter().map(|name| name.len() + 8).sum::<usize>() > MAX_VALUE / 2
 }
 
 fn describe(problem: &Problem) -> String {

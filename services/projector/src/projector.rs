@@ -259,21 +259,26 @@ impl Projector {
     }
 
     async fn try_catch_up(&mut self) -> Result<()> {
-        let mut readers: Vec<(SourceId, Box<dyn LogReader>)> = Vec::new();
+        let mut readers: Vec<(SourceId, Box<dyn LogReader>, Vec<Record>)> = Vec::new();
         for source in &self.plan.sources {
-            let reader = self.log.reader(&source.config.stream, self.offset(source.id)).await?;
-            readers.push((source.id, reader));
+            let mut reader = self.log.reader(&source.config.stream, self.offset(source.id)).await?;
+            let records = reader.poll(MAX_RECORDS).await?;
+            readers.push((source.id, reader, records));
         }
         let mut is_moving = true;
         while is_moving {
             is_moving = false;
-            for (source, reader) in &mut readers {
-                let records = reader.poll(MAX_RECORDS).await?;
+            for (source, reader, next) in &mut readers {
+                let records = std::mem::take(next);
                 if let Some(last) = records.last() {
                     is_moving = true;
                     self.tails.insert(*source, last.offset + 1);
-                    self.apply(*source, records).await?;
                 }
+                // the next batch is read while this one is applied
+                let (applied, read) = tokio::join!(self.apply(*source, records), reader.poll(MAX_RECORDS));
+                applied?;
+                *next = read?;
+                is_moving |= !next.is_empty();
             }
         }
         self.with(|engine| {

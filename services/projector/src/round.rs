@@ -10,6 +10,7 @@ use forestsync_schemas::decisions::{DecisionEvent, ScopeResolved};
 use crate::StoreError;
 use crate::config::{Plan, ScopeEntry, SourceId, scope_key};
 use crate::keys::{self, ObjectKey};
+use crate::novel::Novel;
 use crate::rows::{self, EMPTY, Head, MAX_VALUE, Meta, ObjectRow, Shrink, SourceState, adjust};
 use crate::store::{self, Store, Value};
 use crate::txn::Txn;
@@ -43,6 +44,8 @@ pub(crate) struct Round<'a> {
     pub(crate) decides: bool,
     pub(crate) work: BTreeMap<(WorkKind, ObjectKey), Work>,
     pub(crate) steps: usize,
+    /// Of sources whose first full read is under way, the objects that were written.
+    pub(crate) novel: BTreeMap<SourceId, Novel>,
     /// Links are looked at after all objects, not with each.
     pub(crate) is_sweeping: bool,
     /// Scope per source of the plan.
@@ -57,6 +60,7 @@ pub(crate) struct Prepared {
     pub(crate) changes: store::Changes,
     pub(crate) meta: Meta,
     pub(crate) decisions: Vec<DecisionEvent>,
+    pub(crate) novel: BTreeMap<SourceId, Novel>,
 }
 
 impl<'a> Round<'a> {
@@ -69,6 +73,7 @@ impl<'a> Round<'a> {
             decides,
             work: BTreeMap::new(),
             steps: 0,
+            novel: BTreeMap::new(),
             is_sweeping: false,
             scopes: Vec::new(),
             places: HashMap::new(),
@@ -87,7 +92,7 @@ impl<'a> Round<'a> {
             meta.decisions += self.decisions.len() as u64;
         }
         let changes = self.txn.finish(&mut meta)?;
-        Ok(Prepared { changes, meta, decisions: self.decisions })
+        Ok(Prepared { changes, meta, decisions: self.decisions, novel: self.novel })
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -131,6 +136,14 @@ impl<'a> Round<'a> {
             Some(value) => self.object_from(key, &value).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// [`Round::object`] for an event of its stream.
+    pub(crate) fn object_for_event(&mut self, key: ObjectKey) -> Result<Option<ObjectRow>, StoreError> {
+        if self.novel.get_mut(&key.source).is_some_and(|novel| novel.insert(key.guid)) {
+            return Ok(None);
+        }
+        self.object(key)
     }
 
     /// Where an object stands, without its attributes.
@@ -219,7 +232,9 @@ impl<'a> Round<'a> {
             Some(row) => {
                 let stored = Stored::Whole(row);
                 let whole = rows::encode(&stored);
-                if whole.len() <= MAX_VALUE {
+                if whole.len() <= MAX_VALUE && !existed {
+                    self.txn.put_new(row_key, whole);
+                } else if whole.len() <= MAX_VALUE {
                     self.txn.put(row_key, whole);
                 } else {
                     let Stored::Whole(row) = stored else { return Ok(()) };

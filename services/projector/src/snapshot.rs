@@ -35,6 +35,8 @@ impl Round<'_> {
         }
         let (ordinal, counted, before) = (state.ordinal, state.counted, state.first_done);
         state.open = None;
+        self.novel.remove(&source);
+        let Some(state) = self.state(source) else { return Ok(()) };
         state.completed = Some(id);
         state.completed_ordinal = ordinal;
         if counted.all == seen || counted.distinct == seen {
@@ -61,7 +63,7 @@ impl Round<'_> {
     fn tally(&mut self, source: SourceId, ordinal: u32, before: bool) -> Result<Option<Shrink>> {
         self.places.clear();
         self.verdicts.clear();
-        let (mut fresh, mut had, mut known, mut missing) = (0u64, 0u64, 0u64, 0u64);
+        let (mut fresh, mut before_it, mut known, mut missing) = (0u64, 0u64, 0u64, 0u64);
         let prefix = keys::join(keys::OBJECT, &[&source.0]);
         let mut cursor: Option<Vec<u8>> = None;
         loop {
@@ -72,7 +74,7 @@ impl Round<'_> {
                 if head.deleted || !head.class.is_synchronized() {
                     continue;
                 }
-                had += 1;
+                before_it += 1;
                 fresh += u64::from(head.seen >= ordinal);
                 if before {
                     let row = self.object_from(key, value)?;
@@ -90,7 +92,7 @@ impl Round<'_> {
         self.places.clear();
         self.verdicts.clear();
         Ok(if fresh == 0 {
-            Some(Shrink::Nothing { had })
+            Some(Shrink::Nothing { had: before_it })
         } else if known >= MIN_KNOWN && missing > (known / 5).max(1) {
             Some(Shrink::Fewer { missing, known })
         } else {
