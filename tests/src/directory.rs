@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
 const TREE_DELETE: &str = "1.2.840.113556.1.4.805";
-const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_mins(1);
 
 /// Where a directory is and who may change it.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 //!
 //! Waiting is always for a condition, with a deadline that only a defect reaches.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::missing_panics_doc)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::format_push_string)]
 
 pub mod directory;
 pub mod ldif;

@@ -161,7 +161,7 @@ impl Pipeline {
     pub async fn stop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         Command::new("kill").arg(child.id().to_string()).status().unwrap();
-        let limit = Duration::from_secs(60);
+        let limit = Duration::from_mins(1);
         wait::until("forestsync ends after SIGTERM", limit, || {
             let ended = child.try_wait().unwrap();
             async move {

@@ -11,7 +11,7 @@ use crate::world::{Peer, World};
 use crate::{peers, scenario};
 
 /// How long a change may take to arrive; only a defect gets there.
-pub const ARRIVAL: Duration = Duration::from_secs(60);
+pub const ARRIVAL: Duration = Duration::from_mins(1);
 
 /// Deletions are part of the scenario: more of them than a population this small would let pass.
 pub const WIDE_GUARD: &str = "[delete_guard]\ncount = 500\nshare = 1.0\n";

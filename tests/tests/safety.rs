@@ -44,7 +44,7 @@ impl Settled {
     /// Waits until `status` holds `word` somewhere.
     async fn status_says(&mut self, word: &str) {
         let pipeline = &self.pipeline;
-        wait::until(&format!("status says {word}"), Duration::from_secs(60), || {
+        wait::until(&format!("status says {word}"), Duration::from_mins(1), || {
             let status = pipeline.json(&["status"]).to_string();
             async move { if status.contains(word) { Ok(()) } else { Err(status) } }
         })

@@ -34,7 +34,7 @@ pub(crate) async fn on_samba() -> Option<Measured> {
     let source = Source { access, include: vec![top.clone()], exclude: Vec::new() };
     let mut pipeline = Pipeline::new(&[source], &tenant_access, suite::NO_QUOTA, "");
     pipeline.start();
-    wait::until("the initial load", Duration::from_secs(120), || {
+    wait::until("the initial load", Duration::from_mins(2), || {
         let users = tenant.dump().users.len();
         async move { if users == CHANGES { Ok(()) } else { Err(format!("{users} users")) } }
     })
@@ -43,7 +43,7 @@ pub(crate) async fn on_samba() -> Option<Measured> {
     for n in 0..CHANGES {
         directory.set(&dn(n), "title", &format!("changed {n}")).await;
         let (changed, sent) = (Instant::now(), format!("changed {n}"));
-        wait::until("the change arrives", Duration::from_secs(60), || {
+        wait::until("the change arrives", Duration::from_mins(1), || {
             let there = tenant.dump().users.iter().any(|u| u.properties.get("jobTitle").is_some_and(|v| *v == sent));
             async move { if there { Ok(()) } else { Err("not yet".into()) } }
         })
