@@ -8,7 +8,7 @@ use forestsync_schemas::changes::{
     ChangeContext, ChangeEvent, CursorAdvanced, LinkValuesChanged, ObjectChanged, ObjectDeleted, ObjectObserved,
     ObjectRestored, SnapshotId, SnapshotStarted,
 };
-use forestsync_schemas::{ChangeRecord, EventId};
+use forestsync_schemas::{ChangeRecord, DecodeError, EventId};
 
 use crate::config::SourceId;
 use crate::error::StreamErrorKind;
@@ -45,8 +45,26 @@ pub(crate) enum Applied {
     Yes,
     /// It is applied, and the round must be written before the next one.
     YesAndCut,
-    /// The round must be written first; then this record comes again.
-    NotYet,
+}
+
+/// A record, read.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) offset: u64,
+    pub(crate) event: std::result::Result<ChangeRecord, DecodeError>,
+}
+
+impl Incoming {
+    /// Reads records; takes time.
+    pub(crate) fn read(records: &[Record]) -> Vec<Self> {
+        let read = |record: &Record| Self { offset: record.offset, event: ChangeRecord::decode(&record.value) };
+        records.iter().map(read).collect()
+    }
+
+    /// Whether the round must be written before this record: it looks at everything.
+    pub(crate) fn wants_cut(&self) -> bool {
+        self.event.as_ref().is_ok_and(|record| matches!(record.event, ChangeEvent::SnapshotCompleted(_)))
+    }
 }
 
 type Result<T> = std::result::Result<T, ApplyError>;
@@ -55,16 +73,12 @@ type Result<T> = std::result::Result<T, ApplyError>;
 const MAX_NOVEL: usize = 8;
 
 impl Round<'_> {
-    /// Applies one record of a source. `first` says that the round holds nothing else.
-    pub(crate) fn apply(&mut self, source: SourceId, record: &Record, first: bool) -> Result<Applied> {
-        let event = ChangeRecord::decode(&record.value).map_err(StreamErrorKind::from)?;
+    /// Applies one record of a source.
+    pub(crate) fn apply(&mut self, source: SourceId, offset: u64, event: ChangeRecord) -> Result<Applied> {
         self.check_origin(source, &event.context)?;
-        if matches!(event.event, ChangeEvent::SnapshotCompleted(_)) && !first {
-            return Ok(Applied::NotYet);
-        }
         self.apply_event(source, event)?;
         if let Some(state) = self.state(source) {
-            state.offset = record.offset + 1;
+            state.offset = offset + 1;
         }
         Ok(if self.must_cut() { Applied::YesAndCut } else { Applied::Yes })
     }
@@ -130,7 +144,11 @@ impl Round<'_> {
             state.counted = Counted::default();
             state.counted_at_cursor = Counted::default();
         }
-        let is_empty = || self.txn.scan(&keys::join(keys::OBJECT, &[&source.0]), None, 1).map(|rows| rows.is_empty());
+        let is_empty = || {
+            let object = self.txn.scan(&keys::join(keys::OBJECT, &[&source.0]), None, 1)?;
+            let link = self.txn.scan(&keys::join(keys::EDGE, &[&source.0]), None, 1)?;
+            Ok::<_, StoreError>(object.is_empty() && link.is_empty())
+        };
         if is_first && self.novel.len() < MAX_NOVEL && is_empty()? {
             self.novel.insert(source, Novel::new());
         }

@@ -1,5 +1,7 @@
 //! What follows from the mirror: which objects and links must be looked at again.
 
+use forestsync_domain::SourceAnchor;
+
 use crate::StoreError;
 use crate::config::SourceId;
 use crate::keys::{self, LinkKind, ObjectKey};
@@ -34,6 +36,7 @@ impl Round<'_> {
     fn sweep(&mut self, work: &Work) -> Result<()> {
         let rows = self.txn.scan(&[keys::OBJECT], work.cursor.as_deref(), CHUNK)?;
         self.is_sweeping = true;
+        self.preload_sweep(&rows)?;
         let is_any_dirty = !self.txn.scan(&[keys::DIRTY], None, 1)?.is_empty();
         for (row_key, value) in &rows {
             let Some(key) = keys::read_object(row_key) else { continue };
@@ -49,6 +52,21 @@ impl Round<'_> {
         }
         self.go_on(work, &rows);
         Ok(())
+    }
+
+    /// Reads what evaluating these objects will ask for. They come in the order of their objectGUIDs, and so do their
+    /// anchors, as long as they are made of those.
+    fn preload_sweep(&mut self, rows: &[(Vec<u8>, crate::store::Value)]) -> Result<()> {
+        let ends = rows.first().zip(rows.last()).map(|((a, _), (b, _))| (keys::read_object(a), keys::read_object(b)));
+        let Some((Some(first), Some(last))) = ends.filter(|(a, b)| a.map(|k| k.source) == b.map(|k| k.source)) else {
+            return Ok(());
+        };
+        let anchors = [first, last].map(|key| keys::of_anchor(keys::ANCHOR, &SourceAnchor::from_guid(key.guid)));
+        let [from, to] = anchors;
+        self.txn.preload(from, to, 8 * CHUNK)?;
+        let mut to = keys::of_object(keys::EDGE, last);
+        to.extend_from_slice(&[0xff; 64]);
+        self.txn.preload(keys::of_object(keys::EDGE, first), to, 4 * CHUNK)
     }
 
     fn sweep_links(&mut self, work: &Work) -> Result<()> {

@@ -17,7 +17,7 @@ use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::{EventBody as _, EventId};
 use tokio::runtime::Handle;
 
-use crate::apply::{Applied, ApplyError, new_state};
+use crate::apply::{Applied, ApplyError, Incoming, new_state};
 use crate::config::{Plan, ScopeEntry, SourceId, scope_key};
 use crate::emit::{Emission, Phase};
 use crate::error::{StreamError, StreamErrorKind};
@@ -33,7 +33,7 @@ use crate::{ProjectorError, StoreError};
 type Result<T> = std::result::Result<T, ProjectorError>;
 
 /// Decisions of one append.
-const MAX_DECISIONS: usize = 1_000;
+const MAX_DECISIONS: usize = 5_000;
 
 /// Where a projector writes. A verification writes nowhere.
 #[derive(Debug)]
@@ -214,32 +214,27 @@ impl Engine {
 
     /// Applies records of a source, in one or more batches, and does what follows from them. Records before the
     /// source's offset are passed over. On [`ProjectorError::Stream`] everything before the record is applied.
-    pub(crate) fn apply(&mut self, source: SourceId, records: &[Record]) -> Result<()> {
-        let mut rest = records;
-        while !rest.is_empty() {
+    pub(crate) fn apply(&mut self, source: SourceId, records: Vec<Incoming>) -> Result<()> {
+        let mut rest = records.into_iter().peekable();
+        while rest.peek().is_some() {
             let novel = std::mem::take(&mut self.novel);
             let mut round = self.round()?;
             round.novel = novel;
-            let (mut failed, mut taken) = (None, 0usize);
-            for record in rest {
+            let (mut failed, mut is_first) = (None, true);
+            while let Some(record) = rest.next_if(|record| is_first || !record.wants_cut()) {
                 let expected = round.meta.sources.get(&source).map_or(0, |state| state.offset);
                 if record.offset < expected {
-                    taken += 1;
                     continue;
                 }
-                let applied = if record.offset > expected {
-                    Err(StreamErrorKind::Gap { expected }.into())
-                } else {
-                    round.apply(source, record, taken == 0)
+                let applied = match record.event {
+                    _ if record.offset > expected => Err(StreamErrorKind::Gap { expected }.into()),
+                    Ok(event) => round.apply(source, record.offset, event),
+                    Err(error) => Err(StreamErrorKind::from(error).into()),
                 };
+                is_first = false;
                 match applied {
-                    Ok(Applied::NotYet) => break,
-                    Ok(applied) => {
-                        taken += 1;
-                        if applied == Applied::YesAndCut {
-                            break;
-                        }
-                    }
+                    Ok(Applied::Yes) => {}
+                    Ok(Applied::YesAndCut) => break,
                     Err(ApplyError::Store(error)) => return Err(error.into()),
                     Err(ApplyError::Record(kind)) => {
                         failed = Some((record.offset, kind));
@@ -258,7 +253,6 @@ impl Engine {
             if let Some((offset, kind)) = failed {
                 return Err(self.stream_error(source, offset, kind).into());
             }
-            rest = rest.get(taken..).unwrap_or_default();
         }
         Ok(())
     }

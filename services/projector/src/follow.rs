@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forestsync_log::{Log, LogReader, ReadError, Record, StreamName};
+use forestsync_log::{Log, LogReader, ReadError, StreamName};
 use forestsync_runtime::backoff::Backoff;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::ProjectorError;
+use crate::apply::Incoming;
 use crate::config::SourceId;
 use crate::engine::Engine;
 use crate::projector::{MAX_RECORDS, Projector};
@@ -20,7 +21,7 @@ const MAX_UNWRITTEN: u32 = 20;
 /// How often tails are looked at and the database is flushed.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
-type Batch = (SourceId, Result<Vec<Record>, ReadError>);
+type Batch = (SourceId, Result<Vec<Incoming>, ReadError>);
 
 /// Reads one stream for ever, trying again where the storage does not answer.
 async fn read(log: Arc<dyn Log>, source: SourceId, stream: StreamName, from: u64, out: mpsc::Sender<Batch>) {
@@ -41,7 +42,7 @@ async fn read(log: Arc<dyn Log>, source: SourceId, stream: StreamName, from: u64
             Ok(records) => {
                 backoff.reset();
                 position = records.last().map_or(position, |last| last.offset + 1);
-                if out.send((source, Ok(records))).await.is_err() {
+                if out.send((source, Ok(crate::projector::read(records).await))).await.is_err() {
                     return;
                 }
             }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use crate::apply::Incoming;
 use crate::config::{Plan, SourceId};
 use crate::engine::{Engine, Outputs};
 use crate::error::StoreError;
@@ -199,11 +200,11 @@ impl Projector {
 
     /// Applies records, unless their stream has stopped. A stream that cannot be applied any further stops; the others
     /// go on. A database that turns out to be damaged is rebuilt.
-    pub(crate) async fn apply(&mut self, source: SourceId, records: Vec<Record>) -> Result<()> {
+    pub(crate) async fn apply(&mut self, source: SourceId, records: Vec<Incoming>) -> Result<()> {
         if self.stopped.contains_key(&source) {
             return Ok(());
         }
-        match self.with(move |engine| engine.apply(source, &records)).await {
+        match self.with(move |engine| engine.apply(source, records)).await {
             Err(ProjectorError::Stream(error)) => {
                 tracing::error!(error = %error, "a stream stops");
                 self.stopped.insert(source, error.to_string());
@@ -259,10 +260,10 @@ impl Projector {
     }
 
     async fn try_catch_up(&mut self) -> Result<()> {
-        let mut readers: Vec<(SourceId, Box<dyn LogReader>, Vec<Record>)> = Vec::new();
+        let mut readers: Vec<(SourceId, Box<dyn LogReader>, Vec<Incoming>)> = Vec::new();
         for source in &self.plan.sources {
             let mut reader = self.log.reader(&source.config.stream, self.offset(source.id)).await?;
-            let records = reader.poll(MAX_RECORDS).await?;
+            let records = poll(reader.as_mut()).await?;
             readers.push((source.id, reader, records));
         }
         let mut is_moving = true;
@@ -275,7 +276,7 @@ impl Projector {
                     self.tails.insert(*source, last.offset + 1);
                 }
                 // the next batch is read while this one is applied
-                let (applied, read) = tokio::join!(self.apply(*source, records), reader.poll(MAX_RECORDS));
+                let (applied, read) = tokio::join!(self.apply(*source, records), poll(reader.as_mut()));
                 applied?;
                 *next = read?;
                 is_moving |= !next.is_empty();
@@ -324,6 +325,18 @@ impl Projector {
         let known = self.tails.entry(source).or_default();
         *known = tail.max(*known);
     }
+}
+
+/// What is in a stream now, read where that keeps nobody waiting.
+async fn poll(reader: &mut dyn LogReader) -> Result<Vec<Incoming>> {
+    let records = reader.poll(MAX_RECORDS).await?;
+    Ok(read(records).await)
+}
+
+/// Reads records on a thread of their own.
+pub(crate) async fn read(records: Vec<Record>) -> Vec<Incoming> {
+    // cancelled only together with the runtime, and then nobody asks any more
+    spawn_blocking(move || Incoming::read(&records)).await.unwrap_or_default()
 }
 
 /// [`guarded`] for work whose errors are wider.

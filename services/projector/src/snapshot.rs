@@ -35,7 +35,8 @@ impl Round<'_> {
         }
         let (ordinal, counted, before) = (state.ordinal, state.counted, state.first_done);
         state.open = None;
-        self.novel.remove(&source);
+        // the mirror was empty when this one began, and it is the first
+        let is_all_fresh = self.novel.remove(&source).is_some() && ordinal == 1;
         let Some(state) = self.state(source) else { return Ok(()) };
         state.completed = Some(id);
         state.completed_ordinal = ordinal;
@@ -44,7 +45,7 @@ impl Round<'_> {
             if let Some(state) = self.state(source) {
                 state.shrunk = shrunk;
             }
-            if shrunk.is_none() {
+            if shrunk.is_none() && !is_all_fresh {
                 self.add_work(Work::of_source(WorkKind::Absence, source, ordinal));
                 self.add_work(Work::of_source(WorkKind::StaleLinks, source, ordinal));
             }
@@ -82,6 +83,9 @@ impl Round<'_> {
                         known += 1;
                         missing += u64::from(head.seen < ordinal);
                     }
+                } else if fresh > 0 {
+                    // nothing is known that could be missing, and it is not empty
+                    return Ok(None);
                 }
             }
             match rows.last() {

@@ -136,6 +136,12 @@ impl Store {
             .take_while(move |row| row.as_ref().map_or(true, |(key, _)| key.starts_with(prefix)))
     }
 
+    /// All rows from a key on, in order.
+    pub(crate) fn from(&self, key: &[u8]) -> impl Iterator<Item = Result<(Value, Value), StoreError>> + '_ {
+        let rows = self.tree.range::<&[u8], _>((std::ops::Bound::Included(key), std::ops::Bound::Unbounded));
+        rows.map(|row| row.map_err(|e| failed(&self.directory, e)))
+    }
+
     /// Writes all changes and the store's own row in one batch: after a crash all of them are there or none.
     pub(crate) fn commit(&self, changes: Changes, meta: &Meta) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();

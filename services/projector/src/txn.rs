@@ -38,16 +38,21 @@ impl From<Option<Value>> for Base {
     }
 }
 
+/// Ranges that are remembered.
+const MAX_KNOWN: usize = 12;
+
 /// A batch in the making.
 #[derive(Debug)]
 pub(crate) struct Txn<'a> {
     pub(crate) store: &'a Store,
     rows: BTreeMap<Vec<u8>, Slot>,
+    /// Ranges of keys, ends included, of which every row in the store is in `rows`.
+    known: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl<'a> Txn<'a> {
     pub(crate) fn new(store: &'a Store) -> Self {
-        Self { store, rows: BTreeMap::new() }
+        Self { store, rows: BTreeMap::new(), known: Vec::new() }
     }
 
     /// How many rows it holds in memory.
@@ -63,9 +68,41 @@ impl<'a> Txn<'a> {
                 (Change::Keep, Base::Unknown) => {}
             }
         }
-        let value = self.store.get(key)?;
+        let value = if self.is_known(key, key) { None } else { self.store.get(key)? };
         self.rows.entry(key.to_vec()).or_default().base = value.clone().into();
         Ok(value)
+    }
+
+    /// Reads the rows from key `from` to key `to` in one go, at most `limit` of them, so that looking for one of them, or
+    /// for one that is not there, asks the store no more.
+    pub(crate) fn preload(&mut self, from: Vec<u8>, to: Vec<u8>, limit: usize) -> Result<(), StoreError> {
+        let store = self.store;
+        let (mut count, mut end) = (0, to);
+        for row in store.from(&from) {
+            let (key, value) = row?;
+            if key.as_ref() > end.as_slice() {
+                break;
+            }
+            let slot = self.rows.entry(key.to_vec()).or_default();
+            if slot.base == Base::Unknown {
+                slot.base = Base::Present(value);
+            }
+            count += 1;
+            if count == limit {
+                end = key.to_vec();
+                break;
+            }
+        }
+        if self.known.len() == MAX_KNOWN {
+            self.known.remove(0);
+        }
+        self.known.push((from, end));
+        Ok(())
+    }
+
+    /// Whether every row of the store from key `from` to key `to` is in memory.
+    fn is_known(&self, from: &[u8], to: &[u8]) -> bool {
+        self.known.iter().any(|(start, end)| start.as_slice() <= from && to <= end.as_slice())
     }
 
     /// Remembers a row that a scan brought, so that it need not be read once more.
@@ -110,7 +147,9 @@ impl<'a> Txn<'a> {
             _ => Bound::Included(prefix),
         };
         let mut ours = self.rows.range::<[u8], _>((start, Bound::Unbounded)).peekable();
-        let mut theirs = self.store.scan(prefix, after).peekable();
+        let last = [prefix, &[0xff; 40]].concat();
+        let is_known = self.is_known(after.unwrap_or(prefix).max(prefix), &last);
+        let mut theirs = (!is_known).then(|| self.store.scan(prefix, after)).into_iter().flatten().peekable();
         let mut found = Vec::new();
         while found.len() < limit {
             let our_key = ours.peek().map(|(key, _)| key.as_slice()).filter(|key| key.starts_with(prefix));
@@ -130,7 +169,11 @@ impl<'a> Txn<'a> {
             match (slot, base) {
                 (Some((key, slot)), base) => {
                     let current = match &slot.change {
-                        Change::Keep => base.map(|(_, value)| value),
+                        Change::Keep => match (base, &slot.base) {
+                            (Some((_, value)), _) => Some(value),
+                            (None, Base::Present(value)) if is_known => Some(value.clone()),
+                            (None, _) => None,
+                        },
                         Change::Remove => None,
                         Change::Put(value) => Some(value.clone()),
                     };
@@ -144,15 +187,17 @@ impl<'a> Txn<'a> {
     }
 
     /// The changes to write, with the digests in `meta` brought up to them.
-    pub(crate) fn finish(self, meta: &mut Meta) -> Result<Changes, StoreError> {
-        let mut changes = Vec::with_capacity(self.rows.len());
-        for (key, slot) in self.rows {
+    pub(crate) fn finish(mut self, meta: &mut Meta) -> Result<Changes, StoreError> {
+        let rows = std::mem::take(&mut self.rows);
+        let mut changes = Vec::with_capacity(rows.len());
+        for (key, slot) in rows {
             let now = match slot.change {
                 Change::Keep => continue,
                 Change::Remove => None,
                 Change::Put(value) => Some(value),
             };
             let base = match slot.base {
+                Base::Unknown if self.is_known(&key, &key) => None,
                 Base::Unknown => self.store.get(&key)?,
                 Base::Absent => None,
                 Base::Present(value) => Some(value),

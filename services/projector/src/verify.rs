@@ -7,6 +7,7 @@ use std::sync::Arc;
 use forestsync_log::{Log, Record, StreamName};
 use tokio::task::spawn_blocking;
 
+use crate::apply::Incoming;
 use crate::config::Plan;
 use crate::digest::StateDigest;
 use crate::engine::Engine;
@@ -50,7 +51,7 @@ pub async fn rebuild(
             let stream = stream.clone();
             engine = blocking(&plan, move || {
                 match source {
-                    Some(source) => engine.apply(source, &records)?,
+                    Some(source) => engine.apply(source, Incoming::read(&records))?,
                     None => engine.fold(&stream, &records)?,
                 }
                 Ok(engine)

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::history::{Dice, Directory, history};
 use super::model;
 use super::support::{Source, World};
+use crate::apply::Incoming;
 use crate::engine::Engine;
 use crate::{Projector, ProjectorConfig, SourceConfig, read_digest, rebuild};
 
@@ -57,7 +58,7 @@ async fn stumble(world: &World, config: &ProjectorConfig, dice: &mut Dice) -> Pr
         let records = &streams[open].1;
         let end = (at[open] + count).min(records.len());
         let source = projector.positions()[open].0;
-        projector.apply(source, records[at[open]..end].to_vec()).await.unwrap();
+        projector.apply(source, Incoming::read(&records[at[open]..end])).await.unwrap();
         at[open] = end;
         if dice.one_in(3) {
             projector.with(Engine::emit).await.unwrap();
