@@ -31,8 +31,8 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
         OutcomeEvent::ObjectRestored(e) => {
             let row = tx.object(anchor, class)?;
             come_alive(row, context, &e.attributes);
-            // whether it came back with its manager is not documented, so it is written in any case
-            row.manager = (class == CloudClass::User).then(unknown);
+            // whether it came back with the manager it had is not documented, so that is written in any case
+            row.manager = row.manager.as_ref().map(|_| unknown());
         }
         OutcomeEvent::ObjectUpdated(e) => {
             let row = tx.object(anchor, class)?;
@@ -41,7 +41,7 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
         }
         OutcomeEvent::ObjectDeprovisioned(_) => {
             let row = tx.object(anchor, class)?;
-            (row.life, row.manager, row.failed, row.held) = (Life::Deleted, None, None, None);
+            (row.life, row.failed, row.held) = (Life::Deleted, None, None);
             (row.manager_failed, row.members_held) = (None, None);
             for group in tx.groups_of(anchor)? {
                 tx.edge(&group, anchor)?.confirmed = false;
