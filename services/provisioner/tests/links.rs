@@ -163,11 +163,13 @@ async fn memberships_end_before_the_member_does() {
     let writes: Vec<&str> = lab.control.writes().iter().rev().take(6).map(|w| w.operation).collect();
     assert_eq!(writes.iter().filter(|w| w.contains("delete")).count(), 2);
     assert!(writes[..2].iter().all(|w| w.contains("delete")), "{writes:?}");
-    // and come back with it
-    lab.wish(users(1..=2)).await;
+    // and come back only where they are named anew
+    let mut back = users(1..=2);
+    back.extend([member(100, 1), member(100, 2)]);
+    lab.wish(back).await;
     lab.settle().await;
     assert_eq!(lab.members(100, 1..=10), (1..=10).collect::<Vec<_>>());
-    assert_eq!(lab.members(101, 1..=10), (1..=10).collect::<Vec<_>>());
+    assert_eq!(lab.members(101, 1..=10), (3..=10).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]
