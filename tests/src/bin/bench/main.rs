@@ -10,6 +10,10 @@ mod objects;
 mod project;
 mod sync;
 
+/// That of the `forestsync` binary, so that what runs in here is measured as it runs there, baselines included.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// One line of the table.
 struct Measured {
     what: &'static str,
