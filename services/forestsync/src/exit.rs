@@ -1,5 +1,6 @@
 //! Exit codes, and which error leads to which.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::SettingsError;
@@ -83,7 +84,15 @@ impl UsageError {
     pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { message: message.into(), hint: hint.into() }
     }
+
+    /// A secret that could not be had: which key of which file wants it.
+    pub fn secret(file: &Path, key: &str, error: &SecretError) -> Self {
+        Self::new(format!("{}: {key}.{error}", file.display()), SECRET_HINT)
+    }
 }
+
+/// What to do where a secret cannot be had.
+pub const SECRET_HINT: &str = "put it there, readable for the account that runs forestsync";
 
 #[cfg(test)]
 mod tests {

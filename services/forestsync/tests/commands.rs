@@ -5,10 +5,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use forestsync_log::{EmbeddedLog, Log as _, NewRecord};
 use forestsync_practice::forest::{AccountOptions, ForestOptions, PracticeForest};
 use forestsync_practice::population::{Population, PopulationOptions};
 use forestsync_practice::tenant::{ClientSecret, PracticeTenant, TenantOptions};
 use forestsync_practice::tls::PrivateCa;
+use forestsync_schemas::ChangeRecord;
 use serde_json::Value;
 
 fn forestsync(arguments: &[&str]) -> Command {
@@ -285,4 +287,41 @@ async fn a_second_run_on_the_same_data_is_refused() {
     assert!(signalled.success());
     let ended = tokio::task::spawn_blocking(move || first.0.wait().unwrap()).await.unwrap();
     assert_eq!(ended.code(), Some(0), "SIGTERM is a good end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_serves_one_configuration_and_keeps_its_domains() {
+    let lab = Lab::start().await;
+    let (code, summary) = lab.json(&["run", "--until-idle", "--json"]).await;
+    assert_eq!(code, 0, "{summary:#}");
+    let writes = lab.tenant.counters().writes;
+    let file = lab.path().join("forestsync.toml");
+    let document = std::fs::read_to_string(&file).unwrap();
+
+    std::fs::write(&file, document.replace("configuration = \"lab\"", "configuration = \"other\"")).unwrap();
+    let refused = lab.run(&["run", "--until-idle"]).await;
+    assert_eq!(refused.status.code(), Some(2), "{}", shown(&refused, &lab.path()));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("configuration lab") && said.contains("folder of its own"), "{said}");
+
+    // what an earlier configuration with another domain left
+    let log = EmbeddedLog::open(lab.path().join("data/log")).unwrap();
+    let here = "changes.emea.emea.example".parse().unwrap();
+    let first = log.reader(&here, 0).await.unwrap().poll(1).await.unwrap().remove(0);
+    let mut record = ChangeRecord::decode(&first.value).unwrap();
+    record.context.naming_context = "DC=asia,DC=example".parse().unwrap();
+    let mut writer = log.writer(&"changes.emea.asia.example".parse().unwrap()).await.unwrap();
+    writer.append(vec![NewRecord::new(None::<Vec<u8>>, record.encode().unwrap())]).await.unwrap();
+    drop(writer);
+    std::fs::write(&file, &document).unwrap();
+    let refused = lab.run(&["run", "--until-idle"]).await;
+    assert_eq!(refused.status.code(), Some(2), "{}", shown(&refused, &lab.path()));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("DC=asia,DC=example; DC=emea,DC=example"), "{said}");
+
+    let named = document.replace("name = \"emea\"", "name = \"emea\"\ndomains = [\"DC=emea,DC=example\"]");
+    std::fs::write(&file, named).unwrap();
+    let (code, summary) = lab.json(&["run", "--until-idle", "--json"]).await;
+    assert_eq!(code, 0, "{summary:#}");
+    assert_eq!(lab.tenant.counters().writes, writes, "nothing was written because of any of it");
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cli::ReadArgs;
 use crate::config::{ForestSettings, Settings};
-use crate::exit::Exit;
+use crate::exit::{Exit, SECRET_HINT};
 use crate::pipeline::{RunOptions, forest_config, tenant_config};
 use crate::{config, output};
 
@@ -76,7 +76,7 @@ fn secret_problem(part: String, check: &str, error: &impl ToString) -> Line {
         check: check.to_owned(),
         result: "problem",
         detail: error.to_string(),
-        hint: Some("put it there, readable for the account that runs forestsync".to_owned()),
+        hint: Some(SECRET_HINT.to_owned()),
     }
 }
 

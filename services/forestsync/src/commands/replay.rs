@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use forestsync_log::{EmbeddedLog, Log};
 use forestsync_projector::ProjectorConfig;
+use forestsync_runtime::shutdown;
 use serde::Serialize;
 
 use crate::cli::ReplayArgs;
@@ -13,6 +14,9 @@ use crate::exit::{Exit, UsageError};
 use crate::instance::Instance;
 use crate::pipeline::projector_config_from_log;
 use crate::{config, output};
+
+/// What the names of folders begin with in which a replay works.
+const PREFIX: &str = "replay-";
 
 /// What the comparison found; the JSON of `replay --verify --json`.
 #[derive(Debug, Serialize)]
@@ -39,8 +43,16 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit> {
     let _instance = Instance::take(&settings.data)?;
     let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(settings.log_dir())?);
     let live = projector_config_from_log(&settings, log.as_ref()).await?;
-    let folder = tempfile::Builder::new().prefix("replay-").tempdir_in(&settings.data)?;
-    let comparison = compare(live, folder.path(), log).await?;
+    remove_leftovers(&settings.data)?;
+    let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&settings.data)?;
+    let shutdown = shutdown::on_signals()?;
+    let comparison = tokio::select! {
+        comparison = Box::pin(compare(live, folder.path(), log)) => comparison?,
+        () = shutdown.stop.cancelled() => {
+            output::note("stopped by a signal; nothing was compared");
+            return Ok(Exit::Failed);
+        }
+    };
     if args.json {
         output::json(&comparison)?;
     } else {
@@ -59,6 +71,17 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit> {
         }
     }
     Ok(if comparison.agrees { Exit::Done } else { Exit::Differs })
+}
+
+/// Removes what a replay left that was killed. The caller holds the data folder.
+fn remove_leftovers(data: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(data)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX)) {
+            std::fs::remove_dir_all(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 async fn compare(live: ProjectorConfig, folder: &Path, log: Arc<dyn Log>) -> Result<Comparison> {

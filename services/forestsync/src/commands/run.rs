@@ -34,7 +34,14 @@ pub async fn run(args: RunArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
     let shutdown = shutdown::on_signals()?;
     let options = RunOptions { count_guard: args.count_guard, share_guard: args.share_guard };
-    let mut pipeline = Pipeline::start(&settings, options).await?;
+    let mut pipeline = tokio::select! {
+        pipeline = Box::pin(Pipeline::start(&settings, options)) => pipeline?,
+        // nothing was begun that the next start would not begin again
+        () = shutdown.stop.cancelled() => {
+            output::note("stopped by a signal before anything was begun");
+            return Ok(if args.until_idle { Exit::Failed } else { Exit::Done });
+        }
+    };
     tracing::info!(configuration = %settings.configuration, data = %settings.data.display(), "running");
     let until = if args.until_idle { Until::Idle { patience: args.timeout } } else { Until::Signal };
     let ending = {

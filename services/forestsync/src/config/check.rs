@@ -92,8 +92,8 @@ fn check_forest(key: &str, forest: file::Forest, base: &Path, found: &mut Findin
     }
     let password = SecretRef { file: forest.password_file, env: forest.password_env };
     check_secret(key, "password", &password, found);
-    if forest.poll_interval.is_zero() {
-        found.add(format!("{key}.poll_interval"), "is zero", "use at least 100ms, such as \"1s\"");
+    if forest.poll_interval < Duration::from_millis(100) {
+        found.add(format!("{key}.poll_interval"), "is less than 100ms", "use at least 100ms, such as \"1s\"");
     }
     if forest.operation_timeout < Duration::from_secs(1) {
         found.add(format!("{key}.operation_timeout"), "is less than a second", "use \"120s\" unless you know better");
@@ -168,11 +168,12 @@ fn check_domains(key: &str, domains: &[String], found: &mut Findings) -> Vec<Dn>
     let mut checked: Vec<Dn> = Vec::with_capacity(domains.len());
     for text in domains {
         match text.parse::<Dn>() {
-            Ok(dn) if dn.domain_name().is_empty() => found.add(
-                format!("{key}.domains"),
-                format!("{text:?} is no naming context"),
-                "write the domain's distinguished name, such as \"DC=emea,DC=example\"",
-            ),
+            Ok(dn) if dn.domain_name().is_empty() || dn.domain_name().split('.').count() != dn.rdns().len() => found
+                .add(
+                    format!("{key}.domains"),
+                    format!("{text:?} is no naming context"),
+                    "write the domain's distinguished name, such as \"DC=emea,DC=example\"",
+                ),
             Ok(dn) if checked.contains(&dn) => {
                 found.add(format!("{key}.domains"), format!("{text:?} stands there twice"), "keep one of them");
             }

@@ -6,6 +6,7 @@
 //! - Stopping loses nothing, however it happens: whatever was begun is in the log or was never begun.
 //! - The projector starts when all naming contexts are known. Those that the configuration does not name are known from
 //!   the log, or else from the controller, so that a forest that was read once need not answer for the others to go on.
+//! - Collectors and projector are given the same naming contexts, and a data folder serves one configuration only.
 
 mod parts;
 mod view;
@@ -13,7 +14,7 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use forestsync_log::{EmbeddedLog, Log, StreamName};
 use forestsync_runtime::shutdown::Shutdown;
 use forestsync_schemas::streams;
@@ -26,6 +27,7 @@ pub use view::View;
 
 use crate::config::Settings;
 use crate::control;
+use crate::exit::UsageError;
 use crate::instance::Instance;
 
 /// Pause between two looks at whether anything is left to do.
@@ -83,12 +85,14 @@ pub struct Pipeline {
 impl Pipeline {
     /// Takes the data folder, says in the log which configuration is in force, and starts all parts.
     pub async fn start(settings: &Settings, options: RunOptions) -> Result<Self> {
+        let named = |key: String| move |error| UsageError::secret(&settings.path, &key, &error);
         let passwords =
-            settings.forests.iter().map(|f| f.read_password().with_context(|| format!("forest {}", f.name)));
-        let passwords = passwords.collect::<Result<Vec<_>>>()?;
-        let secret = settings.tenant.read_secret().context("tenant")?;
+            settings.forests.iter().map(|f| f.read_password().map_err(named(format!("forests.{}", f.name))));
+        let passwords = passwords.collect::<Result<Vec<_>, _>>()?;
+        let secret = settings.tenant.read_secret().map_err(named("tenant".to_owned()))?;
         let instance = Instance::take(&settings.data)?;
         let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(settings.log_dir())?);
+        let settings = &parts::settled(settings, log.as_ref()).await?;
         control::activate(log.as_ref(), settings).await?;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

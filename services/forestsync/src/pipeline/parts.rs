@@ -99,7 +99,7 @@ pub(super) fn projector(
     let collectors: Vec<Rows> = collectors.iter().map(|(_, rows)| rows.clone()).collect();
     tasks.spawn(async move {
         let config = tokio::select! {
-            config = projector_config(&settings, collectors, log.as_ref()) => config?,
+            config = projector_config(&settings, collectors) => config?,
             () = stop.cancelled() => return Ok(()),
         };
         let projector = Projector::open(config, log).await.context("the projector")?;
@@ -145,10 +145,10 @@ pub(super) async fn provisioner(
 }
 
 /// The projector's configuration, once every forest's naming contexts are known.
-async fn projector_config(settings: &Settings, collectors: Vec<Rows>, log: &dyn Log) -> Result<ProjectorConfig> {
+async fn projector_config(settings: &Settings, collectors: Vec<Rows>) -> Result<ProjectorConfig> {
     let mut sources = Vec::new();
     for (forest, mut rows) in settings.forests.iter().zip(collectors) {
-        let mut domains = known_domains(forest, log).await?;
+        let mut domains = forest.domains.clone();
         if domains.is_empty() {
             let known = |rows: &Vec<CollectorStatus>| rows.iter().all(|row| !row.stream.is_empty());
             let rows =
@@ -162,33 +162,71 @@ async fn projector_config(settings: &Settings, collectors: Vec<Rows>, log: &dyn 
 
 /// The projector's configuration from the log alone, for a replay.
 pub async fn projector_config_from_log(settings: &Settings, log: &dyn Log) -> Result<ProjectorConfig> {
+    let settings = settled(settings, log).await?;
     let mut sources = Vec::new();
     for forest in &settings.forests {
-        let domains = known_domains(forest, log).await?;
-        if domains.is_empty() {
+        if forest.domains.is_empty() {
             let hint = "start forestsync run first, or name its domains in the configuration";
             return Err(UsageError::new(format!("forest {} was never read", forest.name), hint).into());
         }
-        sources.extend(forest_sources(forest, &domains)?);
+        sources.extend(forest_sources(forest, &forest.domains)?);
     }
     let directory = settings.projector_dir();
     Ok(ProjectorConfig { configuration: settings.configuration.clone(), directory, sources })
 }
 
-/// The naming contexts that the configuration names, or that the log has.
-async fn known_domains(forest: &ForestSettings, log: &dyn Log) -> Result<Vec<Dn>> {
-    if !forest.domains.is_empty() {
-        return Ok(forest.domains.clone());
+/// The settings with the domains of each forest that was read before: collector and projector MUST have the same, and a
+/// controller that answers for another domain today must not change which. Refuses a log that belongs to another
+/// configuration, and a scope that lies in no domain.
+pub(super) async fn settled(settings: &Settings, log: &dyn Log) -> Result<Settings> {
+    let mut settings = settings.clone();
+    refuse_others(&settings, log).await?;
+    for forest in &mut settings.forests {
+        if forest.domains.is_empty() {
+            let mut read = domains_in(forest, log).await?;
+            if read.len() > 1 {
+                let names: Vec<String> = read.iter().map(ToString::to_string).collect();
+                let message =
+                    format!("forests.{}.domains: this forest was read in several domains before", forest.name);
+                let hint = format!("name those that are to be synchronized, of {}", names.join("; "));
+                return Err(UsageError::new(message, hint).into());
+            }
+            forest.domains.append(&mut read);
+        }
+        if !forest.domains.is_empty() {
+            forest_sources(forest, &forest.domains)?;
+        }
     }
+    Ok(settings)
+}
+
+/// Offsets, the ledger and the projection in a data folder mean something together with one configuration's streams only.
+async fn refuse_others(settings: &Settings, log: &dyn Log) -> Result<()> {
+    let ours = streams::control(&settings.configuration);
+    let other = |name: &str| name.starts_with("control.") && name != ours;
+    match log.streams().await?.into_iter().find(|stream| other(stream.as_str())) {
+        None => Ok(()),
+        Some(stream) => {
+            let other = stream.as_str().trim_start_matches("control.");
+            let message = format!("data: {} belongs to configuration {other}", settings.data.display());
+            let hint = format!("give configuration {} a data folder of its own", settings.configuration);
+            Err(UsageError::new(message, hint).into())
+        }
+    }
+}
+
+/// The naming contexts of a forest that the log has, read with this forest's name.
+async fn domains_in(forest: &ForestSettings, log: &dyn Log) -> Result<Vec<Dn>> {
     let prefix = format!("changes.{}.", forest.name);
+    let mut domains = Vec::new();
     for stream in log.streams().await? {
         if stream.as_str().starts_with(&prefix)
             && let Some(record) = log.reader(&stream, 0).await?.poll(1).await?.first()
         {
-            return Ok(vec![ChangeRecord::decode(&record.value)?.context.naming_context]);
+            domains.push(ChangeRecord::decode(&record.value)?.context.naming_context);
         }
     }
-    Ok(Vec::new())
+    Ok(domains)
 }
 
 /// The sources of a forest: each domain with the part of the scope that lies in it.
