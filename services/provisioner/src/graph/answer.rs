@@ -81,14 +81,18 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// `Retry-After`: whole seconds, seconds with a fraction, or an HTTP date. Never shortened.
+/// The longest wait that is believed, so that no sum of times overflows: ten years.
+const LONGEST_WAIT: Duration = Duration::from_hours(10 * 365 * 24);
+
+/// `Retry-After`: whole seconds, seconds with a fraction, or an HTTP date. Never shortened below [`LONGEST_WAIT`].
 pub(super) fn retry_after(value: &str) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
+        return (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT));
     }
     let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
-    Some(at.duration_since(clock::now()).try_into().unwrap_or_default())
+    let wait: Duration = at.duration_since(clock::now()).try_into().unwrap_or_default();
+    Some(wait.min(LONGEST_WAIT))
 }
 
 #[cfg(test)]
@@ -112,7 +116,12 @@ mod tests {
         let printed = ahead.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let waits = retry_after(&printed).unwrap();
         assert!((85..=90).contains(&waits.as_secs()), "{printed}: {waits:?}");
-        for nonsense in ["", "soon", "-3", "NaN", "inf"] {
+        for absurd in ["1e18", "99999999999999999999999", "inf", "31 Dec 9998 23:59:59 GMT"] {
+            let waits = retry_after(absurd).unwrap();
+            assert_eq!(waits, LONGEST_WAIT, "{absurd}");
+            assert!(tokio::time::Instant::now().checked_add(waits).is_some());
+        }
+        for nonsense in ["", "soon", "-3", "NaN"] {
             assert_eq!(retry_after(nonsense), None, "{nonsense}");
         }
     }
