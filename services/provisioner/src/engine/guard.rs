@@ -6,6 +6,7 @@ use forestsync_domain::SourceAnchor;
 use forestsync_rules::guard::{self, GuardVerdict};
 use forestsync_runtime::clock;
 use forestsync_schemas::desired::CloudClass;
+use forestsync_schemas::outcomes::Operation;
 use tokio::time::Instant;
 
 use super::Engine;
@@ -48,8 +49,9 @@ impl Engine {
             return Ok(());
         }
         let (version, now) = (self.index.leaving_version, Instant::now());
-        let holds = self.guard.verdicts.iter().any(|(_, v)| *v != GuardVerdict::Pass);
-        let current = self.guard.reviewed.is_some_and(|(seen, at)| seen == version && (!holds || at + REVIEW > now));
+        // removals of members are judged group by group; a group that is held is looked at again as well
+        let due = self.next_review().is_some_and(|at| at <= now);
+        let current = self.guard.reviewed.is_some_and(|(seen, _)| seen == version) && !due;
         if current {
             return Ok(());
         }
@@ -69,6 +71,8 @@ impl Engine {
             verdicts.push((class, verdict));
             concerned.extend(leaving.into_iter().flatten().cloned());
         }
+        let groups = self.index.held.keys().filter(|(_, operation)| *operation == Operation::RemoveMembers);
+        concerned.extend(groups.map(|(group, _)| group.clone()));
         self.guard = GuardView { verdicts, reviewed: Some((version, now)) };
         for anchor in concerned {
             self.ready.push(&anchor);
@@ -79,7 +83,9 @@ impl Engine {
     /// When held removals are looked at again.
     pub(super) fn next_review(&self) -> Option<Instant> {
         let (_, at) = self.guard.reviewed?;
-        (!self.index.held.is_empty()).then_some(at + REVIEW)
+        // a window shorter than that has moved on earlier
+        let interval = REVIEW.min(self.config.tenant.guard_window);
+        (!self.index.held.is_empty()).then_some(at + interval)
     }
 
     /// The verdict on taking this many members out of a group.
