@@ -265,3 +265,55 @@ async fn a_group_that_is_held_does_not_hold_its_members() {
     assert_eq!((lab.id(1), lab.dump().groups.len()), (None, 6));
     assert_eq!(lab.members(105, 2..=20), Vec::<u32>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_returns_keeps_its_memberships_until_they_are_named() {
+    let lab = Lab::new().await;
+    let mut wishes = users(1..=10);
+    wishes.push(group(100));
+    wishes.extend((1..=10).map(|n| member(100, n)));
+    lab.wish(wishes).await;
+    lab.settle().await;
+    lab.wish((1..=5).map(|n| removed(n, CloudClass::User)).collect()).await;
+    assert_eq!(lab.settle().await.held_total, 5);
+    // the objects come back in one append, their memberships in the next
+    lab.wish(users(1..=5)).await;
+    lab.settle().await;
+    assert_eq!(lab.members(100, 1..=10), (1..=10).collect::<Vec<_>>());
+    lab.wish((1..=4).map(|n| member(100, n)).chain([no_member(100, 5)]).collect()).await;
+    lab.settle().await;
+    assert_eq!(lab.members(100, 1..=10), [1, 2, 3, 4, 6, 7, 8, 9, 10]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removals_seen_before_the_tail_are_not_forgotten() {
+    let lab = Lab::new().await;
+    let mut wishes = users(1..=5);
+    wishes.push(group(100));
+    wishes.extend((1..=5).map(|n| member(100, n)));
+    lab.wish(wishes).await;
+    lab.settle().await;
+    // more records follow than are taken in at once
+    lab.wish([no_member(100, 1)].into_iter().chain((0..9_000).map(|n| member(200, n))).collect()).await;
+    lab.settle().await;
+    assert_eq!(lab.members(100, 1..=5), [2, 3, 4, 5]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn held_member_removals_go_when_the_window_has_moved_on() {
+    let mut lab = Lab::new().await;
+    lab.config.tenant.guard_window = Duration::from_secs(5);
+    let mut wishes = users(1..=30);
+    wishes.push(group(100));
+    wishes.extend((1..=30).map(|n| member(100, n)));
+    lab.wish(wishes).await;
+    let running = lab.start().await;
+    lab.idle(&running).await;
+    lab.wish((1..=10).map(|n| no_member(100, n)).collect()).await;
+    lab.idle(&running).await;
+    lab.wish((11..=15).map(|n| no_member(100, n)).collect()).await;
+    running.until(|s| s.held_total == 1).await;
+    running.until(|s| s.held_total == 0 && s.idle).await;
+    running.end().await;
+    assert_eq!(lab.members(100, 1..=30), (16..=30).collect::<Vec<_>>());
+}

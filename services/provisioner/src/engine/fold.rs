@@ -61,9 +61,10 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
         }
         OutcomeEvent::MemberRemoved(e) => {
             for member in &e.members {
+                let leaves = tx.find(member)?.is_some_and(|row| row.is_leaving());
                 let edge = tx.edge(anchor, member)?;
                 (edge.confirmed, edge.failed) = (false, None);
-                if edge.wish == Some(false) && !edge.ended {
+                if edge.wish == Some(false) && !edge.ended && !leaves {
                     let what = Removed::MemberOf(anchor.clone());
                     tx.remember(offset, Removal { at: record.time.as_millisecond(), what });
                 }

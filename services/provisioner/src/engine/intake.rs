@@ -20,6 +20,9 @@ impl Engine {
             let records = reader.poll(CHUNK).await?;
             if records.is_empty() {
                 self.at_tail = true;
+                for anchor in std::mem::take(&mut self.tail_waits) {
+                    self.ready.push(&anchor);
+                }
                 return Ok(());
             }
             self.take_in(&records)?;
@@ -88,7 +91,9 @@ fn end_links(tx: &mut Tx<'_>, offset: u64, anchor: &SourceAnchor) -> Result<(), 
     for (group, member) in of.chain(with).collect::<Vec<_>>() {
         let edge = tx.edge(&group, &member)?;
         if edge.offset < offset {
-            (edge.wish, edge.offset, edge.ended) = (Some(false), offset, true);
+            // one that the directory ended by itself stays ended by itself
+            let ended = edge.ended || edge.wish != Some(false);
+            (edge.wish, edge.offset, edge.ended) = (Some(false), offset, ended);
         }
     }
     Ok(())
@@ -103,9 +108,8 @@ fn link(
 ) -> Result<(), StoreError> {
     let edge = tx.edge(group, member)?;
     if edge.wish.is_none() || edge.offset < offset {
-        // what ended with an object gets its own record too, so that a compacted stream is right; it stays ended
-        let ended = !wished && edge.ended && edge.wish == Some(false);
-        (edge.wish, edge.offset, edge.ended) = (Some(wished), offset, ended);
+        // a record of its own says that the directory has forgotten it: it goes also when its ends come back
+        (edge.wish, edge.offset, edge.ended) = (Some(wished), offset, false);
     }
     Ok(())
 }

@@ -67,6 +67,8 @@ impl Engine {
                 let (members, ids) = split(out);
                 return Ok(Plan::Write(Call::RemoveMembers { group, members: ids }, Write::RemoveMembers { members }));
             }
+        } else if self.index.links.get(anchor).is_some_and(|links| !links.outs.is_empty()) {
+            self.tail_waits.insert(anchor.clone());
         }
         let (members, each) = if pending.added.len() >= LINKS || (pending.coming == 0 && !pending.added.is_empty()) {
             (pending.added, false)
@@ -95,8 +97,9 @@ impl Engine {
                 if !rests && self.verdict(row.class) == Some(GuardVerdict::Pass) {
                     pending.leaving.push(link);
                 }
-            } else if edge.wish == Some(false) {
-                pending.removed_in_all += u64::from(!edge.ended);
+            } else if edge.wish == Some(false) && !edge.ended {
+                // one that ended with an object that is back waits for its own record, which says whether it is back too
+                pending.removed_in_all += 1;
                 if !rests {
                     pending.removed.push(link);
                 }

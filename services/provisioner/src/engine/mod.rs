@@ -151,6 +151,8 @@ pub(crate) struct Engine {
     slots: Arc<Semaphore>,
     turn: Turn,
     at_tail: bool,
+    /// Objects with removals that were planned before the tail was reached; they have a turn when it is.
+    tail_waits: HashSet<SourceAnchor>,
     desired_next: u64,
     published: Option<Instant>,
     pub(crate) crash: Option<(CrashPoint, u32)>,
@@ -201,6 +203,7 @@ impl Engine {
             jobs: JoinSet::new(),
             turn: Turn::default(),
             at_tail: false,
+            tail_waits: HashSet::new(),
             published: None,
             crash: None,
         };

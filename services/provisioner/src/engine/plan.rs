@@ -220,7 +220,10 @@ impl Engine {
     fn plan_removal(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish) -> Result<Plan, ProvisionerError> {
         self.stages.remove(anchor);
         let Some(id) = row.live_id() else { return Ok(Plan::Nothing) };
-        let Some(verdict) = self.verdict(row.class) else { return Ok(Plan::Nothing) };
+        let Some(verdict) = self.verdict(row.class) else {
+            self.tail_waits.insert(anchor.clone());
+            return Ok(Plan::Nothing);
+        };
         let operation = Operation::Delete;
         let detail = words(verdict, plural(row.class));
         let event = match (verdict, &row.held) {

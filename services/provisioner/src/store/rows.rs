@@ -155,8 +155,8 @@ pub(crate) struct EdgeRow {
     pub wish: Option<bool>,
     /// Offset of that record.
     pub offset: u64,
-    /// Whether it is not wished only because the group or the member was to go. It went with that one's wish, and the
-    /// directory names it anew if it is still there when that one comes back.
+    /// Whether it is not wished only because the group or the member was to go. When that one comes back, a record of
+    /// its own says whether it comes back too.
     pub ended: bool,
     /// Whether the tenant has it, as far as confirmed.
     pub confirmed: bool,
