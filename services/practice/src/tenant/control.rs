@@ -29,6 +29,28 @@ pub(super) struct Faults {
     /// Batch items until every token is expired.
     pub expire_after_items: Option<u64>,
     pub token_error: Option<u32>,
+    pub scripted: Vec<Scripted>,
+}
+
+/// Requests that answer with an error, whatever they ask for.
+#[derive(Debug)]
+pub(super) struct Scripted {
+    method: String,
+    path: String,
+    pub status: u16,
+    left: u64,
+    /// They are carried out before.
+    pub done: bool,
+}
+
+impl Faults {
+    /// The fault scripted for a request, if there is one.
+    pub(super) fn scripted(&mut self, method: &str, path: &str) -> Option<(u16, bool)> {
+        let fits = |s: &&mut Scripted| s.left > 0 && s.method == method && path.contains(&s.path);
+        let found = self.scripted.iter_mut().find(fits)?;
+        found.left -= 1;
+        Some((found.status, found.done))
+    }
 }
 
 /// A handle on a running tenant, cheap to clone. Changes hold from the next request on.
@@ -69,6 +91,20 @@ impl TenantControl {
     /// The answers to the next so many HTTP requests that wrote something are lost, after the write. A batch has one answer.
     pub fn lose_answers(&self, count: u64) {
         self.shared.lock().faults.lose_answers = count;
+    }
+
+    /// The next so many requests, alone or in a batch, with this method and this text in their path answer this status;
+    /// nothing else happens, or with `done` after they were carried out. A count of 0 ends it.
+    pub fn fail_next(&self, method: &str, path: &str, status: u16, count: u64, done: bool) {
+        let mut inner = self.shared.lock();
+        inner.faults.scripted.retain(|s| s.left > 0 && (s.method != method || s.path != path));
+        inner.faults.scripted.push(Scripted {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            status,
+            left: count,
+            done,
+        });
     }
 
     /// The next so many delta queries answer 410.

@@ -119,7 +119,7 @@ impl Inner {
     }
 
     fn perform(&mut self, tenant: &Tenant, arrived: Arrived<'_>, units: &mut u32) -> Outcome {
-        let now = Instant::now();
+        let (now, at) = (Instant::now(), arrived.at);
         let roles = self.tokens.check(arrived.authorization, now)?;
         let writing = writes(arrived.method, arrived.request.as_ref().ok());
         if writing {
@@ -145,9 +145,21 @@ impl Inner {
         }
         self.second_replica = !self.second_replica;
         let late = !self.knobs.visibility.two_replicas || self.second_replica;
+        let scripted = self.faults.scripted(&request.method, &request.raw_path);
+        if let Some((status, false)) = scripted {
+            return Err(GraphError::scripted(status));
+        }
         let Self { directory, knobs, faults, .. } = self;
         let mut ctx = Ctx { directory, knobs, tenant, faults, request: &request, roles: &roles, now, late };
         let outcome = ctx.route();
+        if let Some((status, true)) = scripted {
+            if let Ok(reply) = outcome
+                && let Some(write) = reply.write
+            {
+                self.note(write, at);
+            }
+            return Err(GraphError::scripted(status));
+        }
         if used > 0.8 {
             return outcome.map(|r| r.header("x-ms-throttle-limit-percentage", format!("{used:.2}")));
         }

@@ -209,6 +209,14 @@ impl GraphError {
         )
     }
 
+    /// An error that a test asked for.
+    pub(super) fn scripted(status: u16) -> Box<Self> {
+        if status == 404 {
+            return Self::not_found("scripted");
+        }
+        Self::new(status, "UnknownError", "A test asked for this error.")
+    }
+
     pub(super) fn bad_id(id: &str) -> Box<Self> {
         Self::bad(format!("Invalid object identifier '{id}'."))
     }
