@@ -21,9 +21,9 @@ pub type OutcomeRecord = Envelope<OutcomeEvent>;
 pub struct OutcomeContext {
     /// The configuration's name.
     pub configuration: String,
-    /// The object's anchor; of a membership, the group's.
+    /// The object's anchor; of a membership, the group's; empty where the event concerns the whole tenant.
     pub anchor: SourceAnchor,
-    /// What kind of object.
+    /// What kind of object; without a meaning where the anchor is empty.
     pub class: CloudClass,
     /// The cloud object's id, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,6 +55,8 @@ pub enum OutcomeEvent {
     ObjectRestored(ObjectRestored),
     /// A cloud object was deleted.
     ObjectDeprovisioned(ObjectDeprovisioned),
+    /// A cloud object is not managed any more, because another has taken it over; it stays as it is.
+    ObjectRelinquished(ObjectRelinquished),
     /// A user's manager was set or cleared.
     ManagerChanged(ManagerChanged),
     /// A group got members.
@@ -67,10 +69,15 @@ pub enum OutcomeEvent {
     ExportHeld(ExportHeld),
     /// A held write is free again.
     ExportReleased(ExportReleased),
-    /// A write failed too often, or in a way that repeating cannot heal; it rests until the object changes.
+    /// A write failed too often, or in a way that repeating cannot heal; it rests until the object changes, or is tried
+    /// rarely and silently.
     ExportQuarantined(ExportQuarantined),
     /// The object or some of its attributes cannot be written through Graph.
     NotWritable(NotWritable),
+    /// The tenant takes nothing at all.
+    ExportStopped(ExportStopped),
+    /// It takes writes again.
+    ExportResumed(ExportResumed),
 }
 
 impl EventBody for OutcomeEvent {
@@ -83,6 +90,7 @@ impl EventBody for OutcomeEvent {
             Self::ObjectAdopted(_) => "ObjectAdopted",
             Self::ObjectRestored(_) => "ObjectRestored",
             Self::ObjectDeprovisioned(_) => "ObjectDeprovisioned",
+            Self::ObjectRelinquished(_) => "ObjectRelinquished",
             Self::ManagerChanged(_) => "ManagerChanged",
             Self::MemberAdded(_) => "MemberAdded",
             Self::MemberRemoved(_) => "MemberRemoved",
@@ -91,6 +99,8 @@ impl EventBody for OutcomeEvent {
             Self::ExportReleased(_) => "ExportReleased",
             Self::ExportQuarantined(_) => "ExportQuarantined",
             Self::NotWritable(_) => "NotWritable",
+            Self::ExportStopped(_) => "ExportStopped",
+            Self::ExportResumed(_) => "ExportResumed",
         }
     }
 
@@ -101,6 +111,7 @@ impl EventBody for OutcomeEvent {
             "ObjectAdopted" => serde_json::from_str(data).map(Self::ObjectAdopted),
             "ObjectRestored" => serde_json::from_str(data).map(Self::ObjectRestored),
             "ObjectDeprovisioned" => serde_json::from_str(data).map(Self::ObjectDeprovisioned),
+            "ObjectRelinquished" => serde_json::from_str(data).map(Self::ObjectRelinquished),
             "ManagerChanged" => serde_json::from_str(data).map(Self::ManagerChanged),
             "MemberAdded" => serde_json::from_str(data).map(Self::MemberAdded),
             "MemberRemoved" => serde_json::from_str(data).map(Self::MemberRemoved),
@@ -109,6 +120,8 @@ impl EventBody for OutcomeEvent {
             "ExportReleased" => serde_json::from_str(data).map(Self::ExportReleased),
             "ExportQuarantined" => serde_json::from_str(data).map(Self::ExportQuarantined),
             "NotWritable" => serde_json::from_str(data).map(Self::NotWritable),
+            "ExportStopped" => serde_json::from_str(data).map(Self::ExportStopped),
+            "ExportResumed" => serde_json::from_str(data).map(Self::ExportResumed),
             _ => return None,
         })
     }
@@ -177,6 +190,15 @@ pub struct ObjectDeprovisioned {
     pub restorable: bool,
 }
 
+/// A cloud object is not managed any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObjectRelinquished {
+    /// A code of ours for the reason.
+    pub code: String,
+    /// For a person.
+    pub detail: String,
+}
+
 /// A user's manager was set or cleared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ManagerChanged {
@@ -233,6 +255,9 @@ pub struct ExportFailed {
     pub attempt: u32,
     /// When it will be tried again.
     pub retry_at: Timestamp,
+    /// Of member operations: the members concerned; the object is their group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<SourceAnchor>,
 }
 
 /// What went wrong with a write.
@@ -268,7 +293,7 @@ pub struct ExportReleased {
     pub detail: String,
 }
 
-/// A write rests until the object changes.
+/// A write failed too often.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExportQuarantined {
     /// What was attempted.
@@ -277,6 +302,13 @@ pub struct ExportQuarantined {
     pub error: ExportError,
     /// Attempts so far.
     pub attempts: u32,
+    /// When it is tried nevertheless, and from then on from time to time without another word, because the trouble may
+    /// pass by itself; absent where it rests until the object changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+    /// Of member operations: the members concerned; the object is their group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<SourceAnchor>,
 }
 
 /// Something cannot be written through Graph.
@@ -288,3 +320,30 @@ pub struct NotWritable {
     /// Why.
     pub reason: String,
 }
+
+/// Why the tenant takes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StopCause {
+    /// There is no token, or it is not accepted.
+    NotAuthenticated,
+    /// The application may not read or write there.
+    NotPermitted,
+    /// The tenant cannot be reached, or it fails whatever is asked.
+    NotAvailable,
+}
+
+/// The tenant takes nothing at all. Written once per cause; goes on by itself once the cause is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExportStopped {
+    /// The kind of cause.
+    pub cause: StopCause,
+    /// What was seen.
+    pub detail: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// The tenant takes writes again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExportResumed {}

@@ -239,6 +239,10 @@ pub fn outcomes() -> Vec<OutcomeRecord> {
         OutcomeEvent::ObjectAdopted(ObjectAdopted { matched_by: MatchedBy::Anchor, attributes: attributes.clone() }),
         OutcomeEvent::ObjectRestored(outcomes::ObjectRestored { attributes }),
         OutcomeEvent::ObjectDeprovisioned(ObjectDeprovisioned { restorable: true }),
+        OutcomeEvent::ObjectRelinquished(outcomes::ObjectRelinquished {
+            code: "directory_synced".into(),
+            detail: "the cloud object belongs to Azure AD Connect".into(),
+        }),
         OutcomeEvent::ManagerChanged(ManagerChanged { before: None, after: Some(anchor(2)) }),
         OutcomeEvent::MemberAdded(MemberAdded { members: vec![anchor(1)] }),
         OutcomeEvent::MemberRemoved(MemberRemoved { members: vec![anchor(1)] }),
@@ -247,14 +251,27 @@ pub fn outcomes() -> Vec<OutcomeRecord> {
             error: error.clone(),
             attempt: 1,
             retry_at: Timestamp::UNIX_EPOCH,
+            members: Vec::new(),
         }),
         OutcomeEvent::ExportHeld(ExportHeld { operation: Operation::Delete, detail: "12 of 40 users".into() }),
         OutcomeEvent::ExportReleased(ExportReleased { operation: Operation::Delete, detail: "2 of 40 users".into() }),
-        OutcomeEvent::ExportQuarantined(ExportQuarantined { operation, error, attempts: 5 }),
+        OutcomeEvent::ExportQuarantined(ExportQuarantined {
+            operation: Operation::AddMembers,
+            error,
+            attempts: 5,
+            retry_at: Some(Timestamp::UNIX_EPOCH),
+            members: vec![anchor(2)],
+        }),
         OutcomeEvent::NotWritable(NotWritable {
             attributes: vec!["proxyAddresses".into()],
             reason: "Graph derives it from mail".into(),
         }),
+        OutcomeEvent::ExportStopped(outcomes::ExportStopped {
+            cause: outcomes::StopCause::NotAuthenticated,
+            detail: "no token: AADSTS7000222".into(),
+            hint: "renew the application's secret".into(),
+        }),
+        OutcomeEvent::ExportResumed(outcomes::ExportResumed {}),
     ]
     .into_iter()
     .map(|event| wrap(&context, event))

@@ -130,7 +130,7 @@ fn published_schemas_match_the_types() {
             outcomes::ObjectProvisioned, outcomes::ObjectUpdated, outcomes::ObjectAdopted, outcomes::ObjectRestored,
             outcomes::ObjectDeprovisioned, outcomes::ManagerChanged, outcomes::MemberAdded, outcomes::MemberRemoved,
             outcomes::ExportFailed, outcomes::ExportHeld, outcomes::ExportReleased, outcomes::ExportQuarantined,
-            outcomes::NotWritable],
+            outcomes::NotWritable, outcomes::ObjectRelinquished, outcomes::ExportStopped, outcomes::ExportResumed],
         ),
     ];
     let named = |stream: &str| match stream {
