@@ -119,8 +119,10 @@ pub struct TenantConfig {
     pub guard: GuardLimits,
     /// The time over which the guard counts deletions.
     pub guard_window: Duration,
-    /// Attempts after which a failing write rests until its object changes.
+    /// Attempts after which a failing write is reported as quarantined.
     pub quarantine_after: u32,
+    /// How long the tenant may show what was written here and not there; within it nothing is taken for absent.
+    pub visible_within: Duration,
     /// Delay before the second attempt; doubled for each further one.
     pub retry_first: Duration,
     /// The longest delay between attempts.
@@ -146,6 +148,7 @@ impl TenantConfig {
             guard: GuardLimits { count: 500, share: 0.2, member_minimum: 10 },
             guard_window: Duration::from_hours(1),
             quarantine_after: 8,
+            visible_within: Duration::from_mins(15),
             retry_first: Duration::from_secs(1),
             retry_longest: Duration::from_mins(5),
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass};
-use forestsync_schemas::outcomes::AttributeChanges;
+use forestsync_schemas::outcomes::{AttributeChanges, StopCause};
 
 /// One thing to do or to ask. Attributes to read are given by name; ids are the endpoint's.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub(crate) enum Call {
     LookUp { class: CloudClass, anchor: SourceAnchor, attributes: Vec<String> },
     /// The live users with this name or mail address.
     Match { user_principal_name: Option<String>, mail: Option<String>, attributes: Vec<String> },
+    /// The live group with this anchor, by its key: no index that lags stands between.
+    ReadGroup { anchor: SourceAnchor, attributes: Vec<String> },
     /// A live object.
     Read { class: CloudClass, id: String, attributes: Vec<String> },
     /// A user's manager.
@@ -60,6 +62,7 @@ impl Call {
             Self::LookUp { .. }
             | Self::Match { .. }
             | Self::Read { .. }
+            | Self::ReadGroup { .. }
             | Self::ReadManager { .. }
             | Self::ListMembers { .. } => 0,
             Self::AddMembers { members, .. } => members.len().div_ceil(3) as u32,
@@ -158,6 +161,7 @@ pub(crate) struct Outage {
     /// The endpoint asked for less, rather than failing.
     pub throttled: bool,
     pub retry_after: Option<Duration>,
+    pub cause: StopCause,
     /// For a person: what, why, what to do.
     pub detail: String,
 }
@@ -173,4 +177,17 @@ pub(crate) trait Target: Send + Sync + std::fmt::Debug {
 
     /// HTTP requests sent so far.
     fn requests(&self) -> u64;
+}
+
+/// A failure of ours, without an answer.
+pub(crate) fn own_failure(kind: FailureKind, code: &str) -> Failure {
+    Failure {
+        kind,
+        status: None,
+        code: code.to_owned(),
+        attribute: None,
+        other: None,
+        retry_after: None,
+        request_id: None,
+    }
 }

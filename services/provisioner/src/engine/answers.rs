@@ -2,15 +2,17 @@
 
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::outcomes::{
-    ManagerChanged, MatchedBy, MemberAdded, ObjectAdopted, ObjectDeprovisioned, ObjectProvisioned, ObjectUpdated,
-    Operation, OutcomeEvent,
+    ManagerChanged, MatchedBy, MemberAdded, ObjectAdopted, ObjectDeprovisioned, ObjectProvisioned, ObjectRelinquished,
+    ObjectUpdated, Operation, OutcomeEvent,
 };
 use tokio::time::Instant;
 
 use super::plan::{Plan, choose};
+use super::turn::Note;
+use super::verify::not_visible;
 use super::{Engine, Flight, NewOutcome, Purpose, Stage, Verify};
 use crate::error::ProvisionerError;
-use crate::store::{Intent, Write};
+use crate::store::{Intent, Life, ObjectRow, Write};
 use crate::target::{CloudObject, Done, Reply};
 
 impl Engine {
@@ -22,6 +24,9 @@ impl Engine {
         reply: Reply,
     ) -> Result<(), ProvisionerError> {
         self.turn.touch(anchor);
+        if matches!(flight.purpose, Purpose::Write(_)) {
+            self.unanswered.remove(anchor);
+        }
         match (&flight.purpose, reply) {
             (_, Reply::Failed(failure)) => self.failed(anchor, flight, &failure),
             (Purpose::LookUp, Reply::Found { live, deleted }) => self.found(anchor, flight, live, deleted),
@@ -31,6 +36,10 @@ impl Engine {
                     None => Stage::NoMatch,
                 };
                 self.stages.insert(anchor.clone(), stage);
+                Ok(())
+            }
+            (Purpose::Own, Reply::Object(object)) => {
+                self.owned(anchor, flight, object.as_ref());
                 Ok(())
             }
             (Purpose::Check, Reply::Members(ids)) => self.checked(anchor, flight, &ids),
@@ -55,6 +64,7 @@ impl Engine {
     pub(super) fn went_through(&mut self) {
         self.pace.went_through();
         self.denied.clear();
+        self.writes = true;
         self.denial.end();
     }
 
@@ -67,22 +77,26 @@ impl Engine {
     ) -> Result<(), ProvisionerError> {
         let Some(row) = self.store.object(anchor)? else { return Ok(()) };
         let Some(wish) = row.wish.clone() else { return Ok(()) };
-        let candidate = live.as_ref().or(deleted.as_ref());
-        let refusal = match candidate {
-            Some(o) if o.synced => Some(("directory_synced", "the cloud object belongs to Azure AD Connect")),
-            Some(o) if o.mail_enabled => Some(("mail_enabled", "the cloud group has mail; Graph cannot write it")),
-            _ => None,
-        };
-        if let Some((code, detail)) = refusal {
-            if let Plan::Report(outcome) = self.refuse(anchor, &row, &wish, Operation::Create, code, None, detail) {
+        if wish.is_removal() && !row.is_managed() && row.maybe.is_none() {
+            // not wished any more, and never ours
+            return Ok(());
+        }
+        if let Some((code, detail)) = live.as_ref().or(deleted.as_ref()).and_then(foreign) {
+            if wish.is_removal() {
+                self.turn.note(Note::MaybeObject(anchor.clone(), None));
+            } else if let Plan::Report(outcome) =
+                self.refuse(anchor, &row, &wish, Operation::Create, code, None, detail)
+            {
                 self.turn.outcome(outcome);
             }
             return Ok(());
         }
+        let stage = self.stages.remove(anchor);
         match (live, deleted) {
-            (Some(object), _) => {
-                self.stages.remove(anchor);
-                self.adopt(anchor, flight, object, MatchedBy::Anchor, None);
+            (Some(object), _) => self.adopt(anchor, flight, object, MatchedBy::Anchor, None),
+            // soon after it was made it may be there and not be found
+            (None, None) if row.is_managed() && self.is_recent(row.made) => {
+                self.object_failed(anchor, flight, Operation::Update, &not_visible())?;
             }
             // somebody deleted what we manage; from here on it is as if we had
             (None, deleted) if row.is_managed() => {
@@ -90,14 +104,53 @@ impl Engine {
                 let event = OutcomeEvent::ObjectDeprovisioned(event);
                 self.turn.outcome(NewOutcome::after(anchor, flight, None, event));
             }
+            (None, _) if wish.is_removal() => self.not_created(anchor, &row),
+            (None, Some(_)) if matches!(stage, Some(Stage::Purged)) => {
+                // it could not be brought back and is listed all the same: one of the two answers is late
+                self.object_failed(anchor, flight, Operation::Restore, &not_visible())?;
+            }
             (None, Some(object)) => {
-                self.stages.insert(anchor.clone(), Stage::Trash(Box::new(object)));
+                self.stages.insert(anchor.clone(), Stage::Trash(object.id));
+            }
+            (None, None) if matches!(stage, Some(Stage::Upserted)) => {
+                self.object_failed(anchor, flight, Operation::Create, &not_visible())?;
+                self.stages.insert(anchor.clone(), Stage::Upserted);
             }
             (None, None) => {
-                self.stages.insert(anchor.clone(), Stage::Absent);
+                // the list of deleted objects lags; the one we deleted may be brought back all the same
+                let ours = row.cloud_id.filter(|_| row.life == Life::Deleted);
+                let next = match (stage, ours) {
+                    (Some(Stage::Purged), _) | (_, None) => Stage::Absent,
+                    (_, Some(id)) => Stage::Trash(id),
+                };
+                self.stages.insert(anchor.clone(), next);
             }
         }
         Ok(())
+    }
+
+    /// What was to be created and is to go again was not found. Soon after the attempt that means little.
+    fn not_created(&mut self, anchor: &SourceAnchor, row: &ObjectRow) {
+        if row.maybe.is_some_and(|at| self.is_recent(at)) {
+            let again = Instant::now() + self.config.tenant.retry_longest;
+            self.stages.insert(anchor.clone(), Stage::Looked(again));
+        } else {
+            self.turn.note(Note::MaybeObject(anchor.clone(), None));
+        }
+    }
+
+    /// Takes the look at an object that is to be deleted. One that another has taken over is let go.
+    fn owned(&mut self, anchor: &SourceAnchor, flight: &Flight, object: Option<&CloudObject>) {
+        match object.and_then(foreign) {
+            Some((code, detail)) => {
+                let event = ObjectRelinquished { code: code.to_owned(), detail: detail.to_owned() };
+                let event = OutcomeEvent::ObjectRelinquished(event);
+                self.turn.outcome(NewOutcome::after(anchor, flight, None, event));
+            }
+            None => {
+                self.stages.insert(anchor.clone(), Stage::Ours(Instant::now()));
+            }
+        }
     }
 
     fn adopt(
@@ -121,8 +174,9 @@ impl Engine {
             Write::Create { attributes } => {
                 self.stages.remove(anchor);
                 if done.id.is_none() {
-                    // the group was there already and was updated; the look-up tells which it is
+                    // the group was there already and was updated; reading it tells which it is
                     self.turn.clear_intent(anchor);
+                    self.stages.insert(anchor.clone(), Stage::Upserted);
                     return;
                 }
                 cloud_id.clone_from(&done.id);
@@ -138,7 +192,8 @@ impl Engine {
             Write::Restore { .. } => {
                 // what it holds now is read before anything is said
                 let intent = Intent { offset: flight.offset, write: write.clone() };
-                let verify = Verify { intent, answered: Some(done), tries: 0, not_before: Instant::now() };
+                let verify =
+                    Verify { intent, answered: Some(done), tries: 0, not_before: Instant::now(), quiet: false };
                 self.stages.insert(anchor.clone(), Stage::Verify(verify));
                 return;
             }
@@ -155,5 +210,16 @@ impl Engine {
         let mut outcome = NewOutcome::after(anchor, flight, Some(&done), event);
         outcome.cloud_id = cloud_id;
         self.turn.outcome(outcome);
+    }
+}
+
+/// Why an object is not ours to write, if it is not.
+fn foreign(object: &CloudObject) -> Option<(&'static str, &'static str)> {
+    if object.synced {
+        Some(("directory_synced", "the cloud object belongs to Azure AD Connect"))
+    } else if object.mail_enabled {
+        Some(("mail_enabled", "the cloud group has mail; Graph cannot write it"))
+    } else {
+        None
     }
 }

@@ -1,22 +1,29 @@
 //! Sending: plans become batches, batches become tasks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
+use forestsync_schemas::outcomes::StopCause;
 use tokio::time::Instant;
 
+use super::failures::Wait;
 use super::plan::Plan;
-use super::{CrashPoint, Engine, Flight, Purpose, Stage, Verify};
+use super::{CrashPoint, Engine, Flight, Purpose};
 use crate::error::ProvisionerError;
 use crate::store::{Intent, Write};
-use crate::target::{Call, FailureKind, Outage, Reply};
+use crate::target::{Call, Failure, FailureKind, Outage, Reply, own_failure};
 
 /// Looks at objects in one round at most, so that answers have their turn.
 const MOST_LOOKS: usize = 5_000;
 /// Writes that are planned ahead of the quota at most.
 const MOST_PARKED: usize = 500;
+/// Calls from which on a batch tells of the tenant rather than of its objects.
+const FEW: usize = 5;
+/// Writes in a row without an answer, among answers to others, that are the object's own fault.
+const SUSPECT: u32 = 3;
 /// How often the permissions are looked at while writes are denied.
-const PERMISSIONS: std::time::Duration = std::time::Duration::from_secs(10);
+const PERMISSIONS: Duration = Duration::from_secs(10);
 
 /// A task that is done.
 #[derive(Debug)]
@@ -181,11 +188,26 @@ impl Engine {
     pub(super) async fn note_finished(&mut self, finished: Finished) -> Result<(), ProvisionerError> {
         let Finished { anchors, writes, result } = finished;
         match result {
+            Ok(replies)
+                if replies.len() >= FEW && replies.iter().filter(|r| is_sick(r)).count() * 2 > replies.len() =>
+            {
+                let detail = "the tenant is not available (most of a batch failed)".to_owned();
+                self.outage.begin(StopCause::NotAvailable, detail, None, Instant::now());
+                for (anchor, reply) in anchors.iter().zip(replies) {
+                    let Some(flight) = self.flights.remove(anchor) else { continue };
+                    if is_sick(&reply) {
+                        self.lost(anchor, flight, true, true)?;
+                    } else {
+                        self.answered(anchor, &flight, reply)?;
+                    }
+                }
+            }
             Ok(replies) => {
                 if self.outage.detail().is_some() {
                     tracing::info!("the tenant answers again");
                 }
                 self.outage.end();
+                self.answers = true;
                 let denied = |r: &Reply| match r {
                     Reply::Failed(f) => f.kind == FailureKind::Denied,
                     Reply::Each(all) => all.iter().any(|r| r.as_ref().is_err_and(|f| f.kind == FailureKind::Denied)),
@@ -208,11 +230,12 @@ impl Engine {
                     if self.outage.active(now).is_none() {
                         tracing::warn!(detail = %outage.detail, "the tenant cannot be written to; trying again");
                     }
-                    self.outage.begin(outage.detail.clone(), outage.retry_after, now);
+                    self.outage.begin(outage.cause, outage.detail.clone(), outage.retry_after, now);
                 }
+                let alone = anchors.len() == 1 && outage.uncertain && !outage.throttled;
                 for anchor in anchors {
                     if let Some(flight) = self.flights.remove(&anchor) {
-                        self.lost(&anchor, flight, outage.uncertain);
+                        self.lost(&anchor, flight, outage.uncertain, alone)?;
                     }
                 }
             }
@@ -227,17 +250,40 @@ impl Engine {
         }
     }
 
-    /// The whole request had no answer. What may have taken effect is looked up before anything is sent again.
-    fn lost(&mut self, anchor: &SourceAnchor, flight: Flight, uncertain: bool) {
-        if let Purpose::Write(write) = flight.purpose {
-            if uncertain {
-                let intent = Intent { offset: flight.offset, write: *write };
-                let verify = Verify { intent, answered: None, tries: 0, not_before: Instant::now() };
-                self.stages.insert(anchor.clone(), Stage::Verify(verify));
-            } else {
-                self.turn.clear_intent(anchor);
+    /// The request had no answer. What may have taken effect is looked up before anything is sent again. `suspect`: it
+    /// may be the write that makes the tenant fail; when the tenant has answered the look-ups in between, it is.
+    fn lost(
+        &mut self,
+        anchor: &SourceAnchor,
+        flight: Flight,
+        uncertain: bool,
+        suspect: bool,
+    ) -> Result<(), ProvisionerError> {
+        self.turn.touch(anchor);
+        let Purpose::Write(write) = &flight.purpose else { return Ok(()) };
+        if !uncertain {
+            self.turn.clear_intent(anchor);
+            return Ok(());
+        }
+        if suspect {
+            let times = self.unanswered.entry(anchor.clone()).or_default();
+            *times += 1;
+            if *times >= SUSPECT {
+                return self.failed(anchor, &flight, &own_failure(FailureKind::Uncertain, "no_answer"));
             }
         }
-        self.turn.touch(anchor);
+        let intent = Intent { offset: flight.offset, write: write.as_ref().clone() };
+        self.doubt(anchor, intent, Wait { delay: Duration::ZERO, quiet: false });
+        Ok(())
+    }
+}
+
+/// Whether all of a call failed as if the tenant were not available.
+fn is_sick(reply: &Reply) -> bool {
+    let sick = |f: &Failure| matches!(f.status, Some(502..=504));
+    match reply {
+        Reply::Failed(failure) => sick(failure),
+        Reply::Each(all) => !all.is_empty() && all.iter().all(|r| r.as_ref().is_err_and(sick)),
+        _ => false,
     }
 }

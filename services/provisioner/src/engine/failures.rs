@@ -1,14 +1,16 @@
 //! Failures: whose they are, when it is tried again, when it rests.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
 use forestsync_runtime::clock;
-use forestsync_schemas::outcomes::{ExportError, ExportFailed, ExportQuarantined, Operation, OutcomeEvent};
+use forestsync_schemas::outcomes::{ExportError, ExportFailed, ExportQuarantined, Operation, OutcomeEvent, StopCause};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::pace::jitter;
+use super::turn::Note;
 use super::{Engine, Flight, NewOutcome, Purpose, Stage};
 use crate::error::ProvisionerError;
 use crate::store::{Failed, Intent, Write};
@@ -39,18 +41,18 @@ impl Engine {
         let gone = Done { status: 404, request_id: failure.request_id.clone(), id: None };
         match (write.as_ref(), &failure.kind) {
             (_, FailureKind::Uncertain) => {
-                let delay = self.object_failed(anchor, flight, write.operation(), failure)?;
-                self.doubt(anchor, Intent { offset: flight.offset, write: write.as_ref().clone() }, delay);
+                let wait = self.write_failed(anchor, flight, write, failure)?;
+                self.doubt(anchor, Intent { offset: flight.offset, write: write.as_ref().clone() }, wait);
                 return Ok(());
             }
             (Write::AddMembers { members, .. }, _) => return self.adding_failed(anchor, flight, members, failure),
             // there was no manager to clear
-            (Write::SetManager { after: None, .. }, FailureKind::NotFound) => {
+            (Write::SetManager { after: None, .. }, FailureKind::NotFound) if !self.is_young(anchor)? => {
                 self.done(anchor, flight, write, gone);
                 return Ok(());
             }
-            // the first time it may be delay
-            (Write::Delete, FailureKind::NotFound) if self.has_failed(anchor)? => {
+            // the first time it may be delay, and soon after it was made as well
+            (Write::Delete, FailureKind::NotFound) if self.has_failed(anchor)? && !self.is_young(anchor)? => {
                 self.done(anchor, flight, write, gone);
                 return Ok(());
             }
@@ -81,23 +83,36 @@ impl Engine {
         flight: &Flight,
         failure: &Failure,
     ) -> Result<(), ProvisionerError> {
-        let operation = match &flight.purpose {
-            Purpose::Verify(intent, _) => intent.write.operation(),
-            Purpose::Check => Operation::AddMembers,
-            _ => Operation::Create,
-        };
-        let delay = match operation {
-            Operation::AddMembers | Operation::RemoveMembers => self.config.tenant.retry_first,
-            _ => self.object_failed(anchor, flight, operation, failure)?,
-        };
-        match self.stages.get_mut(anchor) {
-            Some(Stage::Verify(verify)) => verify.not_before = Instant::now() + delay,
-            Some(Stage::Check { .. }) => {
-                self.stages.remove(anchor);
+        let wait = match &flight.purpose {
+            Purpose::Verify(intent, _) => self.write_failed(anchor, flight, &intent.write, failure)?,
+            Purpose::Check => {
+                if let Some(Stage::Check { members, removing, .. }) = self.stages.remove(anchor) {
+                    self.members_failed(anchor, flight, &members, removing, failure)?;
+                }
+                return Ok(());
             }
-            _ => {}
+            Purpose::Own => self.object_failed(anchor, flight, Operation::Delete, failure)?,
+            _ => self.object_failed(anchor, flight, Operation::Create, failure)?,
+        };
+        if let Some(Stage::Verify(verify)) = self.stages.get_mut(anchor) {
+            (verify.not_before, verify.quiet) = (Instant::now() + wait.delay, wait.quiet);
         }
         Ok(())
+    }
+
+    /// Writes the failure of a write down, with the object or with each of its members.
+    fn write_failed(
+        &mut self,
+        anchor: &SourceAnchor,
+        flight: &Flight,
+        write: &Write,
+        failure: &Failure,
+    ) -> Result<Wait, ProvisionerError> {
+        match write {
+            Write::AddMembers { members, .. } => self.members_failed(anchor, flight, members, false, failure),
+            Write::RemoveMembers { members } => self.members_failed(anchor, flight, members, true, failure),
+            _ => self.object_failed(anchor, flight, write.operation(), failure),
+        }
     }
 
     /// Takes what is nobody's fault, or everybody's; whether it was that.
@@ -107,7 +122,7 @@ impl Engine {
             FailureKind::Throttled => self.pace.throttled(write, failure.retry_after, now),
             FailureKind::Unauthorized => {
                 let detail = "the tenant does not accept the application's token; check its credential".to_owned();
-                self.outage.begin(detail, None, now);
+                self.outage.begin(StopCause::NotAuthenticated, detail, None, now);
             }
             FailureKind::Denied => {
                 self.denied.insert(anchor.clone());
@@ -127,7 +142,7 @@ impl Engine {
                 if self.denial.active(now).is_none() {
                     tracing::warn!(%detail, "nothing is sent for a while");
                 }
-                self.denial.begin(detail, None, now);
+                self.denial.begin(StopCause::NotPermitted, detail, None, now);
             }
             _ => return false,
         }
@@ -135,12 +150,11 @@ impl Engine {
     }
 
     /// Attempts that a failure of this kind has.
-    fn attempts_allowed(&self, failure: &Failure) -> u32 {
+    fn attempts_allowed(&self, failure: &Failure, operation: Operation) -> u32 {
         let all = self.config.tenant.quarantine_after;
-        match failure.kind {
-            FailureKind::Invalid | FailureKind::Denied => all.min(REFUSED_ATTEMPTS),
-            _ => all,
-        }
+        // Graph refuses references it does not see yet with 400 as well
+        let link = matches!(operation, Operation::AddMembers | Operation::RemoveMembers);
+        if is_refusal(failure) && !link { all.min(REFUSED_ATTEMPTS) } else { all }
     }
 
     fn delay(&self, attempt: u32, failure: &Failure) -> Duration {
@@ -150,84 +164,157 @@ impl Engine {
         delay.max(failure.retry_after.unwrap_or_default())
     }
 
-    /// The event for one more failure, and what the ledger keeps of it.
+    /// What one more failure after `before` leads to. What repeating cannot heal rests once it was quarantined; what may
+    /// pass by itself is tried on, but not reported again.
     fn next_failure(
         &self,
         operation: Operation,
-        before: Option<&Failed>,
+        before: Before,
         offset: u64,
         failure: &Failure,
         detail: String,
-    ) -> (OutcomeEvent, Failed, Duration) {
-        let attempts = before.map_or(0, |f| f.attempts) + 1;
-        let delay = self.delay(attempts, failure);
-        let quarantined = attempts >= self.attempts_allowed(failure);
-        let retry_at = later(delay);
+        members: &[SourceAnchor],
+    ) -> Next {
+        let attempts = before.attempts + 1;
+        let quarantined = before.reported || attempts >= self.attempts_allowed(failure, operation);
+        let delay = if quarantined { self.delay(u32::MAX, failure) } else { self.delay(attempts, failure) };
+        let retry_at = Some(later(delay)).filter(|_| !(quarantined && is_refusal(failure)));
+        let failed = Failed {
+            operation,
+            attempts,
+            retry_at: retry_at.map_or(0, Timestamp::as_millisecond),
+            quarantined,
+            offset,
+            code: failure.code.clone(),
+            status: failure.status,
+            attribute: failure.attribute.clone(),
+        };
         let error = ExportError {
             code: failure.code.clone(),
             attribute: failure.attribute.clone(),
             detail,
             hint: hint(failure).map(str::to_owned),
         };
-        let failed = Failed {
-            operation,
-            attempts,
-            retry_at: retry_at.as_millisecond(),
-            quarantined,
-            offset,
-            code: failure.code.clone(),
-            attribute: failure.attribute.clone(),
+        let members = members.to_vec();
+        let event = match retry_at {
+            _ if before.reported => None,
+            Some(retry_at) if !quarantined => {
+                let event = ExportFailed { operation, error, attempt: attempts, retry_at, members };
+                Some(OutcomeEvent::ExportFailed(event))
+            }
+            retry_at => {
+                let event = ExportQuarantined { operation, error, attempts, retry_at, members };
+                Some(OutcomeEvent::ExportQuarantined(event))
+            }
         };
-        let event = if quarantined {
-            OutcomeEvent::ExportQuarantined(ExportQuarantined { operation, error, attempts })
-        } else {
-            OutcomeEvent::ExportFailed(ExportFailed { operation, error, attempt: attempts, retry_at })
-        };
-        (event, failed, delay)
+        Next { event, failed, wait: Wait { delay, quiet: quarantined } }
     }
 
     /// Writes a failure of the object itself or of its manager down; when it is tried again.
-    fn object_failed(
+    pub(super) fn object_failed(
         &mut self,
         anchor: &SourceAnchor,
         flight: &Flight,
         operation: Operation,
         failure: &Failure,
-    ) -> Result<Duration, ProvisionerError> {
+    ) -> Result<Wait, ProvisionerError> {
         let row = self.store.object(anchor)?;
-        let before = row.as_ref().and_then(|row| match operation {
+        let before = Before::new(row.as_ref().and_then(|row| match operation {
             Operation::SetManager => row.manager_failure(),
             _ => row.failure(),
-        });
-        let (event, _, delay) = self.next_failure(operation, before, flight.offset, failure, detail(failure));
-        self.push_failure(anchor, flight, failure, event);
-        Ok(delay)
+        }));
+        let next = self.next_failure(operation, before, flight.offset, failure, detail(failure), &[]);
+        match next.event {
+            Some(event) => self.push_failure(anchor, flight, flight.offset, failure, event),
+            None => self.turn.note(Note::Object(anchor.clone(), next.failed)),
+        }
+        Ok(next.wait)
     }
 
-    /// Writes a failure of one membership down.
-    pub(super) fn member_failed(
+    /// Writes a failure of memberships down, each with its own count; when the last of them is tried again.
+    pub(super) fn members_failed(
         &mut self,
         anchor: &SourceAnchor,
         flight: &Flight,
-        member: &SourceAnchor,
+        members: &[SourceAnchor],
         removing: bool,
         failure: &Failure,
-    ) -> Result<(), ProvisionerError> {
+    ) -> Result<Wait, ProvisionerError> {
         let operation = if removing { Operation::RemoveMembers } else { Operation::AddMembers };
-        let edge = self.store.edge(anchor, member)?.unwrap_or_default();
-        let text = format!("member {member}: {}", detail(failure));
-        let offset = flight.offset.max(edge.offset);
-        let (event, failed, _) = self.next_failure(operation, edge.failure(), offset, failure, text);
-        self.turn.edge_failed(anchor, member, failed);
-        self.push_failure(anchor, flight, failure, event);
-        Ok(())
+        let (mut alike, mut offset) = (BTreeMap::<Before, Vec<SourceAnchor>>::new(), flight.offset);
+        for member in members {
+            let edge = self.store.edge(anchor, member)?.unwrap_or_default();
+            offset = offset.max(edge.offset);
+            alike.entry(Before::new(edge.failure())).or_default().push(member.clone());
+        }
+        let mut wait = Wait { delay: self.config.tenant.retry_first, quiet: true };
+        for (before, members) in alike {
+            let who = match members.as_slice() {
+                [member] => format!("member {member}"),
+                several => format!("{} members", several.len()),
+            };
+            let text = format!("{who}: {}", detail(failure));
+            let next = self.next_failure(operation, before, offset, failure, text, &members);
+            wait = Wait { delay: wait.delay.max(next.wait.delay), quiet: wait.quiet && next.wait.quiet };
+            match next.event {
+                Some(event) => self.push_failure(anchor, flight, offset, failure, event),
+                None => {
+                    for member in members {
+                        self.turn.note(Note::Member(anchor.clone(), member, next.failed.clone()));
+                    }
+                }
+            }
+        }
+        Ok(wait)
     }
 
-    fn push_failure(&mut self, anchor: &SourceAnchor, flight: &Flight, failure: &Failure, event: OutcomeEvent) {
+    fn push_failure(
+        &mut self,
+        anchor: &SourceAnchor,
+        flight: &Flight,
+        offset: u64,
+        failure: &Failure,
+        event: OutcomeEvent,
+    ) {
         let mut outcome = NewOutcome::after(anchor, flight, None, event);
+        outcome.offset = offset;
         (outcome.status, outcome.request_id) = (failure.status, failure.request_id.clone());
         self.turn.outcome(outcome);
     }
+}
+
+/// How long something waits, and whether anybody waits for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wait {
+    pub delay: Duration,
+    /// It was reported as failed too often.
+    pub quiet: bool,
+}
+
+/// What was known of a write's failures before one more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Before {
+    attempts: u32,
+    reported: bool,
+}
+
+impl Before {
+    fn new(failed: Option<&Failed>) -> Self {
+        Self { attempts: failed.map_or(0, |f| f.attempts), reported: failed.is_some_and(|f| f.quarantined) }
+    }
+}
+
+/// What one more failure leads to.
+struct Next {
+    /// Nothing if it was said already.
+    event: Option<OutcomeEvent>,
+    failed: Failed,
+    wait: Wait,
+}
+
+/// Whether repeating the same request cannot heal it.
+fn is_refusal(failure: &Failure) -> bool {
+    matches!(failure.kind, FailureKind::Invalid | FailureKind::Denied)
 }
 
 fn later(delay: Duration) -> Timestamp {

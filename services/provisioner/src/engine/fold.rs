@@ -4,7 +4,7 @@ use forestsync_domain::SourceAnchor;
 use forestsync_rules::diff;
 use forestsync_schemas::OutcomeRecord;
 use forestsync_schemas::desired::CloudAttributes;
-use forestsync_schemas::outcomes::{ExportError, Operation, OutcomeContext, OutcomeEvent};
+use forestsync_schemas::outcomes::{ExportError, Operation, OutcomeContext, OutcomeEvent, StopCause};
 use forestsync_schemas::{EventBody as _, desired::CloudClass};
 
 use crate::store::{Failed, Life, ObjectRow, Removal, Removed, StoreError, Tx};
@@ -13,13 +13,15 @@ use crate::store::{Failed, Life, ObjectRow, Removal, Removed, StoreError, Tx};
 pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Result<(), StoreError> {
     let context = &record.context;
     let (anchor, class) = (&context.anchor, context.class);
+    let at = record.time.as_millisecond();
     match &record.event {
         OutcomeEvent::ObjectProvisioned(e) => {
             if tx.object(anchor, class)?.cloud_id != context.cloud_id {
                 forget_memberships(tx, anchor)?;
             }
-            come_alive(tx.object(anchor, class)?, context, &e.attributes);
-            tx.object(anchor, class)?.manager = None;
+            let row = tx.object(anchor, class)?;
+            come_alive(row, context, &e.attributes);
+            (row.manager, row.made) = (None, at);
         }
         OutcomeEvent::ObjectAdopted(e) => {
             if tx.object(anchor, class)?.cloud_id != context.cloud_id {
@@ -33,6 +35,12 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             come_alive(row, context, &e.attributes);
             // whether it came back with the manager it had is not documented, so that is written in any case
             row.manager = row.manager.as_ref().map(|_| unknown());
+            row.made = at;
+        }
+        OutcomeEvent::ObjectRelinquished(_) => {
+            forget_memberships(tx, anchor)?;
+            let row = tx.object(anchor, class)?;
+            *row = ObjectRow { class: row.class, wish: row.wish.take(), ..ObjectRow::new(class) };
         }
         OutcomeEvent::ObjectUpdated(e) => {
             let row = tx.object(anchor, class)?;
@@ -42,12 +50,12 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
         OutcomeEvent::ObjectDeprovisioned(_) => {
             let row = tx.object(anchor, class)?;
             (row.life, row.failed, row.held) = (Life::Deleted, None, None);
+            row.maybe = None;
             (row.manager_failed, row.members_held) = (None, None);
             for group in tx.groups_of(anchor)? {
                 tx.edge(&group, anchor)?.confirmed = false;
             }
-            let removal = Removal { at: record.time.as_millisecond(), what: Removed::Object(class) };
-            tx.remember(offset, removal);
+            tx.remember(offset, Removal { at, what: Removed::Object(class) });
         }
         OutcomeEvent::ManagerChanged(e) => {
             let row = tx.object(anchor, class)?;
@@ -56,32 +64,45 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
         OutcomeEvent::MemberAdded(e) => {
             for member in &e.members {
                 let edge = tx.edge(anchor, member)?;
-                (edge.confirmed, edge.failed) = (true, None);
+                (edge.confirmed, edge.maybe, edge.failed) = (true, false, None);
+                edge.added = at;
             }
         }
         OutcomeEvent::MemberRemoved(e) => {
             for member in &e.members {
                 let leaves = tx.find(member)?.is_some_and(|row| row.is_leaving());
                 let edge = tx.edge(anchor, member)?;
-                (edge.confirmed, edge.failed) = (false, None);
+                (edge.confirmed, edge.maybe, edge.failed) = (false, false, None);
                 if edge.wish == Some(false) && !edge.ended && !leaves {
                     let what = Removed::MemberOf(anchor.clone());
-                    tx.remember(offset, Removal { at: record.time.as_millisecond(), what });
+                    tx.remember(offset, Removal { at, what });
                 }
             }
         }
         OutcomeEvent::ExportFailed(e) => {
-            let failed = failed(context, e.operation, &e.error, e.attempt, e.retry_at.as_millisecond(), false);
-            set_failed(tx, context, failed)?;
+            let retry_at = e.retry_at.as_millisecond();
+            let failed = failed(context, e.operation, &e.error, e.attempt, retry_at, false);
+            note_failed(tx, context, failed, &e.members, at)?;
         }
         OutcomeEvent::ExportQuarantined(e) => {
-            set_failed(tx, context, failed(context, e.operation, &e.error, e.attempts, 0, true))?;
+            let retry_at = e.retry_at.map_or(0, jiff::Timestamp::as_millisecond);
+            let failed = failed(context, e.operation, &e.error, e.attempts, retry_at, true);
+            note_failed(tx, context, failed, &e.members, at)?;
         }
         OutcomeEvent::ExportHeld(e) => *held(tx.object(anchor, class)?, e.operation) = Some(e.detail.clone()),
         OutcomeEvent::ExportReleased(e) => *held(tx.object(anchor, class)?, e.operation) = None,
         OutcomeEvent::NotWritable(e) => tx.object(anchor, class)?.reported = Some(e.attributes.clone()),
+        OutcomeEvent::ExportStopped(e) => return stopped(tx, offset, Some(e.cause)),
+        OutcomeEvent::ExportResumed(_) => return stopped(tx, offset, None),
     }
     count(tx, class, record.event.type_name(), offset)
+}
+
+/// What concerns the whole tenant belongs to no class.
+fn stopped(tx: &mut Tx<'_>, offset: u64, cause: Option<StopCause>) -> Result<(), StoreError> {
+    let meta = tx.meta()?;
+    (meta.outcomes_next, meta.stopped) = (offset + 1, cause);
+    Ok(())
 }
 
 fn count(tx: &mut Tx<'_>, class: CloudClass, kind: &str, offset: u64) -> Result<(), StoreError> {
@@ -100,6 +121,7 @@ fn come_alive(row: &mut ObjectRow, context: &OutcomeContext, attributes: &CloudA
     row.cloud_id.clone_from(&context.cloud_id);
     row.confirmed.clone_from(attributes);
     (row.failed, row.manager_failed, row.held) = (None, None, None);
+    row.maybe = None;
 }
 
 /// A manager that nobody can be, so that it differs from every wish.
@@ -137,17 +159,38 @@ fn failed(
         quarantined,
         offset: context.desired_offset,
         code: error.code.clone(),
+        status: context.status,
         attribute: error.attribute.clone(),
     }
 }
 
-/// Failures of memberships are kept with the membership by who saw them; an outcome names the group only.
-fn set_failed(tx: &mut Tx<'_>, context: &OutcomeContext, failed: Failed) -> Result<(), StoreError> {
+/// A failure belongs to the members it names, else to the object.
+fn note_failed(
+    tx: &mut Tx<'_>,
+    context: &OutcomeContext,
+    failed: Failed,
+    members: &[SourceAnchor],
+    at: i64,
+) -> Result<(), StoreError> {
+    for member in members {
+        let edge = tx.edge(&context.anchor, member)?;
+        edge.maybe |= failed.operation == Operation::AddMembers;
+        edge.failed = Some(failed.clone());
+    }
     let row = tx.object(&context.anchor, context.class)?;
+    // what nobody asked the tenant for has no attempts
+    if failed.operation == Operation::Create && failed.attempts > 0 && !row.is_managed() {
+        row.maybe = Some(at);
+    }
+    set_failed(row, failed);
+    Ok(())
+}
+
+/// Puts a failure of the object or of its manager in its place.
+pub(super) fn set_failed(row: &mut ObjectRow, failed: Failed) {
     match failed.operation {
         Operation::AddMembers | Operation::RemoveMembers => {}
         Operation::SetManager => row.manager_failed = Some(failed),
         _ => row.failed = Some(failed),
     }
-    Ok(())
 }

@@ -90,7 +90,7 @@ impl Engine {
         let Some(links) = self.index.links.remove(group) else { return Ok(pending) };
         for member in &links.outs {
             let Some((rests, edge, row)) = self.link(group, member)? else { continue };
-            let Some(id) = row.live_id().filter(|_| edge.confirmed) else { continue };
+            let Some(id) = row.live_id().filter(|_| edge.may_be_there()) else { continue };
             let link = (member.clone(), id.to_owned());
             if row.is_leaving() {
                 // a member whose deletion is held keeps its memberships

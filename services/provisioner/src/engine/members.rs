@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::outcomes::{MemberAdded, MemberRemoved, OutcomeEvent};
 
+use super::failures::Wait;
 use super::{Engine, Flight, NewOutcome, Stage};
 use crate::error::ProvisionerError;
 use crate::store::{Intent, Write};
@@ -25,6 +26,7 @@ impl Engine {
             _ => return Ok(()),
         };
         let (mut done, mut doubtful, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        let mut wait = Wait { delay: self.config.tenant.retry_first, quiet: true };
         let (mut first, mut refusal): (Option<Done>, Option<Failure>) = (None, None);
         for (member, result) in members.iter().zip(results) {
             match result {
@@ -34,18 +36,24 @@ impl Engine {
                     done.push(member.clone());
                 }
                 // a member that is not there needs no removal
-                Err(f) if removing && f.kind == FailureKind::NotFound => {
+                Err(f) if removing && f.kind == FailureKind::NotFound && !self.is_young_member(anchor, member)? => {
                     let answer = Done { status: 404, request_id: f.request_id, id: None };
                     first.get_or_insert(answer);
                     done.push(member.clone());
                 }
-                Err(f) if f.kind == FailureKind::Uncertain => doubtful.push(member.clone()),
+                Err(f) if f.kind == FailureKind::Uncertain => {
+                    let one = self.members_failed(anchor, flight, std::slice::from_ref(member), removing, &f)?;
+                    wait = Wait { delay: wait.delay.max(one.delay), quiet: wait.quiet && one.quiet };
+                    doubtful.push(member.clone());
+                }
                 Err(f) if f.kind == FailureKind::Invalid => {
                     refusal = Some(f);
                     refused.push(member.clone());
                 }
                 Err(f) if self.is_general(anchor, flight, &f) => {}
-                Err(f) => self.member_failed(anchor, flight, member, removing, &f)?,
+                Err(f) => {
+                    self.members_failed(anchor, flight, std::slice::from_ref(member), removing, &f)?;
+                }
             }
         }
         if let Some(event) = members_event(&done, removing) {
@@ -61,7 +69,7 @@ impl Engine {
             };
             let intent = Intent { offset: flight.offset, write };
             self.turn.set_intent(anchor, intent.clone());
-            self.doubt(anchor, intent, self.config.tenant.retry_first);
+            self.doubt(anchor, intent, wait);
             // those refused are tried again and refused again, after the doubt is settled
             return Ok(());
         }
@@ -86,9 +94,7 @@ impl Engine {
             self.stages.insert(anchor.clone(), Stage::Check { members, removing: false, each: false, failure });
             return Ok(());
         }
-        for member in members {
-            self.member_failed(anchor, flight, member, false, failure)?;
-        }
+        self.members_failed(anchor, flight, members, false, failure)?;
         Ok(())
     }
 
@@ -100,13 +106,13 @@ impl Engine {
         ids: &HashSet<String>,
     ) -> Result<(), ProvisionerError> {
         let Some(Stage::Check { members, removing, each, failure }) = self.stages.remove(anchor) else { return Ok(()) };
-        let done = self.among(&members, ids, !removing)?;
-        for member in members.iter().filter(|m| !done.contains(m)) {
-            if each {
-                self.member_failed(anchor, flight, member, removing, &failure)?;
-            } else {
-                self.singly.insert((anchor.clone(), member.clone()));
-            }
+        let done =
+            if removing { self.absent(anchor, flight, &members, ids)? } else { self.among(&members, ids, true)? };
+        let there = self.among(&members, ids, removing)?;
+        if each {
+            self.members_failed(anchor, flight, &there, removing, &failure)?;
+        } else {
+            self.singly.extend(there.into_iter().map(|member| (anchor.clone(), member)));
         }
         if let Some(event) = members_event(&done, removing) {
             self.turn.outcome(NewOutcome::after(anchor, flight, None, event));

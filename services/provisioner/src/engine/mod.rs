@@ -22,6 +22,7 @@ mod pace;
 mod plan;
 mod queue;
 mod report;
+mod stop;
 mod turn;
 mod verify;
 
@@ -32,7 +33,7 @@ use std::time::Duration;
 use forestsync_domain::SourceAnchor;
 use forestsync_log::{Log, LogReader, LogWriter, StreamName};
 use forestsync_schemas::desired::CloudClass;
-use forestsync_schemas::outcomes::MatchedBy;
+use forestsync_schemas::outcomes::{MatchedBy, StopCause};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -82,8 +83,14 @@ enum Stage {
     Absent,
     /// Nor did a soft match find it.
     NoMatch,
-    /// It is among the deleted.
-    Trash(Box<CloudObject>),
+    /// It is among the deleted, or was the last time, with this id.
+    Trash(String),
+    /// Of a group: it was there and was updated instead of created.
+    Upserted,
+    /// Of one to be deleted: it was ours at this time.
+    Ours(Instant),
+    /// Of one to be deleted that may never have been created: not found; looked for again then.
+    Looked(Instant),
     /// The one we deleted is not among the deleted any more.
     Purged,
     /// A soft match found it.
@@ -99,6 +106,8 @@ struct Verify {
     answered: Option<Done>,
     tries: u32,
     not_before: Instant,
+    /// Its trouble was reported, and nobody waits for it.
+    quiet: bool,
 }
 
 /// What a call on its way is for.
@@ -107,6 +116,8 @@ enum Purpose {
     LookUp,
     Match,
     Check,
+    /// Whether the object is still ours.
+    Own,
     Verify(Box<Intent>, Option<Done>),
     Write(Box<Write>),
 }
@@ -133,8 +144,12 @@ pub(crate) struct Engine {
     guard: GuardView,
     ready: Ready,
     timers: Timers,
+    /// Those that failed too often and are tried from time to time.
+    quiet: Timers,
     stages: HashMap<SourceAnchor, Stage>,
     flights: HashMap<SourceAnchor, Flight>,
+    /// Writes of these in a row to which there was no answer, although the tenant answered others.
+    unanswered: HashMap<SourceAnchor, u32>,
     /// Members that are added by themselves, because adding them with others was refused.
     singly: HashSet<(SourceAnchor, SourceAnchor)>,
     /// Writes that wait for the quota or the tenant.
@@ -144,6 +159,10 @@ pub(crate) struct Engine {
     outage: Pause,
     denial: Pause,
     denied: HashSet<SourceAnchor>,
+    /// The stop that was written down, and whether anything was answered, and written, since.
+    stop_said: Option<StopCause>,
+    answers: bool,
+    writes: bool,
     /// Whether the token lets us write users and groups, as far as it tells; and when that was looked at.
     permitted: BTreeMap<CloudClass, bool>,
     permitted_at: Option<Instant>,
@@ -174,6 +193,7 @@ impl Engine {
         status: watch::Sender<Status>,
     ) -> Result<Self, ProvisionerError> {
         let tenant = &config.tenant;
+        let store_stop = store.meta()?.stopped;
         let (first, longest) = (tenant.retry_first, tenant.retry_longest);
         let mut engine = Self {
             pace: Pace::new(tenant.writes_per_150_seconds, first, longest),
@@ -192,12 +212,17 @@ impl Engine {
             guard: GuardView::default(),
             ready: Ready::default(),
             timers: Timers::default(),
+            quiet: Timers::default(),
             stages: HashMap::new(),
             flights: HashMap::new(),
+            unanswered: HashMap::new(),
             singly: HashSet::new(),
             parked: Vec::new(),
             unpark_at: None,
             denied: HashSet::new(),
+            stop_said: store_stop,
+            answers: false,
+            writes: false,
             permitted: BTreeMap::new(),
             permitted_at: None,
             jobs: JoinSet::new(),
@@ -210,7 +235,7 @@ impl Engine {
         engine.load_flows()?;
         for (anchor, intent) in engine.store.intents()? {
             // what was sent just before the end may still be on its way through the tenant
-            let verify = Verify { intent, answered: None, tries: 0, not_before: Instant::now() + first };
+            let verify = Verify { intent, answered: None, tries: 0, not_before: Instant::now() + first, quiet: false };
             engine.stages.insert(anchor, Stage::Verify(verify));
         }
         engine.rebuild_index()?;
@@ -241,6 +266,7 @@ impl Engine {
             self.fire_timers();
             self.review_guard()?;
             self.dispatch().await?;
+            self.report_stop();
             let reported = self.finish_turn().await?;
             self.publish(false)?;
             if !reported {
@@ -275,7 +301,12 @@ impl Engine {
     /// When something may be done that cannot be done now.
     fn next_moment(&self, now: Instant) -> Option<Instant> {
         let pause = self.outage.active(now).max(self.denial.active(now));
-        let work = [self.timers.next(), self.unpark_at.filter(|_| !self.parked.is_empty()), self.next_review()];
+        let work = [
+            self.timers.next(),
+            self.quiet.next(),
+            self.unpark_at.filter(|_| !self.parked.is_empty()),
+            self.next_review(),
+        ];
         let work = work.into_iter().flatten().min();
         let queued = pause.filter(|_| self.ready.len() > 0);
         [work.map(|at| pause.map_or(at, |p| p.max(at))), queued].into_iter().flatten().min()
@@ -283,7 +314,7 @@ impl Engine {
 
     fn fire_timers(&mut self) {
         let now = Instant::now();
-        while let Some(anchor) = self.timers.due(now) {
+        while let Some(anchor) = self.timers.due(now).or_else(|| self.quiet.due(now)) {
             self.ready.push(&anchor);
         }
         if self.unpark_at.is_some_and(|at| at <= now) {

@@ -118,7 +118,8 @@ impl Index {
     }
 
     fn edge(&mut self, group: &SourceAnchor, member: &SourceAnchor, now: &EdgeRow) {
-        let (ins, outs) = (now.is_pending() && !now.confirmed, now.is_pending() && now.confirmed);
+        let wished = now.wish == Some(true);
+        let (ins, outs) = (now.is_pending() && wished, now.is_pending() && !wished);
         if ins || outs {
             let links = self.links.entry(group.clone()).or_default();
             set(&mut links.ins, member, ins);
@@ -197,7 +198,7 @@ impl Engine {
             self.index.edge(group, member, now);
             self.ready.push(group);
             let leaving = self.index.leaving.values().any(|set| set.contains(member));
-            if leaving && !now.confirmed {
+            if leaving && !now.may_be_there() {
                 self.ready.push(member);
             }
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use forestsync_runtime::backoff::Backoff;
+use forestsync_schemas::outcomes::StopCause;
 use tokio::time::Instant;
 
 /// The time over which Graph counts writes (graph.md section 9).
@@ -91,31 +92,37 @@ pub(super) fn jitter(delay: Duration) -> Duration {
     delay.mul_f64(1.0 + rand::random::<f64>() / 4.0)
 }
 
+/// Pauses in a row after which an outage is more than a hiccup.
+const SEVERAL: u32 = 5;
+
 /// A pause of everything, longer each time in a row.
 #[derive(Debug)]
 pub(super) struct Pause {
     until: Option<Instant>,
-    detail: Option<String>,
+    /// Since when, and why.
+    since: Option<Instant>,
+    cause: Option<(StopCause, String)>,
     backoff: Backoff,
 }
 
 impl Pause {
     pub(super) fn new(first: Duration, longest: Duration) -> Self {
-        Self { until: None, detail: None, backoff: Backoff::new(first, longest) }
+        Self { until: None, since: None, cause: None, backoff: Backoff::new(first, longest) }
     }
 
     /// Pauses. Failures that arrive during a pause belong to it and do not make the next one longer.
-    pub(super) fn begin(&mut self, detail: String, at_least: Option<Duration>, now: Instant) {
+    pub(super) fn begin(&mut self, cause: StopCause, detail: String, at_least: Option<Duration>, now: Instant) {
         let asked = at_least.map(|d| now + d);
         if self.active(now).is_none() {
             self.until = Some(now + jitter(self.backoff.next_delay()));
         }
         self.until = self.until.max(asked);
-        self.detail = Some(detail);
+        self.since.get_or_insert(now);
+        self.cause = Some((cause, detail));
     }
 
     pub(super) fn end(&mut self) {
-        *self = Self { until: None, detail: None, backoff: self.backoff.clone() };
+        *self = Self { until: None, since: None, cause: None, backoff: self.backoff.clone() };
         self.backoff.reset();
     }
 
@@ -125,7 +132,13 @@ impl Pause {
 
     /// What is wrong, until something works again.
     pub(super) fn detail(&self) -> Option<&str> {
-        self.detail.as_deref()
+        self.cause.as_ref().map(|(_, detail)| detail.as_str())
+    }
+
+    /// Why, once it has lasted that long or for several attempts.
+    pub(super) fn lasting(&self, at_least: Duration, now: Instant) -> Option<&(StopCause, String)> {
+        let long = self.since.is_some_and(|since| now.duration_since(since) >= at_least);
+        self.cause.as_ref().filter(|_| long || self.backoff.failures() >= SEVERAL)
     }
 }
 
@@ -175,12 +188,12 @@ mod tests {
     #[test]
     fn a_pause_grows_once_per_round() {
         let (mut pause, now) = (Pause::new(Duration::from_secs(4), Duration::from_mins(1)), Instant::now());
-        pause.begin("a".into(), None, now);
-        pause.begin("b".into(), None, now);
+        pause.begin(StopCause::NotAvailable, "a".into(), None, now);
+        pause.begin(StopCause::NotAvailable, "b".into(), None, now);
         let first = pause.active(now).unwrap() - now;
         assert!((4..=5).contains(&first.as_secs()), "{first:?}");
         let later = now + first;
-        pause.begin("c".into(), None, later);
+        pause.begin(StopCause::NotAvailable, "c".into(), None, later);
         assert!((pause.active(later).unwrap() - later).as_secs() >= 8);
         pause.end();
         assert_eq!((pause.active(later), pause.detail()), (None, None));

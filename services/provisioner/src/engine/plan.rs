@@ -15,8 +15,11 @@ use tokio::time::Instant;
 use super::guard::words;
 use super::{Engine, NewOutcome, Purpose, Stage};
 use crate::error::ProvisionerError;
-use crate::store::{Failed, Life, ObjectRow, Wish, WishKind, Write};
+use crate::store::{EdgeRow, Failed, Life, ObjectRow, Wish, WishKind, Write};
 use crate::target::{Call, CloudObject};
+
+/// How long it is believed of an object that nobody else owns it.
+const KNOWN_OURS: Duration = Duration::from_mins(1);
 
 /// What comes next.
 #[derive(Debug)]
@@ -48,7 +51,8 @@ impl Engine {
         };
         if let Some(Stage::Verify(verify)) = self.stages.get(anchor) {
             if verify.not_before > Instant::now() {
-                self.timers.wake(anchor, verify.not_before);
+                let timers = if verify.quiet { &mut self.quiet } else { &mut self.timers };
+                timers.wake(anchor, verify.not_before);
                 return Ok(Plan::Nothing);
             }
             let (intent, answered) = (verify.intent.clone(), verify.answered.clone());
@@ -70,13 +74,14 @@ impl Engine {
     /// Whether a failure forbids its write for now; sets the clock for the next attempt.
     pub(super) fn rests(&mut self, anchor: &SourceAnchor, failed: Option<&Failed>) -> bool {
         let Some(failed) = failed else { return false };
-        if failed.quarantined {
+        if failed.is_final() {
             return true;
         }
         let at = instant_of(failed);
         let rests = at > Instant::now();
         if rests {
-            self.timers.wake(anchor, at);
+            let timers = if failed.quarantined { &mut self.quiet } else { &mut self.timers };
+            timers.wake(anchor, at);
         }
         rests
     }
@@ -113,7 +118,7 @@ impl Engine {
             let managed = self.managed(wish.class, attributes);
             let changes = diff::diff(&row.confirmed, attributes, &managed);
             if let Some(id) = row.live_id().filter(|_| !changes.is_empty()) {
-                let vanished = row.failure().is_some_and(|f| f.attempts >= 3 && f.code == VANISHED);
+                let vanished = row.failure().is_some_and(|f| f.attempts >= 3 && f.status == Some(404));
                 if vanished {
                     return Ok(self.look_up(anchor, wish.class, attributes));
                 }
@@ -145,12 +150,11 @@ impl Engine {
     ) -> Plan {
         let class = wish.class;
         match self.stages.get(anchor) {
-            None | Some(Stage::Verify(_)) => match &row.cloud_id {
-                Some(id) if row.life == Life::Deleted => restore(id),
-                _ => self.look_up(anchor, class, attributes),
-            },
-            Some(Stage::Purged) => self.look_up(anchor, class, attributes),
-            Some(Stage::Trash(object)) => restore(&object.id),
+            Some(Stage::Trash(id)) => restore(id),
+            Some(Stage::Upserted) => {
+                let attributes = self.interesting(class, attributes);
+                Plan::Ask(Call::ReadGroup { anchor: anchor.clone(), attributes }, Purpose::LookUp)
+            }
             Some(Stage::Absent) => match self.soft_match(class, attributes) {
                 Some(call) => Plan::Ask(call, Purpose::Match),
                 None => self.create(anchor, row, wish, attributes),
@@ -162,6 +166,8 @@ impl Engine {
                 Plan::Write(call, Write::Adopt { id })
             }
             Some(Stage::Check { .. }) => Plan::Nothing,
+            // also one that we deleted: before it is brought back it is seen whose it is now
+            _ => self.look_up(anchor, class, attributes),
         }
     }
 
@@ -218,8 +224,7 @@ impl Engine {
     }
 
     fn plan_removal(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish) -> Result<Plan, ProvisionerError> {
-        self.stages.remove(anchor);
-        let Some(id) = row.live_id() else { return Ok(Plan::Nothing) };
+        let Some(id) = row.live_id() else { return self.plan_doubtful_removal(anchor, row, wish) };
         let Some(verdict) = self.verdict(row.class) else {
             self.tail_waits.insert(anchor.clone());
             return Ok(Plan::Nothing);
@@ -231,20 +236,53 @@ impl Engine {
             (GuardVerdict::Hold { .. }, None) => OutcomeEvent::ExportHeld(ExportHeld { operation, detail }),
             (GuardVerdict::Pass, Some(_)) => OutcomeEvent::ExportReleased(ExportReleased { operation, detail }),
             (GuardVerdict::Pass, None) => {
-                if self.rests(anchor, row.failure()) || self.must_leave_groups(anchor)? {
+                if self.rests(anchor, row.failure()) {
                     return Ok(Plan::Nothing);
                 }
+                let looked = matches!(self.stages.get(anchor), Some(Stage::Ours(at)) if at.elapsed() < KNOWN_OURS);
+                if !looked {
+                    // somebody else may have taken it over since
+                    let call = Call::Read { class: row.class, id: id.to_owned(), attributes: Vec::new() };
+                    return Ok(Plan::Ask(call, Purpose::Own));
+                }
+                if self.must_leave_groups(anchor)? {
+                    return Ok(Plan::Nothing);
+                }
+                self.stages.remove(anchor);
                 return Ok(Plan::Write(Call::Delete { class: row.class, id: id.to_owned() }, Write::Delete));
             }
         };
         Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)))
     }
 
+    /// An object that is to go and was never confirmed: if its creation may have taken effect it is looked for.
+    fn plan_doubtful_removal(
+        &mut self,
+        anchor: &SourceAnchor,
+        row: &ObjectRow,
+        wish: &Wish,
+    ) -> Result<Plan, ProvisionerError> {
+        if row.maybe.is_none() || row.life == Life::Deleted || !wish.class.is_writable() {
+            self.stages.remove(anchor);
+            return Ok(Plan::Nothing);
+        }
+        if let Some(Stage::Looked(again)) = self.stages.get(anchor)
+            && *again > Instant::now()
+        {
+            self.quiet.wake(anchor, *again);
+            return Ok(Plan::Nothing);
+        }
+        if self.rests(anchor, row.failure()) {
+            return Ok(Plan::Nothing);
+        }
+        Ok(self.look_up(anchor, wish.class, &row.confirmed))
+    }
+
     /// Whether the object is still a member of a group of ours that stays; if so, those groups have a turn.
     fn must_leave_groups(&mut self, anchor: &SourceAnchor) -> Result<bool, ProvisionerError> {
         let mut must = false;
         for group in self.store.groups_of(anchor)? {
-            let Some(edge) = self.store.edge(&group, anchor)?.filter(|e| e.confirmed) else { continue };
+            let Some(edge) = self.store.edge(&group, anchor)?.filter(EdgeRow::may_be_there) else { continue };
             let stays = self.store.object(&group)?.is_some_and(|g| g.takes_links());
             if stays && !edge.failure().is_some_and(|f| f.quarantined) {
                 self.index.links.entry(group.clone()).or_default().outs.insert(anchor.clone());
@@ -295,7 +333,13 @@ impl Engine {
             detail: detail.to_owned(),
             hint: Some("correct the object in the directory; it is tried again when it changes".to_owned()),
         };
-        let event = OutcomeEvent::ExportQuarantined(ExportQuarantined { operation, error, attempts: 0 });
+        let event = OutcomeEvent::ExportQuarantined(ExportQuarantined {
+            operation,
+            error,
+            attempts: 0,
+            retry_at: None,
+            members: Vec::new(),
+        });
         Plan::Report(NewOutcome::of(anchor, row, wish, event))
     }
 
@@ -307,9 +351,6 @@ impl Engine {
         }
     }
 }
-
-/// Graph's code for an object that is not there.
-const VANISHED: &str = "Request_ResourceNotFound";
 
 fn restore(id: &str) -> Plan {
     Plan::Write(Call::Restore { id: id.to_owned() }, Write::Restore { id: id.to_owned() })

@@ -37,6 +37,12 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether nothing is left to do but what is held, quarantined or not writable.
+    pub(super) fn is_idle(&self) -> bool {
+        let queued = self.ready.len() + self.parked.len() + self.timers.len();
+        self.at_tail && queued == 0 && self.flights.is_empty()
+    }
+
     fn snapshot(&self, now: Instant) -> Result<Status, ProvisionerError> {
         let meta = self.store.meta()?;
         let mut outcomes = Outcomes::new();
@@ -44,7 +50,7 @@ impl Engine {
             outcomes.entry(class).or_default().insert(kind, count);
         }
         let pending = self.ready.len() + self.parked.len();
-        let idle = self.at_tail && pending == 0 && self.flights.is_empty() && self.timers.len() == 0;
+        let idle = self.is_idle();
         let pause = self.outage.active(now).max(self.denial.active(now));
         let stopped = self.outage.detail().or(self.denial.detail()).map(str::to_owned);
         Ok(Status {
@@ -53,8 +59,13 @@ impl Engine {
             idle,
             pending,
             in_flight: self.flights.len(),
-            retrying: self.timers.len(),
-            next_retry: self.timers.next().max(pause).map(|at| wall(at, now)),
+            retrying: self.timers.len() + self.quiet.len(),
+            next_retry: [self.timers.next(), self.quiet.next()]
+                .into_iter()
+                .flatten()
+                .min()
+                .max(pause)
+                .map(|at| wall(at, now)),
             held: self.index.held.values().take(Status::LISTED).cloned().collect(),
             held_total: self.index.held.len(),
             quarantined: self.index.quarantined.values().take(Status::LISTED).cloned().collect(),

@@ -7,9 +7,10 @@ use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::outcomes::{OutcomeContext, OutcomeEvent};
 use forestsync_schemas::{EventBody as _, EventId, OutcomeRecord};
 
+use super::fold::set_failed;
 use super::{CrashPoint, Engine, Flight, fold};
 use crate::error::ProvisionerError;
-use crate::store::{Failed, Intent, ObjectRow, Wish};
+use crate::store::{Failed, Intent, ObjectRow, StoreError, Tx, Wish};
 use crate::target::Done;
 
 /// Outcomes in one append at most; far below what an append may hold.
@@ -59,6 +60,10 @@ impl NewOutcome {
 
     fn record(self, configuration: &str) -> Result<OutcomeRecord, serde_json::Error> {
         let data = serde_json::to_vec(&self.event)?;
+        let time = clock::now();
+        // what concerns no object may be said again in the same words
+        let moment = if self.anchor.as_str().is_empty() { time.as_nanosecond() } else { 0 };
+        let moment_bytes = moment.to_be_bytes();
         let id = EventId::of([
             configuration.as_bytes(),
             self.anchor.as_str().as_bytes(),
@@ -66,6 +71,7 @@ impl NewOutcome {
             &self.offset.to_be_bytes(),
             self.request_id.as_deref().unwrap_or_default().as_bytes(),
             &data,
+            if moment == 0 { &[] } else { &moment_bytes },
         ]);
         let context = OutcomeContext {
             configuration: configuration.to_owned(),
@@ -77,7 +83,32 @@ impl NewOutcome {
             status: self.status,
             trace: self.trace,
         };
-        Ok(OutcomeRecord { id, time: clock::now(), context, event: self.event })
+        Ok(OutcomeRecord { id, time, context, event: self.event })
+    }
+}
+
+/// What the ledger keeps for itself, because losing it costs a few requests and nothing else.
+#[derive(Debug)]
+pub(super) enum Note {
+    /// One more failure of what was reported as quarantined.
+    Object(SourceAnchor, Failed),
+    /// The same of a membership: group, member.
+    Member(SourceAnchor, SourceAnchor, Failed),
+    /// Since when the tenant may hold the object.
+    MaybeObject(SourceAnchor, Option<i64>),
+    /// The tenant may have the membership: group, member.
+    MaybeMember(SourceAnchor, SourceAnchor),
+}
+
+impl Note {
+    fn write_down(self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        match self {
+            Self::Object(anchor, failed) => set_failed(tx.object(&anchor, CloudClass::User)?, failed),
+            Self::Member(group, member, failed) => tx.edge(&group, &member)?.failed = Some(failed),
+            Self::MaybeObject(anchor, since) => tx.object(&anchor, CloudClass::User)?.maybe = since,
+            Self::MaybeMember(group, member) => tx.edge(&group, &member)?.maybe = true,
+        }
+        Ok(())
     }
 }
 
@@ -86,7 +117,7 @@ impl NewOutcome {
 pub(super) struct Turn {
     outcomes: Vec<NewOutcome>,
     intents: Vec<(SourceAnchor, Option<Intent>)>,
-    edges: Vec<(SourceAnchor, SourceAnchor, Failed)>,
+    notes: Vec<Note>,
     touched: Vec<SourceAnchor>,
 }
 
@@ -103,8 +134,8 @@ impl Turn {
         self.intents.push((anchor.clone(), Some(intent)));
     }
 
-    pub(super) fn edge_failed(&mut self, group: &SourceAnchor, member: &SourceAnchor, failed: Failed) {
-        self.edges.push((group.clone(), member.clone(), failed));
+    pub(super) fn note(&mut self, note: Note) {
+        self.notes.push(note);
     }
 
     /// The object has another turn once this one is written down.
@@ -113,7 +144,7 @@ impl Turn {
     }
 
     fn is_empty(&self) -> bool {
-        self.outcomes.is_empty() && self.intents.is_empty() && self.edges.is_empty() && self.touched.is_empty()
+        self.outcomes.is_empty() && self.intents.is_empty() && self.notes.is_empty() && self.touched.is_empty()
     }
 }
 
@@ -124,7 +155,7 @@ impl Engine {
         if turn.is_empty() {
             return Ok(false);
         }
-        let Turn { mut outcomes, intents, edges, touched } = turn;
+        let Turn { mut outcomes, intents, notes, touched } = turn;
         if !outcomes.is_empty() {
             self.crash_point(CrashPoint::Answered)?;
         }
@@ -132,7 +163,7 @@ impl Engine {
             let rest = outcomes.split_off(MOST);
             self.write_down(std::mem::replace(&mut outcomes, rest), Vec::new(), Vec::new()).await?;
         }
-        self.write_down(outcomes, intents, edges).await?;
+        self.write_down(outcomes, intents, notes).await?;
         for anchor in touched {
             self.ready.push_front(&anchor);
         }
@@ -143,7 +174,7 @@ impl Engine {
         &mut self,
         outcomes: Vec<NewOutcome>,
         intents: Vec<(SourceAnchor, Option<Intent>)>,
-        edges: Vec<(SourceAnchor, SourceAnchor, Failed)>,
+        notes: Vec<Note>,
     ) -> Result<(), ProvisionerError> {
         let records = self.append(outcomes).await?;
         let mut tx = self.store.tx();
@@ -153,8 +184,8 @@ impl Engine {
         for (anchor, intent) in intents {
             tx.set_intent(&anchor, intent);
         }
-        for (group, member, failed) in edges {
-            tx.edge(&group, &member)?.failed = Some(failed);
+        for note in notes {
+            note.write_down(&mut tx)?;
         }
         let changed = tx.commit()?;
         self.observe(changed)?;
@@ -172,8 +203,8 @@ impl Engine {
         let mut encoded = Vec::with_capacity(outcomes.len());
         for outcome in outcomes {
             let record = outcome.record(&self.config.configuration).map_err(ProvisionerError::Encode)?;
-            let key = record.context.anchor.as_str().to_owned();
-            encoded.push(NewRecord::new(Some(key), record.encode().map_err(ProvisionerError::Encode)?));
+            let key = Some(record.context.anchor.as_str().to_owned()).filter(|key| !key.is_empty());
+            encoded.push(NewRecord::new(key, record.encode().map_err(ProvisionerError::Encode)?));
             records.push(record);
         }
         let first = self.writer.append(encoded).await?;

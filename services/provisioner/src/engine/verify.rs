@@ -2,10 +2,10 @@
 //! forgotten and planned anew.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
 use forestsync_rules::diff;
+use forestsync_runtime::clock;
 use forestsync_schemas::desired::CloudAttributes;
 use forestsync_schemas::outcomes::{
     AttributeChanges, ManagerChanged, ObjectDeprovisioned, ObjectProvisioned, ObjectRestored, ObjectUpdated,
@@ -13,11 +13,13 @@ use forestsync_schemas::outcomes::{
 };
 use tokio::time::Instant;
 
+use super::failures::Wait;
 use super::members::members_event;
+use super::turn::Note;
 use super::{Engine, Flight, NewOutcome, Stage, Verify};
 use crate::error::ProvisionerError;
 use crate::store::{Intent, ObjectRow, StoreError, Write};
-use crate::target::{Call, Done, Reply};
+use crate::target::{Call, Done, Failure, FailureKind, Reply, own_failure};
 
 /// Reads of a restored object until its look-up starts over.
 const MOST_TRIES: u32 = 8;
@@ -66,7 +68,7 @@ impl Engine {
     ) -> Result<(), ProvisionerError> {
         let mut cloud_id = flight.cloud_id.clone();
         let event = match (&intent.write, reply) {
-            (Write::Create { .. }, Reply::Found { live: Some(object), .. }) => {
+            (Write::Create { .. }, Reply::Found { live: Some(object), .. }) if !object.synced => {
                 cloud_id = Some(object.id);
                 Some(OutcomeEvent::ObjectProvisioned(ObjectProvisioned { attributes: object.attributes }))
             }
@@ -80,7 +82,12 @@ impl Engine {
                 self.look_again(anchor);
                 return Ok(());
             }
-            (Write::Delete, Reply::Object(None)) => {
+            (Write::Create { .. }, Reply::Found { .. }) => {
+                self.turn.note(Note::MaybeObject(anchor.clone(), Some(clock::now().as_millisecond())));
+                None
+            }
+            // soon after it was made it may be there and not be seen
+            (Write::Delete, Reply::Object(None)) if !self.is_young(anchor)? => {
                 Some(OutcomeEvent::ObjectDeprovisioned(ObjectDeprovisioned { restorable: true }))
             }
             (Write::SetManager { before, after }, Reply::Manager(id)) => {
@@ -94,10 +101,13 @@ impl Engine {
             }
             (Write::AddMembers { members, .. }, Reply::Members(ids)) => {
                 let present = self.among(members, &ids, true)?;
+                for member in members.iter().filter(|m| !present.contains(m)) {
+                    self.turn.note(Note::MaybeMember(anchor.clone(), member.clone()));
+                }
                 members_event(&present, false)
             }
             (Write::RemoveMembers { members }, Reply::Members(ids)) => {
-                let absent = self.among(members, &ids, false)?;
+                let absent = self.absent(anchor, flight, members, &ids)?;
                 members_event(&absent, true)
             }
             _ => None,
@@ -128,9 +138,51 @@ impl Engine {
     }
 
     /// Looks the write up after a while, because its answer told nothing.
-    pub(super) fn doubt(&mut self, anchor: &SourceAnchor, intent: Intent, delay: Duration) {
-        let verify = Verify { intent, answered: None, tries: 0, not_before: Instant::now() + delay };
+    pub(super) fn doubt(&mut self, anchor: &SourceAnchor, intent: Intent, wait: Wait) {
+        let not_before = Instant::now() + wait.delay;
+        let verify = Verify { intent, answered: None, tries: 0, not_before, quiet: wait.quiet };
         self.stages.insert(anchor.clone(), Stage::Verify(verify));
+    }
+
+    /// Those of the members to be removed that are not on the list any more. One that was added a moment ago may be
+    /// there and not be seen: it is tried again.
+    pub(super) fn absent(
+        &mut self,
+        group: &SourceAnchor,
+        flight: &Flight,
+        members: &[SourceAnchor],
+        ids: &HashSet<String>,
+    ) -> Result<Vec<SourceAnchor>, ProvisionerError> {
+        let mut absent = self.among(members, ids, false)?;
+        let mut young = Vec::new();
+        for member in &absent {
+            if self.is_young_member(group, member)? {
+                young.push(member.clone());
+            }
+        }
+        if !young.is_empty() {
+            absent.retain(|member| !young.contains(member));
+            self.members_failed(group, flight, &young, true, &not_visible())?;
+        }
+        Ok(absent)
+    }
+
+    /// Whether so little time has passed since we made the object that the tenant may not show it everywhere
+    /// (graph.md section 7.1).
+    pub(super) fn is_young(&self, anchor: &SourceAnchor) -> Result<bool, StoreError> {
+        Ok(self.store.object(anchor)?.is_some_and(|row| self.is_recent(row.made)))
+    }
+
+    /// The same of a membership, which cannot be seen before its ends are.
+    pub(super) fn is_young_member(&self, group: &SourceAnchor, member: &SourceAnchor) -> Result<bool, StoreError> {
+        let added = self.store.edge(group, member)?.is_some_and(|edge| self.is_recent(edge.added));
+        Ok(added || self.is_young(group)? || self.is_young(member)?)
+    }
+
+    /// Whether something that was written at this time may still be invisible.
+    pub(super) fn is_recent(&self, at: i64) -> bool {
+        let within = i64::try_from(self.config.tenant.visible_within.as_millis()).unwrap_or(i64::MAX);
+        clock::now().as_millisecond() < at.saturating_add(within)
     }
 
     /// Those of the members whose cloud ids are, or are not, among these.
@@ -149,6 +201,11 @@ impl Engine {
         }
         Ok(found)
     }
+}
+
+/// The failure of a removal of something that cannot be seen, but may be there.
+pub(super) fn not_visible() -> Failure {
+    own_failure(FailureKind::NotFound, "not_visible_yet")
 }
 
 /// Whether the tenant holds what the changes lead to.

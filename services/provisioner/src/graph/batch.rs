@@ -1,5 +1,6 @@
 //! `$batch` (graph.md section 8): at most twenty requests, answered in any order, each for itself.
 
+use forestsync_schemas::outcomes::StopCause;
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
@@ -41,6 +42,7 @@ pub(super) fn answers(mut outer: Answer, requests: usize) -> Result<(Vec<Answer>
             uncertain: outer.is_success(),
             throttled: outer.status == 424,
             retry_after: outer.retry_after,
+            cause: StopCause::NotAvailable,
             detail: format!("the tenant answers a batch with {} {}", outer.status, failure.code),
         });
     };

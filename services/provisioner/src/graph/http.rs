@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use forestsync_schemas::outcomes::StopCause;
 use reqwest::Method;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -83,7 +84,11 @@ impl Http {
 
     /// A token, and whether it is a renewed one.
     pub(super) async fn token(&self, force: bool) -> Result<(SecretString, bool), Outage> {
-        let token = self.tokens.token(force).await.map_err(|e| stopped(&e.to_string()))?;
+        let token = self
+            .tokens
+            .token(force)
+            .await
+            .map_err(|e| Outage { cause: StopCause::NotAuthenticated, ..stopped(&e.to_string()) })?;
         Ok((token, force))
     }
 
@@ -108,6 +113,7 @@ impl Http {
             uncertain,
             throttled,
             retry_after: answer.retry_after,
+            cause: if answer.status == 401 { StopCause::NotAuthenticated } else { StopCause::NotAvailable },
             detail: format!("{why} ({} {})", answer.status, answer.failure().code),
         };
         match answer.status {
@@ -161,7 +167,13 @@ async fn read(mut response: reqwest::Response) -> Result<Answer, Outage> {
 
 /// An outage before anything was sent.
 fn stopped(detail: &str) -> Outage {
-    Outage { uncertain: false, throttled: false, retry_after: None, detail: detail.to_owned() }
+    Outage {
+        uncertain: false,
+        throttled: false,
+        retry_after: None,
+        cause: StopCause::NotAvailable,
+        detail: detail.to_owned(),
+    }
 }
 
 fn lost(error: &reqwest::Error) -> Outage {
@@ -174,5 +186,5 @@ fn lost(error: &reqwest::Error) -> Outage {
         detail = format!("{detail}: {inner}");
         cause = inner.source();
     }
-    Outage { uncertain: !error.is_connect(), throttled: false, retry_after: None, detail }
+    Outage { uncertain: !error.is_connect(), ..stopped(&detail) }
 }

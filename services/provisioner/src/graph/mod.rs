@@ -16,10 +16,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use forestsync_schemas::desired::CloudClass;
+use forestsync_schemas::outcomes::StopCause;
 use serde_json::Value;
 
 use crate::config::{ConfigError, TenantConfig};
-use crate::target::{Call, Failure, FailureKind, Outage, Reply, Target};
+use crate::target::{Call, Failure, Outage, Reply, Target};
 use answer::Answer;
 use deleted::Deleted;
 use http::Http;
@@ -80,6 +81,7 @@ impl Graph {
             uncertain: false,
             throttled: false,
             retry_after: None,
+            cause: StopCause::NotAvailable,
             detail: "the tenant's list has no end; its pages go in a circle".into(),
         })
     }
@@ -176,18 +178,5 @@ impl Target for Graph {
 
     fn requests(&self) -> u64 {
         self.http.requests()
-    }
-}
-
-/// A failure of ours, without an answer.
-pub(super) fn own_failure(kind: FailureKind, code: &str) -> Failure {
-    Failure {
-        kind,
-        status: None,
-        code: code.to_owned(),
-        attribute: None,
-        other: None,
-        retry_after: None,
-        request_id: None,
     }
 }

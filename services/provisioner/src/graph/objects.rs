@@ -5,8 +5,7 @@ use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
 use serde_json::Value;
 
 use super::answer::Answer;
-use super::own_failure;
-use crate::target::{Call, CloudObject, Failure, FailureKind, Reply};
+use crate::target::{Call, CloudObject, Failure, FailureKind, Reply, own_failure};
 
 /// An anchor as Graph holds it of a class.
 pub(super) fn anchor_text(class: CloudClass, anchor: &SourceAnchor) -> String {
@@ -88,6 +87,10 @@ pub(super) fn reply(call: &Call, answers: &[Answer]) -> Reply {
         Call::Read { class, attributes, .. } => {
             single(answers).map(|a| Reply::Object(a.and_then(|a| object(*class, &a.body, attributes))))
         }
+        Call::ReadGroup { attributes, .. } => single(answers).map(|a| {
+            let live = a.and_then(|a| object(CloudClass::Group, &a.body, attributes));
+            Reply::Found { live, deleted: None }
+        }),
         Call::ReadManager { .. } => single(answers).map(|a| Reply::Manager(a.and_then(|a| id(&a.body)))),
         Call::AddEach { .. } | Call::RemoveMembers { .. } => Ok(Reply::Each(
             answers.iter().map(|a| if a.is_success() { Ok(a.done()) } else { Err(a.failure()) }).collect(),

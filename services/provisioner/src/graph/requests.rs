@@ -119,6 +119,10 @@ pub(super) fn of(call: &Call, root: &str, no_filter: bool, out: &mut Vec<Request
             let select = select(*class, attributes);
             out.push(Request::get(format!("/{}/{}?$select={select}", set_of(*class), segment(id))));
         }
+        Call::ReadGroup { anchor, attributes } => {
+            let (name, select) = (anchor_text(CloudClass::Group, anchor), select(CloudClass::Group, attributes));
+            out.push(Request::get(format!("/groups(uniqueName='{}')?$select={select}", literal(&name))));
+        }
         Call::ReadManager { id } => out.push(Request::get(format!("/users/{}/manager?$select=id", segment(id)))),
         Call::ListMembers { group } => out.push(Request::get(members_path(group))),
         Call::Create { class, anchor, attributes } => out.push(create(*class, anchor, attributes)),

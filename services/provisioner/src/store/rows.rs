@@ -2,7 +2,7 @@
 
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass};
-use forestsync_schemas::outcomes::{AttributeChanges, Operation};
+use forestsync_schemas::outcomes::{AttributeChanges, Operation, StopCause};
 use serde::{Deserialize, Serialize};
 
 /// What the projection wishes of an object.
@@ -52,14 +52,23 @@ pub(crate) enum Life {
 pub(crate) struct Failed {
     pub operation: Operation,
     pub attempts: u32,
-    /// Milliseconds since 1970; when it may be tried again.
+    /// Milliseconds since 1970; when it may be tried again. 0 for not before the wish changes.
     pub retry_at: i64,
-    /// Not before the wish changes.
+    /// It was reported as failed too often.
     pub quarantined: bool,
     /// Offset of the wish that failed; a later one lifts it.
     pub offset: u64,
     pub code: String,
+    /// HTTP status of the answer.
+    pub status: Option<u16>,
     pub attribute: Option<String>,
+}
+
+impl Failed {
+    /// Whether only another wish lifts it.
+    pub(crate) fn is_final(&self) -> bool {
+        self.quarantined && self.retry_at == 0
+    }
 }
 
 /// An object.
@@ -84,6 +93,11 @@ pub(crate) struct ObjectRow {
     pub members_held: Option<String>,
     /// The attributes last reported as not writable; empty for the whole object.
     pub reported: Option<Vec<String>>,
+    /// When we made it or brought it back, in milliseconds since 1970; 0 if we did not.
+    pub made: i64,
+    /// Since when the tenant may hold it although nothing confirmed that: a creation was answered by an error or not at
+    /// all.
+    pub maybe: Option<i64>,
 }
 
 impl ObjectRow {
@@ -100,6 +114,8 @@ impl ObjectRow {
             held: None,
             members_held: None,
             reported: None,
+            made: 0,
+            maybe: None,
         }
     }
 
@@ -160,6 +176,10 @@ pub(crate) struct EdgeRow {
     pub ended: bool,
     /// Whether the tenant has it, as far as confirmed.
     pub confirmed: bool,
+    /// Whether the tenant may have it although nothing confirmed that: adding it was answered by an error or not at all.
+    pub maybe: bool,
+    /// When we added it, in milliseconds since 1970; 0 if we did not.
+    pub added: i64,
     pub failed: Option<Failed>,
 }
 
@@ -168,9 +188,14 @@ impl EdgeRow {
         self.failed.as_ref().filter(|f| self.offset <= f.offset)
     }
 
-    /// Whether tenant and wish differ.
+    /// Whether the tenant has it, as far as anybody can tell.
+    pub(crate) fn may_be_there(&self) -> bool {
+        self.confirmed || self.maybe
+    }
+
+    /// Whether tenant and wish differ, or may differ.
     pub(crate) fn is_pending(&self) -> bool {
-        self.wish.is_some_and(|wish| wish != self.confirmed)
+        self.wish.is_some_and(|wish| if wish { !self.confirmed } else { self.may_be_there() })
     }
 }
 
@@ -239,6 +264,8 @@ pub(crate) struct Meta {
     pub outcomes_next: u64,
     /// Outcomes by class and type.
     pub outcomes: Vec<(CloudClass, String, u64)>,
+    /// Why the tenant takes nothing, as was said last.
+    pub stopped: Option<StopCause>,
 }
 
 /// Cloud values in a form that needs no self-describing format.

@@ -155,6 +155,8 @@ impl Lab {
         config.writes_per_150_seconds = 0;
         config.retry_first = Duration::from_millis(50);
         config.retry_longest = Duration::from_millis(500);
+        // here everything shows at once, unless a test says otherwise
+        config.visible_within = Duration::ZERO;
         let config = ProvisionerConfig {
             configuration: "contoso".into(),
             directory: folder.path().join("provisioner"),
