@@ -145,7 +145,7 @@ impl Inner {
         }
         self.second_replica = !self.second_replica;
         let late = !self.knobs.visibility.two_replicas || self.second_replica;
-        let scripted = self.faults.scripted(&request.method, &request.raw_path);
+        let scripted = self.faults.scripted(&request.method, &request.segments.join("/"));
         if let Some((status, false)) = scripted {
             return Err(GraphError::scripted(status));
         }
