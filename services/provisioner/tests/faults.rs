@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use common::{Lab, anchor, group, member, removed, text, user};
 use forestsync_practice::tenant::RetryAfter;
+use forestsync_schemas::EventBody as _;
 use forestsync_schemas::desired::{CloudClass, DesiredEvent};
+use forestsync_schemas::outcomes::{OutcomeEvent, StopCause};
 use tokio::time::Instant;
 
 fn population() -> Vec<DesiredEvent> {
@@ -231,4 +233,107 @@ async fn recorded_exchanges_keep_the_contract() {
     let output = std::process::Command::new("python3").arg(&root).arg(record.path()).output().unwrap();
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{report}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn temporary_trouble_is_reported_once_and_tried_on() {
+    let mut lab = Lab::new().await;
+    lab.config.tenant.quarantine_after = 2;
+    lab.wish(vec![user(1, &[]), user(2, &[]), group(100), member(100, 1)]).await;
+    lab.settle().await;
+    let id = lab.id(1).unwrap();
+    // two at a time, so that no request is alone
+    lab.control.fail_next("PATCH", &format!("users/{id}"), 503, u64::MAX, false);
+    lab.wish((1..=2).map(|n| user(n, &[("city", text("Bern"))])).collect()).await;
+    let running = lab.start().await;
+    running.until(|s| s.quarantined_total == 1 && s.idle).await;
+    lab.control.fail_next("PATCH", &format!("users/{id}"), 503, 3, false);
+    let status = running.until(|s| s.quarantined_total == 0 && s.idle).await;
+    running.end().await;
+    assert_eq!(status.stopped, None);
+    assert_eq!(lab.property(1, "city"), Some("Bern".into()));
+    assert_eq!(lab.types(1).await.iter().filter(|t| **t == "ExportQuarantined").count(), 1);
+    assert!(lab.quarantined(1).await.unwrap().retry_at.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_mostly_fails_is_an_outage_and_nobodys_fault() {
+    let lab = Lab::new().await;
+    lab.wish((1..=20).map(|n| user(n, &[])).collect()).await;
+    lab.settle().await;
+    lab.control.fail_next("PATCH", "users/", 503, 20, false);
+    lab.wish((1..=20).map(|n| user(n, &[("city", text("Bern"))])).collect()).await;
+    lab.settle().await;
+    let all = lab.outcomes().await;
+    assert!(all.iter().all(|o| o.event.type_name() != "ExportFailed"), "{:?}", all.last());
+    assert!((1..=20).all(|n| lab.property(n, "city") == Some("Bern".into())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_never_answered_waits_longer_each_time() {
+    let mut lab = Lab::new().await;
+    lab.config.tenant.quarantine_after = 3;
+    lab.wish((1..=3).map(|n| user(n, &[])).chain([group(100)]).collect()).await;
+    lab.settle().await;
+    let group_id = lab.id(100).unwrap();
+    lab.control.fail_next("PATCH", &format!("groups/{group_id}"), 500, u64::MAX, false);
+    lab.control.fail_next("POST", &format!("groups/{group_id}/members"), 500, u64::MAX, false);
+    lab.wish((1..=3).map(|n| member(100, n)).collect()).await;
+    let running = lab.start().await;
+    running.until(|s| s.quarantined_total == 3 && s.idle).await;
+    let failures = lab.failures(100).await;
+    assert!(failures.iter().all(|f| f.attempt <= 2 && !f.members.is_empty()), "{failures:?}");
+    lab.control.fail_next("PATCH", &format!("groups/{group_id}"), 500, 0, false);
+    lab.control.fail_next("POST", &format!("groups/{group_id}/members"), 500, 0, false);
+    running.until(|s| s.quarantined_total == 0 && s.idle).await;
+    running.end().await;
+    assert_eq!(lab.members(100, 1..=3), [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_makes_the_tenant_fail_is_its_objects_fault() {
+    let mut lab = Lab::new().await;
+    lab.config.tenant.quarantine_after = 2;
+    lab.wish(vec![user(1, &[])]).await;
+    lab.settle().await;
+    lab.control.fail_next("PATCH", &format!("users/{}", lab.id(1).unwrap()), 503, u64::MAX, false);
+    lab.wish(vec![user(1, &[("city", text("Bern"))])]).await;
+    let running = lab.start().await;
+    running.until(|s| s.quarantined_total == 1).await;
+    lab.wish(vec![user(2, &[])]).await;
+    running.until(|s| s.managed.get(&CloudClass::User) == Some(&2)).await;
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outcomes_say_that_the_tenant_takes_nothing() {
+    let lab = Lab::new().await;
+    lab.control.refuse_tokens(Some(7_000_222));
+    lab.wish(population()).await;
+    let stops = async |lab: &Lab| {
+        let all = lab.outcomes().await.into_iter().map(|o| o.event);
+        all.filter(|e| matches!(e, OutcomeEvent::ExportStopped(_) | OutcomeEvent::ExportResumed(_))).collect::<Vec<_>>()
+    };
+    let running = lab.start().await;
+    while stops(&lab).await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    running.end().await;
+    // another process does not say it again, and says when it is over
+    let running = lab.start().await;
+    running.until(|s| s.stopped.is_some()).await;
+    lab.control.refuse_tokens(None);
+    lab.idle(&running).await;
+    running.end().await;
+    assert_complete(&lab);
+    let said = stops(&lab).await;
+    let [OutcomeEvent::ExportStopped(stopped), OutcomeEvent::ExportResumed(_)] = said.as_slice() else {
+        panic!("{said:?}")
+    };
+    assert_eq!(stopped.cause, StopCause::NotAuthenticated);
+    assert!(stopped.detail.contains("AADSTS7000222") && !stopped.hint.is_empty());
+    // and a ledger can be made of them
+    std::fs::remove_dir_all(&lab.config.directory).unwrap();
+    lab.settle().await;
+    assert_eq!(stops(&lab).await.len(), 2);
 }

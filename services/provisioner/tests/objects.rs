@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Lab, anchor, desired, group, removed, text, user, user_attributes};
 use forestsync_provisioner::check;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue, DesiredEvent};
@@ -351,4 +353,94 @@ async fn check_tells_what_is_missing() {
     let lines = check(&stranger).await;
     assert!(!lines[0].ok && lines[0].detail.to_lowercase().contains("certificate"), "{lines:?}");
     assert!(begun.elapsed().as_secs() < 15);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_has_taken_over_is_not_deleted() {
+    let lab = Lab::new().await;
+    lab.wish((1..=10).map(|n| user(n, &[])).collect()).await;
+    lab.settle().await;
+    let id = lab.id(1).unwrap();
+    lab.control.edit(&id, json!({"onPremisesSyncEnabled": true})).unwrap();
+    lab.wish(vec![removed(1, CloudClass::User), removed(2, CloudClass::User)]).await;
+    let status = lab.settle().await;
+    assert_eq!((lab.id(1), lab.id(2)), (Some(id), None));
+    assert_eq!(lab.types(1).await, ["ObjectProvisioned", "ObjectRelinquished"]);
+    assert_eq!(status.managed.get(&CloudClass::User), Some(&8));
+    lab.control.reset_counters();
+    lab.settle().await;
+    assert_eq!(lab.tenant.counters().writes, 0, "it is nobody of ours any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_owns_is_not_restored() {
+    let lab = Lab::new().await;
+    lab.wish((1..=10).map(|n| user(n, &[])).collect()).await;
+    lab.settle().await;
+    lab.wish(vec![removed(1, CloudClass::User)]).await;
+    lab.settle().await;
+    let properties = json!({"onPremisesImmutableId": anchor(1).as_str(), "userPrincipalName": "user1@emea.example",
+        "displayName": "Old", "mailNickname": "user1", "accountEnabled": true, "onPremisesSyncEnabled": true});
+    lab.control.seed_user(properties).unwrap();
+    lab.control.reset_counters();
+    lab.wish(vec![user(1, &[])]).await;
+    lab.settle().await;
+    assert_eq!(lab.quarantined(1).await.unwrap().error.code, "directory_synced");
+    assert_eq!(lab.tenant.counters().writes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_404_is_not_absence() {
+    let mut lab = Lab::new().await;
+    lab.config.tenant.visible_within = Duration::from_mins(15);
+    lab.wish((1..=10).map(|n| user(n, &[])).chain([group(100), common::member(100, 2)]).collect()).await;
+    lab.settle().await;
+    let (user_id, group_id) = (lab.id(1).unwrap(), lab.id(100).unwrap());
+    lab.control.fail_next("DELETE", &format!("users/{user_id}"), 404, 4, false);
+    lab.control.fail_next("DELETE", &format!("groups/{group_id}/members"), 404, 4, false);
+    lab.wish(vec![removed(1, CloudClass::User), common::no_member(100, 2)]).await;
+    let status = lab.settle().await;
+    assert_eq!(lab.id(1), None);
+    assert_eq!(lab.members(100, 1..=10), Vec::<u32>::new());
+    assert_eq!(status.quarantined_total, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_that_nothing_confirmed_is_looked_for_before_it_is_forgotten() {
+    let mut lab = Lab::new().await;
+    lab.config.tenant.visible_within = Duration::from_mins(15);
+    lab.wish((2..=10).map(|n| user(n, &[])).collect()).await;
+    lab.settle().await;
+    // it is created, the answer is an error, and no index shows it
+    lab.control.fail_next("POST", "users", 500, 1, true);
+    lab.knobs(|k| k.visibility.filters = Duration::from_hours(1));
+    lab.wish(vec![user(1, &[]), user(2, &[("city", text("Bern"))])]).await;
+    let running = lab.start().await;
+    while lab.failures(1).await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    lab.wish(vec![removed(1, CloudClass::User)]).await;
+    lab.idle(&running).await;
+    lab.knobs(|k| k.visibility.filters = Duration::ZERO);
+    while lab.id(1).is_some() {
+        tokio::task::yield_now().await;
+    }
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upserted_group_that_no_index_shows_is_read_by_its_key() {
+    let lab = Lab::new().await;
+    lab.control
+        .seed_group(
+            json!({"uniqueName": anchor(1).unique_name(), "displayName": "Old", "mailNickname": "group1",
+            "mailEnabled": false, "securityEnabled": true}),
+            &[],
+        )
+        .unwrap();
+    lab.knobs(|k| k.visibility.filters = Duration::from_hours(1));
+    lab.wish(vec![group(1)]).await;
+    lab.settle().await;
+    assert_eq!(lab.types(1).await.first(), Some(&"ObjectAdopted"));
+    assert!(lab.tenant.counters().writes <= 2, "{}", lab.tenant.counters().writes);
 }
