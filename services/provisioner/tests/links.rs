@@ -119,9 +119,12 @@ async fn one_bad_member_stops_no_other() {
     other.wish(vec![removed(9, CloudClass::User)]).await;
     other.settle().await;
     lab.wish((1..=25).map(|n| member(100, n)).collect()).await;
-    let status = lab.settle().await;
-    assert_eq!(lab.members(100, (1..=25).filter(|n| *n != 9)).len(), 24);
-    assert_eq!(status.quarantined_total, 1);
+    let running = lab.start().await;
+    lab.idle(&running).await;
+    let status = running.until(|s| s.quarantined_total == 0 && s.idle).await;
+    running.end().await;
+    assert_eq!(lab.members(100, 1..=25).len(), 25, "it was missed, looked up and brought back");
+    assert_eq!(status.quarantined_total, 0);
     let refused = lab.quarantined(100).await.unwrap();
     assert!(refused.error.detail.contains(anchor(9).as_str()), "{}", refused.error.detail);
 }
@@ -316,4 +319,102 @@ async fn held_member_removals_go_when_the_window_has_moved_on() {
     running.until(|s| s.held_total == 0 && s.idle).await;
     running.end().await;
     assert_eq!(lab.members(100, 1..=30), (16..=30).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_addition_nothing_confirmed_is_removed_all_the_same() {
+    let lab = Lab::new().await;
+    lab.wish(users(1..=3).into_iter().chain([group(100)]).collect()).await;
+    lab.settle().await;
+    let group_id = lab.id(100).unwrap();
+    // it is added, the answer is an error, and so is the list of members
+    lab.control.fail_next("PATCH", &format!("groups/{group_id}"), 500, 1, true);
+    lab.control.fail_next("GET", &format!("groups/{group_id}/members"), 500, u64::MAX, false);
+    lab.wish(vec![member(100, 1)]).await;
+    let running = lab.start().await;
+    while lab.failures(100).await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    running.end().await;
+    // the ledger with its intent is lost; the outcomes tell enough
+    std::fs::remove_dir_all(&lab.config.directory).unwrap();
+    lab.wish(vec![no_member(100, 1)]).await;
+    lab.settle().await;
+    assert_eq!(lab.members(100, 1..=3), Vec::<u32>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_members_that_cannot_be_read_is_no_loop() {
+    let mut lab = Lab::new().await;
+    lab.config.tenant.quarantine_after = 3;
+    lab.wish(users(1..=3).into_iter().chain([group(100)]).collect()).await;
+    lab.settle().await;
+    let group_id = lab.id(100).unwrap();
+    lab.control.fail_next("PATCH", &format!("groups/{group_id}"), 400, u64::MAX, false);
+    lab.control.fail_next("POST", &format!("groups/{group_id}/members"), 400, u64::MAX, false);
+    lab.control.fail_next("GET", &format!("groups/{group_id}/members"), 500, u64::MAX, false);
+    lab.wish(vec![member(100, 1), member(100, 2)]).await;
+    let status = lab.settle().await;
+    assert_eq!(status.quarantined_total, 2);
+    assert!(lab.failures(100).await.len() <= 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manager_of_an_adopted_user_is_read_and_put_right() {
+    let lab = Lab::new().await;
+    let mut other = Lab::new().await;
+    other.config.tenant = lab.config.tenant.clone();
+    let mut wishes = users(3..=4);
+    wishes.extend((1..=2).map(|n| user_with_manager(n, Some(3))));
+    other.wish(wishes).await;
+    other.settle().await;
+    lab.control.reset_counters();
+    let mut wishes = vec![user(1, &[]), user_with_manager(2, Some(3)), user(3, &[])];
+    wishes.push(user_with_manager(4, Some(3)));
+    lab.wish(wishes).await;
+    lab.settle().await;
+    let dump = lab.dump();
+    let manager = |n: u32| dump.user(anchor(n).as_str()).and_then(|u| u.manager.clone());
+    assert_eq!([manager(1), manager(2), manager(4)], [None, lab.id(3), lab.id(3)]);
+    assert_eq!(lab.tenant.counters().writes, 2, "one cleared, one set");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_restored_has_its_memberships_already() {
+    let lab = Lab::new().await;
+    lab.wish(users(1..=10).into_iter().chain([group(100), member(100, 1)]).collect()).await;
+    lab.settle().await;
+    // an administrator deletes the user, by way of a second installation
+    let mut other = Lab::new().await;
+    other.config.tenant = lab.config.tenant.clone();
+    other.wish(users(1..=1)).await;
+    other.settle().await;
+    other.wish(vec![removed(1, CloudClass::User)]).await;
+    other.settle().await;
+    lab.wish(vec![user(1, &[("city", common::text("Bern"))])]).await;
+    lab.settle().await;
+    assert_eq!(lab.members(100, 1..=10), [1]);
+    assert_eq!(lab.types(100).await, ["ObjectProvisioned", "MemberAdded"]);
+    // and what ended meanwhile is taken out
+    lab.wish(vec![no_member(100, 1)]).await;
+    lab.settle().await;
+    assert_eq!(lab.members(100, 1..=10), Vec::<u32>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_that_was_made_anew_is_set_anew() {
+    let lab = Lab::with(|o| o.knobs.deleted_holds_immutable_id = false).await;
+    lab.wish(users(2..=10).into_iter().chain([user_with_manager(1, Some(2))]).collect()).await;
+    lab.settle().await;
+    let before = lab.id(2);
+    lab.wish(vec![removed(2, CloudClass::User)]).await;
+    lab.settle().await;
+    // it cannot be brought back, and the list of deleted objects does not show it
+    lab.control.fail_next("POST", "restore", 404, u64::MAX, false);
+    lab.knobs(|k| k.visibility.filters = Duration::from_hours(1));
+    lab.wish(users(2..=2)).await;
+    lab.settle().await;
+    assert!(lab.id(2).is_some() && lab.id(2) != before);
+    let dump = lab.dump();
+    assert_eq!(dump.user(anchor(1).as_str()).unwrap().manager, lab.id(2));
 }

@@ -7,12 +7,13 @@ use forestsync_schemas::outcomes::{
 };
 use tokio::time::Instant;
 
+use super::fold::unknown;
 use super::plan::{Plan, choose};
 use super::turn::Note;
 use super::verify::not_visible;
 use super::{Engine, Flight, NewOutcome, Purpose, Stage, Verify};
 use crate::error::ProvisionerError;
-use crate::store::{Intent, Life, ObjectRow, Write};
+use crate::store::{Intent, Life, ObjectRow, WishKind, Write};
 use crate::target::{CloudObject, Done, Reply};
 
 impl Engine {
@@ -42,6 +43,7 @@ impl Engine {
                 self.owned(anchor, flight, object.as_ref());
                 Ok(())
             }
+            (Purpose::Manager, Reply::Manager(id)) => self.manager_read(anchor, id),
             (Purpose::Check, Reply::Members(ids)) => self.checked(anchor, flight, &ids),
             (Purpose::Verify(intent, answered), reply) => {
                 self.verified(anchor, flight, intent, answered.as_ref(), reply)
@@ -151,6 +153,25 @@ impl Engine {
                 self.stages.insert(anchor.clone(), Stage::Ours(Instant::now()));
             }
         }
+    }
+
+    /// Takes the manager that an adopted user has: none, the one that is wished, or one that has to be replaced.
+    fn manager_read(&mut self, anchor: &SourceAnchor, id: Option<String>) -> Result<(), ProvisionerError> {
+        let wished = self.store.object(anchor)?.and_then(|row| match row.wish?.kind {
+            WishKind::Present { manager, .. } => manager,
+            WishKind::Removed => None,
+        });
+        let wished_id = match &wished {
+            Some(manager) => self.store.object(manager)?.and_then(|m| m.cloud_id),
+            None => None,
+        };
+        let manager = match id {
+            None => None,
+            Some(_) if id == wished_id => wished,
+            Some(_) => Some(unknown()),
+        };
+        self.turn.note(Note::Manager(anchor.clone(), manager));
+        Ok(())
     }
 
     fn adopt(

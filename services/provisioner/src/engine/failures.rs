@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::pace::jitter;
+use super::plan::MISSED;
 use super::turn::Note;
 use super::{Engine, Flight, NewOutcome, Purpose, Stage};
 use crate::error::ProvisionerError;
@@ -91,6 +92,7 @@ impl Engine {
                 }
                 return Ok(());
             }
+            Purpose::Manager => self.object_failed(anchor, flight, Operation::SetManager, failure)?,
             Purpose::Own => self.object_failed(anchor, flight, Operation::Delete, failure)?,
             _ => self.object_failed(anchor, flight, Operation::Create, failure)?,
         };
@@ -255,6 +257,12 @@ impl Engine {
             };
             let text = format!("{who}: {}", detail(failure));
             let next = self.next_failure(operation, before, offset, failure, text, &members);
+            if failure.status == Some(404) && next.failed.attempts == MISSED {
+                for one in members.iter().chain([anchor]) {
+                    self.missed.insert(one.clone());
+                    self.turn.touch(one);
+                }
+            }
             wait = Wait { delay: wait.delay.max(next.wait.delay), quiet: wait.quiet && next.wait.quiet };
             match next.event {
                 Some(event) => self.push_failure(anchor, flight, offset, failure, event),

@@ -26,7 +26,7 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
         OutcomeEvent::ObjectAdopted(e) => {
             if tx.object(anchor, class)?.cloud_id != context.cloud_id {
                 forget_memberships(tx, anchor)?;
-                tx.object(anchor, class)?.manager = None;
+                tx.object(anchor, class)?.manager = (class == CloudClass::User).then(unread);
             }
             come_alive(tx.object(anchor, class)?, context, &e.attributes);
         }
@@ -47,13 +47,14 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             row.confirmed = diff::apply(&row.confirmed, &e.changes);
             row.failed = None;
         }
-        OutcomeEvent::ObjectDeprovisioned(_) => {
+        OutcomeEvent::ObjectDeprovisioned(e) => {
             let row = tx.object(anchor, class)?;
             (row.life, row.failed, row.held) = (Life::Deleted, None, None);
             row.maybe = None;
             (row.manager_failed, row.members_held) = (None, None);
-            for group in tx.groups_of(anchor)? {
-                tx.edge(&group, anchor)?.confirmed = false;
+            // what is restored comes back with the memberships that it had (graph.md section 6)
+            if !e.restorable {
+                forget_memberships(tx, anchor)?;
             }
             tx.remember(offset, Removal { at, what: Removed::Object(class) });
         }
@@ -125,17 +126,23 @@ fn come_alive(row: &mut ObjectRow, context: &OutcomeContext, attributes: &CloudA
 }
 
 /// A manager that nobody can be, so that it differs from every wish.
-fn unknown() -> SourceAnchor {
+pub(super) fn unknown() -> SourceAnchor {
     SourceAnchor::from(String::new())
+}
+
+/// The manager of a user that was there before us: it is read first.
+pub(super) fn unread() -> SourceAnchor {
+    SourceAnchor::from("?".to_owned())
 }
 
 /// A new cloud object has no memberships, whatever its predecessor had.
 fn forget_memberships(tx: &mut Tx<'_>, anchor: &SourceAnchor) -> Result<(), StoreError> {
-    for member in tx.members_of(anchor)? {
-        tx.edge(anchor, &member)?.confirmed = false;
-    }
-    for group in tx.groups_of(anchor)? {
-        tx.edge(&group, anchor)?.confirmed = false;
+    let of = tx.groups_of(anchor)?.into_iter().map(|group| (group, anchor.clone()));
+    let with = tx.members_of(anchor)?.into_iter().map(|member| (anchor.clone(), member));
+    for (group, member) in of.chain(with).collect::<Vec<_>>() {
+        let edge = tx.edge(&group, &member)?;
+        // nor does it fail as that one did
+        (edge.confirmed, edge.maybe, edge.failed) = (false, false, None);
     }
     Ok(())
 }

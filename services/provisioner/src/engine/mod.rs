@@ -118,6 +118,8 @@ enum Purpose {
     Check,
     /// Whether the object is still ours.
     Own,
+    /// The manager it had before us.
+    Manager,
     Verify(Box<Intent>, Option<Done>),
     Write(Box<Write>),
 }
@@ -150,6 +152,8 @@ pub(crate) struct Engine {
     flights: HashMap<SourceAnchor, Flight>,
     /// Writes of these in a row to which there was no answer, although the tenant answered others.
     unanswered: HashMap<SourceAnchor, u32>,
+    /// Objects that references did not find again and again: it is seen whether they are there.
+    missed: HashSet<SourceAnchor>,
     /// Members that are added by themselves, because adding them with others was refused.
     singly: HashSet<(SourceAnchor, SourceAnchor)>,
     /// Writes that wait for the quota or the tenant.
@@ -216,6 +220,7 @@ impl Engine {
             stages: HashMap::new(),
             flights: HashMap::new(),
             unanswered: HashMap::new(),
+            missed: HashSet::new(),
             singly: HashSet::new(),
             parked: Vec::new(),
             unpark_at: None,

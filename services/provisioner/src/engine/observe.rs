@@ -7,6 +7,8 @@ use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::outcomes::Operation;
 
 use super::Engine;
+use super::fold::unknown;
+use super::turn::Note;
 use crate::error::ProvisionerError;
 use crate::status::{HeldItem, QuarantinedItem};
 use crate::store::{Changed, EdgeRow, Failed, ObjectRow, Removal, Removed};
@@ -186,6 +188,7 @@ impl Engine {
 
     /// Follows a change of the ledger.
     pub(super) fn observe(&mut self, changed: Changed) -> Result<(), ProvisionerError> {
+        self.replace_managers(&changed)?;
         for (anchor, before, now) in &changed.objects {
             self.index.object(anchor, before.as_ref(), now);
             self.ready.push(anchor);
@@ -203,6 +206,26 @@ impl Engine {
             }
         }
         self.index.window.extend(changed.removals);
+        Ok(())
+    }
+
+    /// A user that was made anew is not the manager that its predecessor was.
+    fn replace_managers(&mut self, changed: &Changed) -> Result<(), ProvisionerError> {
+        let anew = |before: &ObjectRow, now: &ObjectRow| {
+            before.cloud_id.is_some() && now.cloud_id.is_some() && before.cloud_id != now.cloud_id
+        };
+        let of = changed.objects.iter().filter(|(_, before, now)| before.as_ref().is_some_and(|b| anew(b, now)));
+        let managers: HashSet<&SourceAnchor> = of.map(|(anchor, ..)| anchor).collect();
+        if managers.is_empty() {
+            return Ok(());
+        }
+        for entry in self.store.objects() {
+            let (report, row) = entry?;
+            if row.manager.as_ref().is_some_and(|manager| managers.contains(manager)) {
+                self.turn.touch(&report);
+                self.turn.note(Note::Manager(report, Some(unknown())));
+            }
+        }
         Ok(())
     }
 

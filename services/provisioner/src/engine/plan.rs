@@ -12,11 +12,15 @@ use forestsync_schemas::outcomes::{
 };
 use tokio::time::Instant;
 
+use super::fold::unread;
 use super::guard::words;
 use super::{Engine, NewOutcome, Purpose, Stage};
 use crate::error::ProvisionerError;
 use crate::store::{EdgeRow, Failed, Life, ObjectRow, Wish, WishKind, Write};
 use crate::target::{Call, CloudObject};
+
+/// Times that an object is not found until it is looked up.
+pub(super) const MISSED: u32 = 3;
 
 /// How long it is believed of an object that nobody else owns it.
 const KNOWN_OURS: Duration = Duration::from_mins(1);
@@ -118,7 +122,7 @@ impl Engine {
             let managed = self.managed(wish.class, attributes);
             let changes = diff::diff(&row.confirmed, attributes, &managed);
             if let Some(id) = row.live_id().filter(|_| !changes.is_empty()) {
-                let vanished = row.failure().is_some_and(|f| f.attempts >= 3 && f.status == Some(404));
+                let vanished = row.failure().is_some_and(|f| f.attempts >= MISSED && f.status == Some(404));
                 if vanished {
                     return Ok(self.look_up(anchor, wish.class, attributes));
                 }
@@ -129,6 +133,9 @@ impl Engine {
         }
         if !row.is_managed() {
             return Ok(Plan::Nothing);
+        }
+        if self.missed.remove(anchor) {
+            return Ok(self.look_up(anchor, wish.class, attributes));
         }
         match wish.class {
             CloudClass::User => self.plan_manager(anchor, row, manager.as_ref()),
@@ -206,6 +213,9 @@ impl Engine {
         let Some(id) = row.live_id().filter(|_| row.manager.as_ref() != wished) else { return Ok(Plan::Nothing) };
         if self.rests(anchor, row.manager_failure()) {
             return Ok(Plan::Nothing);
+        }
+        if row.manager == Some(unread()) {
+            return Ok(Plan::Ask(Call::ReadManager { id: id.to_owned() }, Purpose::Manager));
         }
         let manager = match wished {
             None => None,

@@ -96,6 +96,8 @@ pub(super) enum Note {
     Member(SourceAnchor, SourceAnchor, Failed),
     /// Since when the tenant may hold the object.
     MaybeObject(SourceAnchor, Option<i64>),
+    /// The manager it has, as read.
+    Manager(SourceAnchor, Option<SourceAnchor>),
     /// The tenant may have the membership: group, member.
     MaybeMember(SourceAnchor, SourceAnchor),
 }
@@ -106,6 +108,7 @@ impl Note {
             Self::Object(anchor, failed) => set_failed(tx.object(&anchor, CloudClass::User)?, failed),
             Self::Member(group, member, failed) => tx.edge(&group, &member)?.failed = Some(failed),
             Self::MaybeObject(anchor, since) => tx.object(&anchor, CloudClass::User)?.maybe = since,
+            Self::Manager(anchor, manager) => tx.object(&anchor, CloudClass::User)?.manager = manager,
             Self::MaybeMember(group, member) => tx.edge(&group, &member)?.maybe = true,
         }
         Ok(())
