@@ -3,15 +3,21 @@
 //! Anchors are interned, so that a membership costs eight bytes and a tenant of a million objects fits into memory.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use anyhow::{Context as _, Result};
 use forestsync_domain::SourceAnchor;
 use forestsync_log::{Log, StreamName};
-use forestsync_schemas::desired::{CloudClass, DesiredContext, DesiredEvent, SourceObject};
+use forestsync_schemas::desired::{CloudClass, CloudValue, DesiredContext, DesiredEvent, ObjectDesired, SourceObject};
 use forestsync_schemas::outcomes::{ExportError, Operation, OutcomeEvent};
 use forestsync_schemas::{DesiredRecord, OutcomeRecord, streams};
 
-use super::{BATCH, ClassCount, Count, Issue, Lag, NotWritable, name_of};
+use super::{BATCH, ClassCount, Count, Issue, Lag, NotWritable, Stopped, name_of};
+
+/// How what the delete guard holds is let go.
+const LET_GO: &str = "if these removals are meant, run once with both limits raised above them: \
+                      `forestsync run --count-guard N --share-guard X`; the lower of the two counts, and everything \
+                      that is held then goes";
 
 /// What both streams tell.
 #[derive(Debug, Default)]
@@ -23,6 +29,8 @@ pub(super) struct Ledger {
     pub(super) quarantined: Vec<Issue>,
     pub(super) not_writable: NotWritable,
     pub(super) lag: Lag,
+    /// Why the tenant takes nothing.
+    pub(super) stopped: Option<Stopped>,
     /// For each `changes` stream how far the last wish had read.
     pub(super) offsets: BTreeMap<String, u64>,
 }
@@ -31,13 +39,18 @@ pub(super) struct Ledger {
 struct Object {
     desired: Option<CloudClass>,
     provisioned: Option<CloudClass>,
-    /// Offset of the last wish, and of the last wish an outcome was about.
+    /// Offset of the last wish, and of the last wish that took effect at least in part.
     wish: u64,
     answered: Option<u64>,
+    /// What the last wish asks for, and what the one that took effect did: not every wish leads to a write.
+    content: u64,
+    answered_content: Option<u64>,
     /// Offset of the last removal: older memberships ended with it and have no record of their own.
     removed: Option<u64>,
     /// Attributes Graph cannot write; an empty list if it is the whole object.
     not_writable: Option<Vec<String>>,
+    /// Whether it was ever said that something cannot be written.
+    told: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +60,7 @@ enum Kind {
     Quarantined,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Trouble {
     kind: Kind,
     class: CloudClass,
@@ -59,6 +72,9 @@ struct Trouble {
     source: Option<SourceObject>,
 }
 
+/// Whose trouble it is: object, operation, and of a membership the member.
+type Place = (u32, Operation, Option<u32>);
+
 #[derive(Debug, Default)]
 struct Fold {
     index: HashMap<SourceAnchor, u32>,
@@ -66,7 +82,8 @@ struct Fold {
     /// Wished memberships with the offset of their wish.
     wished_links: HashMap<(u32, u32), u64>,
     links: HashSet<(u32, u32)>,
-    troubles: BTreeMap<(u32, Operation), Trouble>,
+    troubles: BTreeMap<Place, Trouble>,
+    stopped: Option<Stopped>,
     last: Option<DesiredContext>,
 }
 
@@ -117,9 +134,26 @@ impl Fold {
 
     fn outcome(&mut self, record: OutcomeRecord) {
         let (class, offset) = (record.context.class, record.context.desired_offset);
+        match record.event {
+            OutcomeEvent::ExportStopped(stopped) => {
+                self.stopped = Some(Stopped {
+                    cause: name_of(&stopped.cause),
+                    detail: stopped.detail,
+                    hint: stopped.hint,
+                    since: record.time.to_string(),
+                });
+                return;
+            }
+            OutcomeEvent::ExportResumed(_) => {
+                self.stopped = None;
+                return;
+            }
+            _ => {}
+        }
         let index = self.intern(&record.context.anchor);
-        let link = matches!(record.event, OutcomeEvent::MemberAdded(_) | OutcomeEvent::MemberRemoved(_));
-        if !link && let Some(object) = self.object(index) {
+        if took_effect(&record.event)
+            && let Some(object) = self.object(index)
+        {
             object.answered = object.answered.max(Some(offset));
         }
         match record.event {
@@ -128,27 +162,28 @@ impl Fold {
                 self.clear(index, &[Operation::Create, Operation::Restore, Operation::Delete]);
             }
             OutcomeEvent::ObjectUpdated(_) => self.clear(index, &[Operation::Update]),
-            OutcomeEvent::ObjectDeprovisioned(_) => {
+            OutcomeEvent::ObjectDeprovisioned(_) | OutcomeEvent::ObjectRelinquished(_) => {
                 self.provisioned(index, None);
-                self.troubles.retain(|(i, _), _| *i != index);
+                self.troubles.retain(|(i, ..), _| *i != index);
             }
             OutcomeEvent::ManagerChanged(_) => self.clear(index, &[Operation::SetManager]),
             OutcomeEvent::MemberAdded(added) => {
                 for member in &added.members {
                     let member = self.intern(member);
                     self.links.insert((index, member));
+                    self.clear_member(index, member);
                 }
-                self.clear(index, &[Operation::AddMembers]);
             }
             OutcomeEvent::MemberRemoved(removed) => {
                 for member in &removed.members {
                     let member = self.intern(member);
                     self.links.remove(&(index, member));
+                    self.clear_member(index, member);
                 }
-                self.clear(index, &[Operation::RemoveMembers]);
             }
             OutcomeEvent::NotWritable(what) => {
                 if let Some(object) = self.object(index) {
+                    object.told = true;
                     object.not_writable = Some(what.attributes);
                 }
             }
@@ -156,11 +191,11 @@ impl Fold {
             OutcomeEvent::ExportFailed(failed) => {
                 let retry_at = Some(failed.retry_at.to_string());
                 let trouble = Trouble::new(Kind::Failed, class, offset, failed.attempt, retry_at, failed.error);
-                self.troubles.insert((index, failed.operation), trouble);
+                self.trouble(index, failed.operation, &failed.members, trouble);
             }
             OutcomeEvent::ExportQuarantined(resting) => {
                 let trouble = Trouble::new(Kind::Quarantined, class, offset, resting.attempts, None, resting.error);
-                self.troubles.insert((index, resting.operation), trouble);
+                self.trouble(index, resting.operation, &resting.members, trouble);
             }
             OutcomeEvent::ExportHeld(held) => {
                 let trouble = Trouble {
@@ -173,8 +208,10 @@ impl Fold {
                     desired_offset: offset,
                     source: None,
                 };
-                self.troubles.insert((index, held.operation), trouble);
+                // also beside failures of single members: the guard judges the group
+                self.troubles.insert((index, held.operation, None), trouble);
             }
+            OutcomeEvent::ExportStopped(_) | OutcomeEvent::ExportResumed(_) => {}
         }
     }
 
@@ -186,37 +223,80 @@ impl Fold {
 
     fn clear(&mut self, index: u32, operations: &[Operation]) {
         for operation in operations {
-            self.troubles.remove(&(index, *operation));
+            self.troubles.remove(&(index, *operation, None));
+        }
+    }
+
+    fn trouble(&mut self, index: u32, operation: Operation, members: &[SourceAnchor], trouble: Trouble) {
+        if members.is_empty() {
+            self.troubles.insert((index, operation, None), trouble);
+            return;
+        }
+        for member in members {
+            let member = self.intern(member);
+            // a membership has one trouble at a time: it is added or removed
+            self.clear_member(index, member);
+            self.troubles.insert((index, operation, Some(member)), trouble.clone());
+        }
+    }
+
+    fn clear_member(&mut self, group: u32, member: u32) {
+        for operation in [Operation::AddMembers, Operation::RemoveMembers] {
+            self.troubles.remove(&(group, operation, Some(member)));
+        }
+    }
+
+    /// A membership was wished, or not, anew: what an older wish met is over.
+    fn wish_link(&mut self, pair: (u32, u32), offset: u64) {
+        for operation in [Operation::AddMembers, Operation::RemoveMembers] {
+            let place = (pair.0, operation, Some(pair.1));
+            if self.troubles.get(&place).is_some_and(|t| t.desired_offset < offset) {
+                self.troubles.remove(&place);
+            }
         }
     }
 
     fn wish(&mut self, offset: u64, record: DesiredRecord) {
         match record.event {
             DesiredEvent::AttributeFlowDeclared(_) => {}
-            DesiredEvent::ObjectDesired(wish) => self.wish_object(offset, &wish.anchor, Some(wish.class), &wish.source),
-            DesiredEvent::ObjectRemoved(gone) => self.wish_object(offset, &gone.anchor, None, &gone.source),
+            DesiredEvent::ObjectDesired(wish) => {
+                self.wish_object(offset, &wish.anchor, Some(wish.class), content(&wish), &wish.source);
+            }
+            DesiredEvent::ObjectRemoved(gone) => self.wish_object(offset, &gone.anchor, None, 0, &gone.source),
             DesiredEvent::LinkDesired(link) => {
                 let pair = (self.intern(&link.group), self.intern(&link.member));
                 self.wished_links.insert(pair, offset);
+                self.wish_link(pair, offset);
             }
             DesiredEvent::LinkRemoved(link) => {
                 let pair = (self.intern(&link.group), self.intern(&link.member));
                 self.wished_links.remove(&pair);
+                self.wish_link(pair, offset);
             }
         }
         self.last = Some(record.context);
     }
 
-    fn wish_object(&mut self, offset: u64, anchor: &SourceAnchor, class: Option<CloudClass>, source: &SourceObject) {
+    fn wish_object(
+        &mut self,
+        offset: u64,
+        anchor: &SourceAnchor,
+        class: Option<CloudClass>,
+        content: u64,
+        source: &SourceObject,
+    ) {
         let index = self.intern(anchor);
         if let Some(object) = self.object(index) {
             object.desired = class;
-            object.wish = offset;
+            (object.wish, object.content) = (offset, content);
+            if object.answered == Some(offset) {
+                object.answered_content = Some(content);
+            }
             if class.is_none() {
                 (object.not_writable, object.removed) = (None, Some(offset));
             }
         }
-        let mine = (index, Operation::Create)..=(index, Operation::RemoveMembers);
+        let mine = (index, Operation::Create, None)..=(index, Operation::RemoveMembers, Some(u32::MAX));
         let mut superseded = Vec::new();
         for (key, trouble) in self.troubles.range_mut(mine) {
             // a newer wish lifts what the older one met, but for references, which have wishes of their own
@@ -248,15 +328,17 @@ impl Fold {
         ledger.lag.memberships_pending = wished.filter(|link| !self.links.contains(link)).count() as u64;
         let mut anchors: Vec<(&SourceAnchor, u32)> = self.index.iter().map(|(a, i)| (a, *i)).collect();
         anchors.sort_unstable_by_key(|(_, index)| *index);
-        for ((index, operation), trouble) in self.troubles {
-            let anchor = anchors.get(index as usize).map(|(a, _)| a.to_string()).unwrap_or_default();
+        let name = |index: u32| anchors.get(index as usize).map(|(a, _)| a.to_string());
+        for ((index, operation, member), trouble) in self.troubles {
+            let anchor = name(index).unwrap_or_default();
             let list = match trouble.kind {
                 Kind::Failed => &mut ledger.failed,
                 Kind::Held => &mut ledger.held,
                 Kind::Quarantined => &mut ledger.quarantined,
             };
-            list.push(trouble.issue(anchor, operation));
+            list.push(Issue { member: member.and_then(name), ..trouble.issue(anchor, operation) });
         }
+        ledger.stopped = self.stopped;
         ledger.offsets = self.last.map(|context| context.offsets).unwrap_or_default();
         ledger
     }
@@ -297,14 +379,46 @@ impl Fold {
 }
 
 impl Object {
-    /// Whether the tenant does not hold what was wished last, as far as outcomes tell.
+    /// Whether the tenant does not hold what was wished last, as far as outcomes tell. A wish that asks for the same as
+    /// one that took effect has no outcome of its own.
     fn pending(&self) -> bool {
         match self.desired {
-            Some(class) if class.is_writable() => self.provisioned != Some(class),
-            Some(_) => self.answered.is_none(),
+            Some(class) if class.is_writable() => {
+                let same = self.answered >= Some(self.wish) || self.answered_content == Some(self.content);
+                self.provisioned != Some(class) || !same
+            }
+            Some(_) => !self.told,
             None => self.provisioned.is_some(),
         }
     }
+}
+
+/// Whether the event says that something wished was done.
+fn took_effect(event: &OutcomeEvent) -> bool {
+    matches!(
+        event,
+        OutcomeEvent::ObjectProvisioned(_)
+            | OutcomeEvent::ObjectUpdated(_)
+            | OutcomeEvent::ObjectAdopted(_)
+            | OutcomeEvent::ObjectRestored(_)
+            | OutcomeEvent::ObjectDeprovisioned(_)
+            | OutcomeEvent::ManagerChanged(_)
+    )
+}
+
+/// A hash of what a wish asks the tenant to hold.
+fn content(wish: &ObjectDesired) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (wish.class, &wish.manager).hash(&mut hasher);
+    for (name, value) in &wish.attributes {
+        name.hash(&mut hasher);
+        match value {
+            CloudValue::Bool(value) => value.hash(&mut hasher),
+            CloudValue::Text(text) => text.hash(&mut hasher),
+            CloudValue::List(values) => values.hash(&mut hasher),
+        }
+    }
+    hasher.finish()
 }
 
 impl Trouble {
@@ -323,10 +437,12 @@ impl Trouble {
     fn issue(self, anchor: String, operation: Operation) -> Issue {
         let (code, attribute, hint) = match self.error {
             Some(error) => (Some(error.code), error.attribute, error.hint),
-            None => (None, None, None),
+            // nothing but the guard holds writes
+            None => (None, None, Some(LET_GO.to_owned())),
         };
         Issue {
             anchor,
+            member: None,
             class: self.class.as_str(),
             dn: self.source.as_ref().map(|s| s.dn.to_string()),
             forest: self.source.map(|s| s.forest),
@@ -340,3 +456,6 @@ impl Trouble {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,8 @@ pub struct Report {
     pub file_differs: bool,
     /// The naming contexts that are read.
     pub sources: Vec<Source>,
+    /// Why the tenant takes nothing, if it does not.
+    pub export_stopped: Option<Stopped>,
     /// Why the configuration emits nothing, if it does not.
     pub holds: Vec<Hold>,
     /// Objects per class.
@@ -108,7 +110,7 @@ pub struct SnapshotState {
     pub seen: u64,
 }
 
-/// Why reading stopped.
+/// Why reading, or writing to the tenant, stopped.
 #[derive(Debug, Clone, Serialize)]
 pub struct Stopped {
     /// The kind of cause.
@@ -163,6 +165,8 @@ pub struct Count {
 pub struct Issue {
     /// The object's anchor.
     pub anchor: String,
+    /// Of a membership, the member's anchor; the object is the group.
+    pub member: Option<String>,
     /// Its class.
     pub class: &'static str,
     /// Its name in the directory, where the log still has it.
@@ -200,7 +204,8 @@ pub struct Lag {
     /// Per `changes` stream: records after the last one that a wish was computed with. Most changes lead to no wish, so
     /// this is an upper bound.
     pub changes_behind: BTreeMap<String, u64>,
-    /// Objects whose last wish no outcome answers yet.
+    /// Objects of which the tenant does not hold what was wished last, those with failed and held writes included. An
+    /// upper bound: a wish that leads to no write has no outcome.
     pub objects_pending: u64,
     /// Memberships likewise.
     pub memberships_pending: u64,
@@ -219,7 +224,8 @@ impl Report {
 
     /// The exit code it calls for.
     pub fn exit(&self) -> Exit {
-        if self.sources.iter().any(|s| s.state == SourceState::Stopped) {
+        let stopped = self.export_stopped.is_some() || self.sources.iter().any(|s| s.state == SourceState::Stopped);
+        if stopped || self.failed_count > 0 {
             Exit::Failed
         } else if !self.holds.is_empty() || self.held_count > 0 || self.quarantined_count > 0 {
             Exit::Held
@@ -246,6 +252,7 @@ pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
         revision: active.as_ref().map(|a| a.revision),
         file_differs: active.is_some_and(|a| a.digest != settings.digest),
         sources,
+        export_stopped: ledger.stopped,
         holds,
         classes: ledger.classes,
         memberships: ledger.memberships,

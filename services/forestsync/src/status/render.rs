@@ -10,6 +10,12 @@ pub fn render(report: &Report, all: bool) -> String {
     let mut out = String::new();
     heading(report, &mut out);
     sources(report, &mut out);
+    if let Some(stopped) = &report.export_stopped {
+        section(&mut out, &format!("Nothing is written to the tenant: {}", stopped.cause.replace('_', " ")));
+        say(&mut out, &stopped.detail);
+        say(&mut out, &format!("hint: {}", stopped.hint));
+        say(&mut out, &format!("since {}", seconds(&stopped.since)));
+    }
     for hold in &report.holds {
         section(&mut out, &format!("Held: forest {}: {}", hold.forest, hold.reason.replace('_', " ")));
         say(&mut out, &hold.detail);
@@ -120,6 +126,9 @@ fn issues(out: &mut String, title: &str, issues: &[Issue], total: usize, all: bo
         let code = issue.code.as_ref().map_or_else(String::new, |code| format!("{code}: "));
         let attribute = issue.attribute.as_ref().map_or_else(String::new, |a| format!("attribute {a}: "));
         say(out, &format!("  {code}{attribute}{}", issue.detail));
+        if let Some(member) = issue.member.as_ref().filter(|m| !issue.detail.contains(m.as_str())) {
+            say(out, &format!("  member {member}"));
+        }
         if let Some(hint) = &issue.hint {
             say(out, &format!("  hint: {hint}"));
         }
