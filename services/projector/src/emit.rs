@@ -4,6 +4,8 @@
 //! the change that made it so, and taken away with the row that remembers what was appended. After a crash in between
 //! the stream's own tail is read, so that nothing is appended twice; what would be no news is not appended at all.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use forestsync_domain::SourceAnchor;
 use forestsync_log::NewRecord;
 use forestsync_rules::flow;
@@ -14,6 +16,7 @@ use forestsync_schemas::desired::{
 use forestsync_schemas::{EventBody as _, EventId};
 use jiff::Timestamp;
 
+use crate::config::SourceId;
 use crate::eligible::Eligible;
 use crate::keys::{self, LinkKind, ObjectKey};
 use crate::round::Round;
@@ -60,17 +63,19 @@ impl Phase {
 
 /// Records in the making.
 #[derive(Debug)]
-pub(crate) struct Emission {
+pub(crate) struct Emission<'a> {
     pub(crate) records: Vec<NewRecord>,
     /// Removals that were seen and left to their phase.
     pub(crate) deferred: usize,
     bytes: usize,
     now: Timestamp,
     context: DesiredContext,
+    /// Sources of which nothing may be written; their outbox rows stay.
+    withheld: &'a BTreeSet<SourceId>,
 }
 
-impl Emission {
-    pub(crate) fn new(round: &Round<'_>, now: Timestamp) -> Self {
+impl<'a> Emission<'a> {
+    pub(crate) fn new(round: &Round<'_>, now: Timestamp, withheld: &'a BTreeSet<SourceId>) -> Self {
         let offsets = round.meta.sources.values().map(|state| (state.stream.clone(), state.offset)).collect();
         let context = DesiredContext {
             configuration: round.plan.config.configuration.clone(),
@@ -78,7 +83,12 @@ impl Emission {
             offsets,
             trace: None,
         };
-        Self { records: Vec::new(), deferred: 0, bytes: 0, now, context }
+        Self { records: Vec::new(), deferred: 0, bytes: 0, now, context, withheld }
+    }
+
+    /// How far the streams have been read.
+    pub(crate) fn offsets(&self) -> &BTreeMap<String, u64> {
+        &self.context.offsets
     }
 
     fn is_full(&self) -> bool {
@@ -102,7 +112,7 @@ impl Emission {
 impl Round<'_> {
     /// Takes outbox rows after `after` for as long as one append has room. Returns the last row looked at, `None` if
     /// there are no more.
-    pub(crate) fn emit(&mut self, phase: Phase, after: Option<&[u8]>, out: &mut Emission) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn emit(&mut self, phase: Phase, after: Option<&[u8]>, out: &mut Emission<'_>) -> Result<Option<Vec<u8>>> {
         let rows = self.txn.scan(phase.prefix(), after, MAX_RECORDS)?;
         let mut last = None;
         for (row_key, value) in rows {
@@ -125,8 +135,11 @@ impl Round<'_> {
                 },
                 Phase::Links => match keys::read_out_link(&row_key) {
                     Some((group, member)) => {
-                        self.emit_link(&group, &member, trace.as_ref(), out)?;
-                        true
+                        let is_withheld = self.is_withheld(&group, out)? || self.is_withheld(&member, out)?;
+                        if !is_withheld {
+                            self.emit_link(&group, &member, trace.as_ref(), out)?;
+                        }
+                        !is_withheld
                     }
                     None => true,
                 },
@@ -147,8 +160,13 @@ impl Round<'_> {
         anchor: &SourceAnchor,
         removals: bool,
         trace: Option<&String>,
-        out: &mut Emission,
+        out: &mut Emission<'_>,
     ) -> Result<bool> {
+        if self.is_withheld(anchor, out)? {
+            // after a sweep there may be no row that would bring it back
+            self.add_outbox(keys::out_object(anchor), None)?;
+            return Ok(false);
+        }
         let (wish, emitted) = (self.wish(anchor)?, self.emitted(anchor)?);
         match (wish, emitted) {
             (Some(wish), _) if wish.blocked => Ok(true),
@@ -168,13 +186,25 @@ impl Round<'_> {
         }
     }
 
+    /// Whether what is wished for an anchor, or what was written of it, comes from a source that is withheld.
+    fn is_withheld(&mut self, anchor: &SourceAnchor, out: &Emission<'_>) -> Result<bool> {
+        if out.withheld.is_empty() {
+            return Ok(false);
+        }
+        let sources = [
+            self.wish(anchor)?.map(|wish| wish.object.source),
+            self.emitted(anchor)?.filter(|emitted| emitted.alive).and_then(|emitted| emitted.source),
+        ];
+        Ok(sources.iter().flatten().any(|source| out.withheld.contains(source)))
+    }
+
     fn emit_wish(
         &mut self,
         anchor: &SourceAnchor,
         wish: Wish,
         emitted: Option<Emitted>,
         trace: Option<&String>,
-        out: &mut Emission,
+        out: &mut Emission<'_>,
     ) -> Result<()> {
         let forest = self.plan.source(wish.object.source).map(|s| s.config.forest.clone()).unwrap_or_default();
         let manager = match wish.manager {
@@ -228,7 +258,7 @@ impl Round<'_> {
         old: &Emitted,
         reason: RemovalReason,
         trace: Option<&String>,
-        out: &mut Emission,
+        out: &mut Emission<'_>,
     ) -> Result<Emitted> {
         let gone = Emitted {
             alive: false,
@@ -290,7 +320,7 @@ impl Round<'_> {
         group: &SourceAnchor,
         member: &SourceAnchor,
         trace: Option<&String>,
-        out: &mut Emission,
+        out: &mut Emission<'_>,
     ) -> Result<()> {
         let ends = self.standing(group)?.zip(self.standing(member)?);
         let desired = match &ends {
@@ -328,7 +358,7 @@ impl Round<'_> {
     }
 }
 
-fn emit_flow(row_key: &[u8], out: &mut Emission) -> Result<bool> {
+fn emit_flow(row_key: &[u8], out: &mut Emission<'_>) -> Result<bool> {
     let class = CloudClass::ALL.into_iter().find(|class| row_key.get(2..) == Some(class.as_str().as_bytes()));
     if let Some(class) = class {
         let attributes = flow::managed(class);

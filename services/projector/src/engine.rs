@@ -10,21 +10,18 @@ use std::collections::BTreeMap;
 use forestsync_domain::ObjectGuid;
 use forestsync_log::{LogWriter, NewRecord, Record, StreamName};
 use forestsync_runtime::clock;
-use forestsync_schemas::decisions::{
-    ConfigurationHeld, ConfigurationReleased, DecisionContext, DecisionEvent, DecisionRecord,
-};
+use forestsync_schemas::decisions::{DecisionContext, DecisionEvent, DecisionRecord};
 use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::{EventBody as _, EventId};
 use tokio::runtime::Handle;
 
 use crate::apply::{Applied, ApplyError, Incoming, new_state};
 use crate::config::{Plan, ScopeEntry, SourceId, scope_key};
-use crate::emit::{Emission, Phase};
 use crate::error::{StreamError, StreamErrorKind};
 use crate::holds::Hold;
 use crate::keys::{self, ObjectKey};
 use crate::novel::Novel;
-use crate::round::{Prepared, Round, gate_is_open};
+use crate::round::{Prepared, Round};
 use crate::rows::{Meta, ObjectRow};
 use crate::store::Store;
 use crate::work::{Work, WorkKind};
@@ -43,17 +40,25 @@ pub(crate) struct Outputs {
     pub(crate) desired: Box<dyn LogWriter>,
 }
 
+/// Where a stream stopped, and why.
+#[derive(Debug, Clone)]
+pub(crate) struct Stop {
+    /// The record that was not applied.
+    pub(crate) offset: u64,
+    /// For a person.
+    pub(crate) detail: String,
+}
+
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) plan: Plan,
     pub(crate) store: Store,
     pub(crate) meta: Meta,
-    outputs: Option<Outputs>,
-    /// Offsets that must be reached before anything is written: those at which the streams ended when an empty database
-    /// was opened over a `desired` stream that is not empty.
-    pub(crate) until: BTreeMap<SourceId, u64>,
+    pub(crate) outputs: Option<Outputs>,
+    /// Streams that cannot be applied any further, until the database is opened anew.
+    pub(crate) stopped: BTreeMap<SourceId, Stop>,
     pub(crate) holds: Vec<Hold>,
-    is_flushed: bool,
+    pub(crate) is_flushed: bool,
     novel: BTreeMap<SourceId, Novel>,
 }
 
@@ -67,7 +72,7 @@ impl Engine {
             store,
             meta,
             outputs: decides,
-            until: BTreeMap::new(),
+            stopped: BTreeMap::new(),
             holds: Vec::new(),
             is_flushed: false,
             novel: BTreeMap::new(),
@@ -85,7 +90,7 @@ impl Engine {
         self.outputs.take()
     }
 
-    fn round(&self) -> std::result::Result<Round<'_>, StoreError> {
+    pub(crate) fn round(&self) -> std::result::Result<Round<'_>, StoreError> {
         Round::new(&self.plan, &self.store, &self.meta, self.outputs.is_some())
     }
 
@@ -160,7 +165,7 @@ impl Engine {
     }
 
     /// Appends the round's decisions, then writes the round.
-    fn commit(&mut self, prepared: Prepared) -> Result<()> {
+    pub(crate) fn commit(&mut self, prepared: Prepared) -> Result<()> {
         self.append_decisions(&prepared.decisions)?;
         if prepared.changes.is_empty() && prepared.meta == self.meta {
             return Ok(());
@@ -290,99 +295,6 @@ impl Engine {
         }
         let prepared = round.finish()?;
         self.commit(prepared)
-    }
-
-    // ---- writing
-
-    /// Whether an empty database still has to catch up with what an earlier one wrote.
-    pub(crate) fn is_rebuilding(&self) -> bool {
-        let offset = |id: &SourceId| self.meta.sources.get(id).map_or(0, |state| state.offset);
-        self.until.iter().any(|(id, until)| offset(id) < *until)
-    }
-
-    /// Writes what is wished to `desired`, unless something holds it. Call after [`Engine::settle`].
-    pub(crate) fn emit(&mut self) -> Result<()> {
-        self.holds.clear();
-        if self.outputs.is_none() || self.is_rebuilding() {
-            return Ok(());
-        }
-        let holds = self.round()?.holds()?;
-        self.announce(&holds)?;
-        self.holds = holds;
-        let may_project = self.meta.swept && gate_is_open(&self.plan, &self.meta);
-        let is_empty = self.meta.counters.outbox == 0 && !self.meta.emit_all;
-        if !self.holds.is_empty() || !may_project || is_empty {
-            return Ok(());
-        }
-        let mut deferred = 0;
-        for phase in Phase::ALL {
-            if phase.is_all() && !self.meta.emit_all || phase == Phase::AllRemovals && deferred == 0 {
-                continue;
-            }
-            let mut after: Option<Vec<u8>> = None;
-            loop {
-                let now = clock::now();
-                let mut round = self.round()?;
-                let mut emission = Emission::new(&round, now);
-                let last = round.emit(phase, after.as_deref(), &mut emission)?;
-                if last.is_none() {
-                    break;
-                }
-                deferred += emission.deferred;
-                let mut prepared = round.finish()?;
-                if let Some(outputs) = self.outputs.as_mut().filter(|_| !emission.records.is_empty()) {
-                    let count = emission.records.len() as u64;
-                    let first = outputs.runtime.block_on(outputs.desired.append(emission.records))?;
-                    prepared.meta.desired = first + count;
-                }
-                self.commit(prepared)?;
-                after = last;
-            }
-        }
-        let mut round = self.round()?;
-        round.meta.emit_all = false;
-        let prepared = round.finish()?;
-        self.commit(prepared)
-    }
-
-    /// Writes each hold that began and each that ended to `decisions`, once.
-    fn announce(&mut self, holds: &[Hold]) -> Result<()> {
-        let mut round = self.round()?;
-        for hold in holds {
-            if round.meta.held.insert((hold.reason, hold.forest.clone())) {
-                tracing::error!(
-                    hold.reason = ?hold.reason, forest.id = %hold.forest, hold.detail = %hold.detail,
-                    hold.hint = %hold.hint, "the configuration is held, nothing is written"
-                );
-                round.decisions.push(DecisionEvent::ConfigurationHeld(ConfigurationHeld {
-                    reason: hold.reason,
-                    forest: hold.forest.clone(),
-                    detail: hold.detail.clone(),
-                    hint: hold.hint.clone(),
-                }));
-            }
-        }
-        let is_on = |reason, forest: &str| holds.iter().any(|h| h.reason == reason && h.forest == forest);
-        let over: Vec<_> = round.meta.held.iter().filter(|(reason, forest)| !is_on(*reason, forest)).cloned().collect();
-        for (reason, forest) in over {
-            tracing::info!(hold.reason = ?reason, forest.id = %forest, "the hold is over");
-            round.meta.held.remove(&(reason, forest.clone()));
-            round.decisions.push(DecisionEvent::ConfigurationReleased(ConfigurationReleased { reason, forest }));
-        }
-        if round.decisions.is_empty() {
-            return Ok(());
-        }
-        let prepared = round.finish()?;
-        self.commit(prepared)
-    }
-
-    /// Makes the database survive the machine, if anything was written since the last time.
-    pub(crate) fn flush(&mut self) -> Result<()> {
-        if !self.is_flushed {
-            self.store.flush()?;
-            self.is_flushed = true;
-        }
-        Ok(())
     }
 
     /// Some of the objects with something wrong, for people: forest, object, messages.

@@ -1,5 +1,7 @@
 //! Reading what the projector itself wrote: decisions, which bind it, and `desired`, which tells what is no news.
 
+use std::collections::BTreeMap;
+
 use forestsync_domain::SourceAnchor;
 use forestsync_log::Record;
 use forestsync_schemas::decisions::{DecisionEvent, DecisionRecord};
@@ -59,6 +61,7 @@ impl Round<'_> {
             offset: record.offset,
             source,
         })?;
+        self.raise_barrier(&desired.context.offsets);
         match desired.event {
             DesiredEvent::AttributeFlowDeclared(_) => {}
             DesiredEvent::ObjectDesired(event) => {
@@ -84,6 +87,16 @@ impl Round<'_> {
         }
         self.meta.desired = record.offset + 1;
         Ok(())
+    }
+
+    /// Notes how far the streams had been read when something was written.
+    pub(crate) fn raise_barrier(&mut self, offsets: &BTreeMap<String, u64>) {
+        for (stream, offset) in offsets {
+            match self.meta.until.get_mut(stream) {
+                Some(until) => *until = (*until).max(*offset),
+                None => drop(self.meta.until.insert(stream.clone(), *offset)),
+            }
+        }
     }
 
     fn fold_object(

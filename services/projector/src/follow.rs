@@ -18,6 +18,8 @@ use crate::projector::{MAX_RECORDS, Projector};
 
 /// Batches applied before what follows from them is written, while more are waiting.
 const MAX_UNWRITTEN: u32 = 20;
+/// Batches applied before they must survive the machine, while more are waiting.
+const MAX_UNFLUSHED: u32 = 100;
 /// How often tails are looked at and the database is flushed.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -71,7 +73,7 @@ pub(crate) async fn follow(projector: &mut Projector, shutdown: &CancellationTok
     }
     let mut ticks = interval(HOUSEKEEPING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut unwritten = MAX_UNWRITTEN;
+    let (mut unwritten, mut unflushed) = (MAX_UNWRITTEN, 0);
     loop {
         tokio::select! {
             biased;
@@ -83,9 +85,15 @@ pub(crate) async fn follow(projector: &mut Projector, shutdown: &CancellationTok
                         projector.saw_tail(source, tail);
                         projector.apply(source, records).await?;
                     }
-                    Err(error) => projector.stop(source, &error),
+                    Err(error) => projector.stop(source, &error).await?,
                 }
                 unwritten += 1;
+                unflushed += 1;
+                if unflushed >= MAX_UNFLUSHED {
+                    // the tick never comes while batches are waiting
+                    unflushed = 0;
+                    projector.with(Engine::flush).await?;
+                }
                 if batches.is_empty() || unwritten >= MAX_UNWRITTEN {
                     unwritten = 0;
                     projector.with(Engine::emit).await?;

@@ -1,10 +1,12 @@
 //! What keeps a whole configuration from writing: signs that a source, or a part of it, was lost and not emptied.
 
+use std::collections::BTreeSet;
+
 use forestsync_schemas::decisions::HoldReason;
 use serde::Serialize;
 
 use crate::StoreError;
-use crate::config::{ScopeEntry, Source};
+use crate::config::{ScopeEntry, Source, SourceId};
 use crate::keys::ObjectKey;
 use crate::round::{Round, resolve};
 use crate::rows::{ObjectRow, Shrink};
@@ -23,11 +25,12 @@ pub struct Hold {
 }
 
 impl Round<'_> {
-    /// All holds there are now, at most one of each reason and forest.
-    pub(crate) fn holds(&mut self) -> Result<Vec<Hold>, StoreError> {
+    /// All holds there are now, at most one of each reason and forest. Sources of which nothing is written anyway hold
+    /// nothing else.
+    pub(crate) fn holds(&mut self, withheld: &BTreeSet<SourceId>) -> Result<Vec<Hold>, StoreError> {
         let plan = self.plan;
         let mut holds: Vec<Hold> = Vec::new();
-        for source in &plan.sources {
+        for source in plan.sources.iter().filter(|source| !withheld.contains(&source.id)) {
             let found = [self.shrunken(source), self.missing_container(source)?, self.empty(source)];
             for hold in found.into_iter().flatten() {
                 if !holds.iter().any(|known| known.reason == hold.reason && known.forest == hold.forest) {

@@ -19,7 +19,8 @@
 //! - **The state digest** is one value over mirror and wishes, the same for any batches and any interleaving of streams
 //!   that ends at the same offsets. [`rebuild`] computes it a second time, from the history.
 //! - **Damage**: a database that does not open, panics or whose rows do not add up is moved aside and built anew from
-//!   the log, by itself. A rebuilt one writes nothing until it has caught up, and then only what differs.
+//!   the log, by itself. Such a one, and one that lost its last batches in a crash, writes nothing until it has caught
+//!   up with what `desired` was written with, and then only what differs.
 //! - **A record that cannot be applied** stops its stream, with an error that names stream and offset; nothing is
 //!   skipped, and the other streams go on.
 //!
@@ -27,6 +28,7 @@
 //! logged. Links between naming contexts of one forest are resolved by objectGUID; members from other forests (foreign
 //! security principals) wait, with the index by SID that they will need.
 
+mod announce;
 mod apply;
 mod config;
 mod derived;
@@ -51,6 +53,7 @@ mod stored;
 mod txn;
 mod verify;
 mod work;
+mod writing;
 
 #[cfg(test)]
 mod tests;

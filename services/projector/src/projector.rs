@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apply::Incoming;
 use crate::config::{Plan, SourceId};
-use crate::engine::{Engine, Outputs};
+use crate::engine::{Engine, Outputs, Stop};
 use crate::error::StoreError;
 use crate::status::ProjectorStatus;
 use crate::store::{guarded, move_aside};
@@ -36,7 +36,6 @@ pub struct Projector {
     engine: Option<Engine>,
     damages: u32,
     moved_aside: Vec<PathBuf>,
-    stopped: BTreeMap<SourceId, String>,
     tails: BTreeMap<SourceId, u64>,
     status: watch::Sender<ProjectorStatus>,
 }
@@ -54,7 +53,6 @@ impl Projector {
             engine: None,
             damages: 0,
             moved_aside: Vec::new(),
-            stopped: BTreeMap::new(),
             tails: BTreeMap::new(),
             status,
         };
@@ -95,26 +93,17 @@ impl Projector {
         if let Some(outputs) = outputs.take() {
             engine.set_outputs(outputs);
         }
-        let is_new = engine.meta.desired == 0 && engine.meta.sources.values().all(|state| state.offset == 0);
         self.engine = Some(engine);
         self.read_own().await?;
         self.with(Engine::resolve_known).await?;
         self.with(Engine::settle).await?;
-        let written = self.engine()?.meta.desired > 0;
-        for source in &self.plan.sources {
-            let tail = self.log.tail(&source.config.stream).await?;
-            self.tails.insert(source.id, tail);
-            if self.engine()?.meta.sources.get(&source.id).is_some_and(|state| state.offset > tail) {
-                return Err(self.ahead(&source.config.stream));
+        for (source, stream, offset) in self.positions() {
+            let tail = self.log.tail(&stream).await?;
+            self.tails.insert(source, tail);
+            if offset > tail {
+                return Err(self.ahead(&stream));
             }
-        }
-        if is_new && written {
-            let until = self.tails.clone();
-            self.with(move |engine| {
-                engine.until = until;
-                Ok(())
-            })
-            .await?;
+            self.with(move |engine| engine.limit_barrier(source, tail)).await?;
         }
         self.publish().await
     }
@@ -201,15 +190,11 @@ impl Projector {
     /// Applies records, unless their stream has stopped. A stream that cannot be applied any further stops; the others
     /// go on. A database that turns out to be damaged is rebuilt.
     pub(crate) async fn apply(&mut self, source: SourceId, records: Vec<Incoming>) -> Result<()> {
-        if self.stopped.contains_key(&source) {
+        if self.engine()?.stopped.contains_key(&source) {
             return Ok(());
         }
         match self.with(move |engine| engine.apply(source, records)).await {
-            Err(ProjectorError::Stream(error)) => {
-                tracing::error!(error = %error, "a stream stops");
-                self.stopped.insert(source, error.to_string());
-                Ok(())
-            }
+            Err(ProjectorError::Stream(error)) => self.stop(source, &error).await,
             result => result,
         }
     }
@@ -219,7 +204,6 @@ impl Projector {
         let outputs = self.engine.as_mut().and_then(Engine::take_outputs).filter(|_| error.is_damage());
         let Some(outputs) = outputs else { return Err(error) };
         self.put_aside(&error).await?;
-        self.stopped.clear();
         self.start(outputs).await
     }
 
@@ -234,7 +218,6 @@ impl Projector {
         for source in &self.plan.sources {
             if let Some(stream) = status.streams.get_mut(source.config.stream.as_str()) {
                 stream.tail = self.tails.get(&source.id).map(|tail| (*tail).max(stream.applied));
-                stream.stopped = self.stopped.get(&source.id).cloned();
             }
         }
         self.status.send_if_modified(|old| {
@@ -315,10 +298,15 @@ impl Projector {
         self.plan.sources.iter().map(position).collect()
     }
 
-    /// Ends the reading of a stream that cannot be read any further.
-    pub(crate) fn stop(&mut self, source: SourceId, error: &forestsync_log::ReadError) {
+    /// Ends the reading of a stream that cannot be read or applied any further.
+    pub(crate) async fn stop(&mut self, source: SourceId, error: &(dyn std::error::Error + Sync)) -> Result<()> {
         tracing::error!(error = %error, "a stream stops");
-        self.stopped.insert(source, error.to_string());
+        let stop = Stop { offset: self.offset(source), detail: error.to_string() };
+        self.with(move |engine| {
+            engine.stopped.insert(source, stop);
+            Ok(())
+        })
+        .await
     }
 
     pub(crate) fn saw_tail(&mut self, source: SourceId, tail: u64) {

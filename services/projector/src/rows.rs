@@ -15,7 +15,7 @@ use crate::keys::ObjectKey;
 /// Marks a value as one of ours.
 const FORMAT: u8 = 0xF5;
 /// The version of the rows; a database of another one is rebuilt.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 /// The largest value: sled leaks disk whenever a value over 128 KiB is overwritten.
 pub(crate) const MAX_VALUE: usize = 60 * 1024;
 
@@ -262,6 +262,8 @@ pub(crate) struct Meta {
     /// What is wished must be compared with what was written for every anchor, not for those in the outbox alone.
     pub(crate) emit_all: bool,
     pub(crate) sources: BTreeMap<SourceId, SourceState>,
+    /// How far each stream had been read when `desired` was written, by its name; also of sources that are gone.
+    pub(crate) until: BTreeMap<String, u64>,
     /// Holds written to `decisions` and not released.
     pub(crate) held: BTreeSet<(HoldReason, String)>,
     pub(crate) counters: Counters,

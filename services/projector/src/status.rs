@@ -38,7 +38,8 @@ pub struct ProjectorStatus {
     pub held: Vec<Hold>,
     /// Whether every source has completed a full read.
     pub gate_open: bool,
-    /// Whether an empty database is catching up with what an earlier one wrote; nothing is written until then.
+    /// Whether the mirror is catching up with what was written before a crash, or by an earlier database; nothing is
+    /// written until then.
     pub rebuilding: bool,
     /// Where a damaged database was moved to since the projector was opened.
     pub moved_aside: Vec<PathBuf>,
@@ -88,7 +89,10 @@ impl ProjectorStatus {
     /// Whether everything read is applied, and everything wished is written or held.
     pub fn is_idle(&self) -> bool {
         let caught_up = |s: &StreamStatus| s.stopped.is_some() || s.tail.is_some_and(|tail| s.applied >= tail);
-        self.streams.values().all(caught_up) && !self.rebuilding && (self.outbox == 0 || self.is_waiting())
+        // what is withheld because of a stream that stopped stays in the outbox
+        let is_stopped = self.streams.values().any(|stream| stream.stopped.is_some());
+        let is_written = self.outbox == 0 || self.is_waiting() || is_stopped;
+        self.streams.values().all(caught_up) && !self.rebuilding && is_written
     }
 
     /// Whether something must happen outside before anything is written: a hold must end, or a source be read.
@@ -98,7 +102,7 @@ impl ProjectorStatus {
 }
 
 impl Engine {
-    /// The status as far as the engine knows it; tails and stopped streams are its caller's.
+    /// The status as far as the engine knows it; tails are its caller's.
     pub(crate) fn status(&self) -> Result<ProjectorStatus, crate::StoreError> {
         let counters = &self.meta.counters;
         let streams = self.plan.sources.iter().filter_map(|source| {
@@ -111,7 +115,7 @@ impl Engine {
                 snapshot_open: state.open.is_some(),
                 snapshot_complete: state.first_done,
                 answer_open: state.answer_open,
-                stopped: None,
+                stopped: self.stopped.get(&source.id).map(|stop| stop.detail.clone()),
                 reading_stopped: state.reading_stopped.clone(),
             };
             Some((state.stream.clone(), status))

@@ -1,5 +1,6 @@
 //! Tests against real files: the embedded log, and sled.
 
+mod crash;
 mod damage;
 mod history;
 mod holds;
