@@ -344,5 +344,6 @@ pub(crate) fn new_state(source: &crate::config::Source) -> SourceState {
         shrunk: None,
         resolved: std::collections::BTreeMap::new(),
         reading_stopped: None,
+        leaving: false,
     }
 }

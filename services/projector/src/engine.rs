@@ -102,6 +102,10 @@ impl Engine {
                 let detail = format!("it was built from another stream than {}", source.config.stream);
                 return Err(self.store.damaged(detail).into());
             }
+            if known.is_some_and(|state| state.leaving) {
+                let detail = format!("{} was taken out, and put back before all of it was gone", source.config.stream);
+                return Err(self.store.damaged(detail).into());
+            }
         }
         let is_same =
             self.meta.scope_digest == self.plan.scope_digest && self.meta.rules_digest == self.plan.rules_digest;
@@ -116,6 +120,9 @@ impl Engine {
         let gone: Vec<SourceId> =
             round.meta.sources.keys().copied().filter(|id| self.plan.index(*id).is_none()).collect();
         for source in gone {
+            if let Some(state) = round.state(source) {
+                state.leaving = true;
+            }
             round.add_work(Work::of_source(WorkKind::Purge, source, 0));
         }
         round.meta.scope_digest.clone_from(&self.plan.scope_digest);

@@ -223,6 +223,8 @@ pub(crate) struct SourceState {
     pub(crate) resolved: BTreeMap<String, ObjectGuid>,
     /// The collector's last word: cause, detail, hint.
     pub(crate) reading_stopped: Option<(String, String, String)>,
+    /// It was taken out of the configuration, and its rows are being removed.
+    pub(crate) leaving: bool,
 }
 
 /// How many `ObjectObserved` an open full read has: with and without immediate repeats.

@@ -115,3 +115,22 @@ async fn a_stream_that_stops_while_a_database_is_rebuilt_stops_its_own_forest() 
     assert!(after.wished.objects.contains_key(&anchor(1_009)) && after.wished.objects.contains_key(&anchor(2_009)));
     assert_eq!(after.wished.objects.len(), before.wished.objects.len() + 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_put_back_before_it_was_gone_loses_nothing() {
+    let (world, mut west, mut east) = (World::new(), Source::new("west", "DC=x"), Source::new("east", "DC=y"));
+    for (source, base) in [(&mut west, 1_000), (&mut east, 2_000)] {
+        let page = first_page(source, base, 3);
+        world.append(&source.stream, page).await;
+    }
+    // a forest of which nothing was read yet keeps the objects of the one that goes from being looked at
+    let north = Source::new("north", "DC=z");
+    let both = world.config("c", &[west.clone(), east.clone()], &[], &[]);
+    let other = world.config("c", &[west, north], &[], &[]);
+    for config in [&both, &other, &both] {
+        let mut projector = world.open(config).await;
+        projector.catch_up().await.unwrap();
+    }
+    let desired = world.desired("c").await;
+    assert_eq!((desired.wished.objects.len(), desired.removed.len()), (6, 0));
+}
