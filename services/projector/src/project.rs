@@ -341,7 +341,13 @@ impl Round<'_> {
             } else if let Some((kind, from)) = keys::read_edge_in(row_key) {
                 match kind {
                     LinkKind::Member => self.touch_link(from, key.guid, None)?,
-                    LinkKind::Manager => self.mark_dirty(from, None)?,
+                    LinkKind::Manager => {
+                        self.mark_dirty(from, None)?;
+                        // whether the reference is written depends on the manager's standing, the wish does not
+                        if let Some((anchor, _)) = self.claim_wins(from)? {
+                            self.add_outbox(keys::out_object(&anchor), None)?;
+                        }
+                    }
                     LinkKind::ManagedBy => {}
                 }
             }

@@ -235,6 +235,30 @@ async fn a_blocked_object_keeps_what_was_wished() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn reports_get_their_manager_when_it_is_corrected() {
+    let (world, mut west) = (World::new(), source());
+    let mut events = population(1, 2);
+    let bad = Attributes::from([("userPrincipalName".to_owned(), vec![AttributeValue::from("no at sign")])]);
+    events.pop();
+    events.push(changed(10, &dn(STAFF).child("CN", "u10"), None, bad, &[]));
+    events.push(links(Some(1), 11, "manager", &[], &[10]));
+    events.push(completed(1, 4));
+    let page = west.page(&events, true);
+    world.append(&west.stream, page).await;
+    let config = world.config("c", &[west.clone()], &[], &[]);
+    let mut projector = world.open(&config).await;
+    projector.catch_up().await.unwrap();
+    let before = world.desired("c").await.wished;
+    assert_eq!((before.objects.len(), before.objects[&anchor(11)].2.clone()), (1, None));
+
+    let good = attributes(USER, "u10");
+    let page = west.page(&[changed(10, &dn(STAFF).child("CN", "u10"), None, good, &[])], true);
+    world.append(&west.stream, page).await;
+    projector.catch_up().await.unwrap();
+    assert_eq!(world.desired("c").await.wished.objects[&anchor(11)].2, Some(anchor(10)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_objects_with_one_anchor() {
     let (world, mut west, mut east) = (World::new(), source(), Source::new("east", "DC=y"));
     let twin = |name: &str| {
