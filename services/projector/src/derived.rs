@@ -18,7 +18,9 @@ impl Round<'_> {
                 for (row_key, _) in &rows {
                     let Some(guid) = keys::read_second(row_key) else { continue };
                     let key = ObjectKey { source: work.key.source, guid };
-                    self.add_subtree(key)?;
+                    if guid != work.origin {
+                        self.add_subtree(key, work.origin)?;
+                    }
                     self.steps += 1;
                     if !self.is_deferred(key)? {
                         self.evaluate(key, None)?;

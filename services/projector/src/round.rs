@@ -214,7 +214,7 @@ impl<'a> Round<'a> {
             _ => true,
         };
         if moved {
-            self.add_subtree(key)?;
+            self.add_subtree(key, key.guid)?;
         }
         if let Some(row) = new.as_ref().filter(|row| row.is_live()) {
             self.note_live(key, row);
@@ -307,10 +307,10 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Notes that everything below a container must be looked at.
-    pub(crate) fn add_subtree(&mut self, key: ObjectKey) -> Result<(), StoreError> {
+    /// Notes that everything below a container must be looked at, on a walk that began at `origin`.
+    pub(crate) fn add_subtree(&mut self, key: ObjectKey, origin: ObjectGuid) -> Result<(), StoreError> {
         if self.meta.swept && !self.txn.scan(&keys::of_object(keys::CHILD, key), None, 1)?.is_empty() {
-            self.add_work(Work::new(WorkKind::Subtree, key));
+            self.add_work(Work { origin, ..Work::new(WorkKind::Subtree, key) });
         }
         Ok(())
     }

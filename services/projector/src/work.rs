@@ -53,6 +53,9 @@ pub(crate) struct Work {
     pub(crate) ordinal: u32,
     /// The last row that was looked at.
     pub(crate) cursor: Option<Vec<u8>>,
+    /// Where a walk down a tree began. It ends when it comes there again: while an answer is only in part applied,
+    /// containers may stand in each other.
+    pub(crate) origin: ObjectGuid,
 }
 
 const NO_OBJECT: ObjectGuid = ObjectGuid::from_bytes([0; 16]);
@@ -63,11 +66,11 @@ pub(crate) const CHUNK: usize = 256;
 
 impl Work {
     pub(crate) fn new(kind: WorkKind, key: ObjectKey) -> Self {
-        Self { kind, key, ordinal: 0, cursor: None }
+        Self { kind, key, ordinal: 0, cursor: None, origin: key.guid }
     }
 
     pub(crate) fn of_source(kind: WorkKind, source: SourceId, ordinal: u32) -> Self {
-        Self { kind, key: ObjectKey { source, guid: NO_OBJECT }, ordinal, cursor: None }
+        Self { kind, key: ObjectKey { source, guid: NO_OBJECT }, ordinal, cursor: None, origin: NO_OBJECT }
     }
 
     fn row_key(&self) -> Vec<u8> {

@@ -125,6 +125,40 @@ async fn follows_the_streams_until_told_to_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn containers_that_stand_in_each_other_for_a_while() {
+    let (world, mut west) = (World::new(), Source::new("west", "DC=x"));
+    let (root, ou) = (dn("DC=x"), |name: &str| attributes(OU, name));
+    let (a, b) = (root.child("OU", "a"), root.child("OU", "a").child("OU", "b"));
+    let first = [
+        started(1),
+        observed(1, 1, &root, None, ou("x")),
+        observed(1, 2, &a, Some(1), ou("a")),
+        observed(1, 3, &b, Some(2), ou("b")),
+        observed(1, 4, &b.child("CN", "u"), Some(3), attributes(USER, "u")),
+        completed(1, 4),
+    ];
+    let page = west.page(&first, true);
+    world.append(&west.stream, page).await;
+    let config = world.config("c", &[west.clone()], &["OU=a,DC=x"], &[]);
+    let mut projector = world.open(&config).await;
+    projector.catch_up().await.unwrap();
+    // b to the root and a into it; the records come in two answers, the one of a first
+    let b = root.child("OU", "b");
+    let page = west.page(&[changed(2, &b.child("OU", "a"), Some(3), ou("a"), &[])], true);
+    world.append(&west.stream, page).await;
+    tokio::time::timeout(Duration::from_mins(1), projector.catch_up()).await.unwrap().unwrap();
+    let page = west.page(&[changed(3, &b, Some(1), ou("b"), &[])], true);
+    world.append(&west.stream, page).await;
+    let status = projector.catch_up().await.unwrap();
+    assert!(status.held.len() == 1 && status.is_idle(), "{status:?}");
+    drop(projector);
+    let (digest, offsets) = read_digest(&config.directory).unwrap();
+    let beside = crate::ProjectorConfig { directory: world.folder.path().join("again"), ..config };
+    let again = crate::rebuild(beside, world.log.clone() as std::sync::Arc<dyn Log>, offsets).await.unwrap();
+    assert_eq!(again, digest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_very_large_object_is_kept_whole() {
     use forestsync_domain::AttributeValue;
     let (world, mut west) = (World::new(), Source::new("west", "DC=x"));
