@@ -15,6 +15,7 @@ impl Round<'_> {
         match work.kind {
             WorkKind::Subtree => {
                 let rows = self.txn.scan(&keys::of_object(keys::CHILD, work.key), work.cursor.as_deref(), CHUNK)?;
+                let is_half = self.meta.sources.get(&work.key.source).is_some_and(|state| state.answer_open);
                 for (row_key, _) in &rows {
                     let Some(guid) = keys::read_second(row_key) else { continue };
                     let key = ObjectKey { source: work.key.source, guid };
@@ -22,7 +23,10 @@ impl Round<'_> {
                         self.add_subtree(key, work.origin)?;
                     }
                     self.steps += 1;
-                    if !self.is_deferred(key)? {
+                    if is_half {
+                        // where the container ends up may stand in the rest of the answer
+                        self.mark_dirty(key, None)?;
+                    } else {
                         self.evaluate(key, None)?;
                     }
                 }

@@ -159,6 +159,38 @@ async fn containers_that_stand_in_each_other_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_moves_is_not_judged_on_half_an_answer() {
+    let (world, mut west) = (World::new(), Source::new("west", "DC=x"));
+    let (root, ou) = (dn("DC=x"), |name: &str| attributes(OU, name));
+    let (staff, team) = (root.child("OU", "Staff"), root.child("OU", "Staff").child("OU", "team"));
+    let first = [
+        started(1),
+        observed(1, 1, &root, None, ou("x")),
+        observed(1, 2, &staff, Some(1), ou("Staff")),
+        observed(1, 3, &team, Some(2), ou("team")),
+        observed(1, 4, &team.child("CN", "u"), Some(3), attributes(USER, "u")),
+        observed(1, 5, &staff.child("CN", "v"), Some(2), attributes(USER, "v")),
+        completed(1, 5),
+    ];
+    let page = west.page(&first, true);
+    world.append(&west.stream, page).await;
+    let config = world.config("c", &[west.clone()], &["OU=Staff,DC=x"], &[]);
+    let mut projector = world.open(&config).await;
+    projector.catch_up().await.unwrap();
+    // into a container that the second page brings
+    let new = staff.child("OU", "new");
+    let page = west.page(&[changed(3, &new.child("OU", "team"), Some(9), ou("team"), &[])], false);
+    world.append(&west.stream, page).await;
+    projector.catch_up().await.unwrap();
+    assert_eq!(world.desired("c").await.removed, []);
+    let page = west.page(&[changed(9, &new, Some(2), ou("new"), &[])], true);
+    world.append(&west.stream, page).await;
+    projector.catch_up().await.unwrap();
+    let desired = world.desired("c").await;
+    assert_eq!((desired.wished.objects.len(), desired.removed.len()), (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_very_large_object_is_kept_whole() {
     use forestsync_domain::AttributeValue;
     let (world, mut west) = (World::new(), Source::new("west", "DC=x"));
