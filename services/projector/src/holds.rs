@@ -78,7 +78,15 @@ impl Round<'_> {
             let row = self.object(ObjectKey { source: source.id, guid })?;
             if !row.as_ref().is_some_and(ObjectRow::is_live) {
                 let what = if row.is_some() { "was deleted" } else { "is not there" };
-                return Ok(Some(hold(entry, what, "restore the container, or take it out of the scope")));
+                // a name stays with the object it first meant, and an empty list of containers means everything
+                let is_only = source.config.include.len() == 1 && source.config.include.contains(entry);
+                let hint = if is_only {
+                    "restore the container, or name the one that takes its place by its objectGUID"
+                } else {
+                    "restore the container, name the one that takes its place by its objectGUID, or take it out of \
+                     the scope"
+                };
+                return Ok(Some(hold(entry, what, hint)));
             }
         }
         Ok(None)

@@ -92,6 +92,9 @@ async fn a_missing_scope_container_holds_everything() {
     let reasons: Vec<HoldReason> = status.held.iter().map(|hold| hold.reason).collect();
     assert_eq!(reasons, [HoldReason::ScopeContainerMissing, HoldReason::ScopeEmpty]);
     assert!(status.held[0].detail.contains(STAFF) && status.is_idle() && status.outbox == 3);
+    // to take the only container out of the scope would bring in everything
+    let hint = &status.held[0].hint;
+    assert!(hint.contains("objectGUID") && !hint.contains("take it out"), "{hint}");
     assert_eq!(world.desired("c").await.count, before.count);
 
     // a restart does not announce it again
