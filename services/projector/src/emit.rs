@@ -112,7 +112,12 @@ impl<'a> Emission<'a> {
 impl Round<'_> {
     /// Takes outbox rows after `after` for as long as one append has room. Returns the last row looked at, `None` if
     /// there are no more.
-    pub(crate) fn emit(&mut self, phase: Phase, after: Option<&[u8]>, out: &mut Emission<'_>) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn emit(
+        &mut self,
+        phase: Phase,
+        after: Option<&[u8]>,
+        out: &mut Emission<'_>,
+    ) -> Result<Option<Vec<u8>>> {
         let rows = self.txn.scan(phase.prefix(), after, MAX_RECORDS)?;
         let mut last = None;
         for (row_key, value) in rows {

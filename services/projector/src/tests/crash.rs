@@ -3,16 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use forestsync_domain::Dn;
 use forestsync_log::NewRecord;
 use forestsync_schemas::streams;
 
 use super::support::{OU, Source, USER, World, anchor, attributes, changed, completed, observed, started};
 use crate::engine::Engine;
-
-fn dn(text: &str) -> Dn {
-    text.parse().unwrap()
-}
 
 /// The root `base` and users from the next number on.
 fn first_page(source: &mut Source, base: u32, users: u32) -> Vec<NewRecord> {
