@@ -53,6 +53,12 @@ pub enum ProjectorError {
         /// How often it was rebuilt.
         times: u32,
     },
+    /// The database was built with other sources, another scope or other rules than those it is to be compared with.
+    #[error(
+        "the database in {} was built with another configuration or version; run forestsync with this one first",
+        .0.display()
+    )]
+    OtherConfiguration(PathBuf),
     /// The projector was asked to go on after an error that ended it.
     #[error("the projector of configuration {0:?} has ended; open it anew")]
     Ended(String),

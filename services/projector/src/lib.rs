@@ -64,4 +64,4 @@ pub use error::{ProjectorError, StoreError, StreamError, StreamErrorKind};
 pub use holds::Hold;
 pub use projector::Projector;
 pub use status::{Finding, ProjectorStatus, StreamStatus};
-pub use verify::{read_digest, rebuild};
+pub use verify::{read_digest, read_digest_of, rebuild};

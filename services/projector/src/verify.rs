@@ -98,12 +98,28 @@ fn settled(store: &Store, meta: &Meta, directory: &Path) -> Result<(StateDigest,
 ///
 /// Blocks for as long as it takes to read the database once; call it where that is allowed. Changes nothing in it.
 pub fn read_digest(directory: &Path) -> Result<(StateDigest, BTreeMap<StreamName, u64>)> {
+    with_meta(directory, |store, meta| settled(store, meta, directory))
+}
+
+/// [`read_digest`] for a comparison with what [`rebuild`] makes of `config`:
+/// [`ProjectorError::OtherConfiguration`] if the database was built with another one, because the digests of both differ.
+pub fn read_digest_of(config: &ProjectorConfig) -> Result<(StateDigest, BTreeMap<StreamName, u64>)> {
+    let (plan, directory) = (Plan::new(config.clone())?, config.directory.as_path());
+    with_meta(directory, |store, meta| {
+        if (&meta.scope_digest, &meta.rules_digest) != (&plan.scope_digest, &plan.rules_digest) {
+            return Err(ProjectorError::OtherConfiguration(directory.to_owned()));
+        }
+        settled(store, meta, directory)
+    })
+}
+
+fn with_meta<T>(directory: &Path, read: impl FnOnce(&Store, &Meta) -> Result<T>) -> Result<T> {
     if !directory.exists() {
         return Err(StoreError::Missing(directory.to_owned()).into());
     }
     crate::projector::catch(directory, || {
         let store = Store::open(directory)?;
         let meta = store.meta()?.ok_or_else(|| StoreError::Missing(directory.to_owned()))?;
-        settled(&store, &meta, directory)
+        read(&store, &meta)
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use forestsync_log::{EmbeddedLog, Log};
-use forestsync_projector::ProjectorConfig;
+use forestsync_projector::{ProjectorConfig, ProjectorError};
 use forestsync_runtime::shutdown;
 use serde::Serialize;
 
@@ -86,7 +86,10 @@ fn remove_leftovers(data: &Path) -> Result<()> {
 
 async fn compare(live: ProjectorConfig, folder: &Path, log: Arc<dyn Log>) -> Result<Comparison> {
     let config = live.clone();
-    let read = tokio::task::spawn_blocking(move || forestsync_projector::read_digest(&config.directory)).await?;
+    let read = tokio::task::spawn_blocking(move || forestsync_projector::read_digest_of(&config)).await?;
+    if let Err(error @ ProjectorError::OtherConfiguration(_)) = &read {
+        return Err(UsageError::new(error.to_string(), "start forestsync run, or name the file it ran with").into());
+    }
     let (digest, offsets) = read.context("the live projection")?;
     let beside = ProjectorConfig { directory: folder.join("projector"), ..live };
     let replayed = Box::pin(forestsync_projector::rebuild(beside, log, offsets.clone())).await.context("the replay")?;
