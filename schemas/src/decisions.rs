@@ -29,6 +29,14 @@ pub enum DecisionEvent {
     ConfigurationHeld(ConfigurationHeld),
     /// What held the configuration is gone.
     ConfigurationReleased(ConfigurationReleased),
+    /// Something is wrong with an object in the directory.
+    FindingRaised(FindingRaised),
+    /// What was wrong with an object is corrected, or the object is gone.
+    FindingCleared(FindingCleared),
+    /// A `changes` stream cannot be applied any further.
+    StreamStopped(StreamStopped),
+    /// A stream that had stopped is applied again.
+    StreamResumed(StreamResumed),
 }
 
 impl EventBody for DecisionEvent {
@@ -40,6 +48,10 @@ impl EventBody for DecisionEvent {
             Self::ScopeResolved(_) => "ScopeResolved",
             Self::ConfigurationHeld(_) => "ConfigurationHeld",
             Self::ConfigurationReleased(_) => "ConfigurationReleased",
+            Self::FindingRaised(_) => "FindingRaised",
+            Self::FindingCleared(_) => "FindingCleared",
+            Self::StreamStopped(_) => "StreamStopped",
+            Self::StreamResumed(_) => "StreamResumed",
         }
     }
 
@@ -49,6 +61,10 @@ impl EventBody for DecisionEvent {
             "ScopeResolved" => serde_json::from_str(data).map(Self::ScopeResolved),
             "ConfigurationHeld" => serde_json::from_str(data).map(Self::ConfigurationHeld),
             "ConfigurationReleased" => serde_json::from_str(data).map(Self::ConfigurationReleased),
+            "FindingRaised" => serde_json::from_str(data).map(Self::FindingRaised),
+            "FindingCleared" => serde_json::from_str(data).map(Self::FindingCleared),
+            "StreamStopped" => serde_json::from_str(data).map(Self::StreamStopped),
+            "StreamResumed" => serde_json::from_str(data).map(Self::StreamResumed),
             _ => return None,
         })
     }
@@ -124,4 +140,50 @@ pub struct ConfigurationReleased {
     pub reason: HoldReason,
     /// The forest concerned.
     pub forest: String,
+}
+
+/// Something is wrong with an object in the directory. Written anew when that changes; the last one counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FindingRaised {
+    /// The forest's configured name.
+    pub forest: String,
+    /// The object's naming context.
+    pub naming_context: Dn,
+    /// objectGUID of the object.
+    pub object: ObjectGuid,
+    /// Its name when this was written.
+    pub dn: Dn,
+    /// Whether the object is not sent because of it.
+    pub blocking: bool,
+    /// What is wrong and what to do, without attribute values.
+    pub messages: Vec<String>,
+}
+
+/// What was wrong with an object is corrected, or the object is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FindingCleared {
+    /// The forest's configured name.
+    pub forest: String,
+    /// The object's naming context.
+    pub naming_context: Dn,
+    /// objectGUID of the object.
+    pub object: ObjectGuid,
+}
+
+/// A `changes` stream cannot be applied any further. The other streams go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StreamStopped {
+    /// The stream's name.
+    pub stream: String,
+    /// The first record that is not applied.
+    pub offset: u64,
+    /// What is wrong with it, without attribute values.
+    pub detail: String,
+}
+
+/// A stream that had stopped is applied again, or is configured no longer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StreamResumed {
+    /// The stream's name.
+    pub stream: String,
 }

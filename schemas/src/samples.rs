@@ -14,7 +14,7 @@ use crate::changes::{
 use crate::control::{ConfigurationActivated, ControlContext, ControlEvent, ControlRecord};
 use crate::decisions::{
     AnchorAssigned, AnchorBasis, ConfigurationHeld, ConfigurationReleased, DecisionContext, DecisionEvent,
-    DecisionRecord, HoldReason, ScopeResolved,
+    DecisionRecord, FindingCleared, FindingRaised, HoldReason, ScopeResolved, StreamResumed, StreamStopped,
 };
 use crate::desired::{
     AttributeFlowDeclared, CloudAttributes, CloudClass, CloudValue, DesiredContext, DesiredEvent, DesiredRecord,
@@ -139,7 +139,7 @@ pub fn decisions() -> Vec<DecisionRecord> {
         }),
         DecisionEvent::ScopeResolved(ScopeResolved {
             forest: "emea".into(),
-            naming_context,
+            naming_context: naming_context.clone(),
             dn: dn("OU=Staff,DC=emea,DC=example"),
             object: guid(2),
         }),
@@ -153,6 +153,21 @@ pub fn decisions() -> Vec<DecisionRecord> {
             reason: HoldReason::ScopeContainerMissing,
             forest: "emea".into(),
         }),
+        DecisionEvent::FindingRaised(FindingRaised {
+            forest: "emea".into(),
+            naming_context: naming_context.clone(),
+            object: guid(1),
+            dn: dn("CN=Anna,OU=Staff,DC=emea,DC=example"),
+            blocking: true,
+            messages: vec!["groupType: groupType cannot be read".into()],
+        }),
+        DecisionEvent::FindingCleared(FindingCleared { forest: "emea".into(), naming_context, object: guid(1) }),
+        DecisionEvent::StreamStopped(StreamStopped {
+            stream: "changes.emea.emea.example".into(),
+            offset: 4711,
+            detail: "the record is no event".into(),
+        }),
+        DecisionEvent::StreamResumed(StreamResumed { stream: "changes.emea.emea.example".into() }),
     ]
     .into_iter()
     .map(|event| wrap(&context, event))

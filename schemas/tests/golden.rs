@@ -115,7 +115,8 @@ fn published_schemas_match_the_types() {
             "decisions",
             schemas![decisions::DecisionContext;
             decisions::AnchorAssigned, decisions::ScopeResolved, decisions::ConfigurationHeld,
-            decisions::ConfigurationReleased],
+            decisions::ConfigurationReleased, decisions::FindingRaised, decisions::FindingCleared,
+            decisions::StreamStopped, decisions::StreamResumed],
         ),
         ("control", schemas![control::ControlContext; control::ConfigurationActivated]),
         (

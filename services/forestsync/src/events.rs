@@ -139,6 +139,17 @@ fn describe(kind: &str, event: &Value, values: bool) -> String {
             text(data, "detail").to_owned(),
             text(data, "hint").to_owned(),
         ]),
+        "FindingRaised" | "FindingCleared" => parts([
+            format!("{} {}", text(data, "forest"), text(data, "object")),
+            text(data, "dn").to_owned(),
+            if data.get("blocking").and_then(Value::as_bool) == Some(true) { "not sent".into() } else { String::new() },
+            strings(data, "messages"),
+        ]),
+        "StreamStopped" => parts([
+            format!("{} at offset {}", text(data, "stream"), number(data, "offset")),
+            text(data, "detail").into(),
+        ]),
+        "StreamResumed" => text(data, "stream").to_owned(),
         "ConfigurationActivated" => parts([
             format!("revision {} by {}", number(data, "revision"), text(context, "actor")),
             format!("digest {}", text(data, "digest")),

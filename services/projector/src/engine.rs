@@ -47,6 +47,8 @@ pub(crate) struct Stop {
     pub(crate) offset: u64,
     /// For a person.
     pub(crate) detail: String,
+    /// The same for `decisions`: without attribute values.
+    pub(crate) said: String,
 }
 
 #[derive(Debug)]

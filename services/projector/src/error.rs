@@ -134,6 +134,21 @@ pub struct StreamError {
     pub kind: StreamErrorKind,
 }
 
+impl StreamErrorKind {
+    /// What is wrong, but for what the record holds: a value of the wrong type stands in the message of the one who
+    /// reads it.
+    pub(crate) fn without_values(&self) -> String {
+        let place = |error: &serde_json::Error| format!("line {} column {}", error.line(), error.column());
+        match self {
+            Self::Decode(DecodeError::Envelope(source)) => format!("the record is no event: {}", place(source)),
+            Self::Decode(DecodeError::Data { kind, id, source }) => {
+                format!("event {id} of type {kind:?} cannot be read: {}", place(source))
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
 /// What is wrong with a record.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use forestsync_domain::SourceAnchor;
 use forestsync_log::Record;
-use forestsync_schemas::decisions::{DecisionEvent, DecisionRecord};
+use forestsync_schemas::decisions::{DecisionEvent, DecisionRecord, FindingRaised};
 use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, SourceObject};
 
@@ -12,7 +12,7 @@ use crate::config::{ScopeEntry, scope_key, source_id};
 use crate::emit::content_of;
 use crate::keys::{self, ObjectKey};
 use crate::round::Round;
-use crate::rows::{Claim, Emitted, Linked};
+use crate::rows::{Announced, Claim, EMPTY, Emitted, FindingRow, Linked};
 use crate::{ProjectorError, store};
 
 type Result<T> = std::result::Result<T, ProjectorError>;
@@ -48,9 +48,29 @@ impl Round<'_> {
             DecisionEvent::ConfigurationReleased(event) => {
                 self.meta.held.remove(&(event.reason, event.forest));
             }
+            DecisionEvent::FindingRaised(event) => self.fold_finding(event),
+            DecisionEvent::FindingCleared(event) => {
+                let key = ObjectKey { source: source_id(&event.forest, &event.naming_context), guid: event.object };
+                self.txn.delete(keys::of_object(keys::ANNOUNCED, key));
+                self.txn.put(keys::out_finding(key), &EMPTY[..]);
+            }
+            DecisionEvent::StreamStopped(event) => {
+                self.meta.stopped.insert(event.stream, event.offset);
+            }
+            DecisionEvent::StreamResumed(event) => {
+                self.meta.stopped.remove(&event.stream);
+            }
         }
         self.meta.decisions = record.offset + 1;
         Ok(())
+    }
+
+    fn fold_finding(&mut self, event: FindingRaised) {
+        let key = ObjectKey { source: source_id(&event.forest, &event.naming_context), guid: event.object };
+        let FindingRaised { forest, naming_context, blocking, messages, .. } = event;
+        let announced = Announced { forest, naming_context, finding: FindingRow { blocking, messages } };
+        self.txn.put(keys::of_object(keys::ANNOUNCED, key), store::encode(&announced));
+        self.txn.put(keys::out_finding(key), &EMPTY[..]);
     }
 
     /// Takes over what a record of `desired` says, and notes that it must be compared with what is wished.

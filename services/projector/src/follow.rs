@@ -85,7 +85,7 @@ pub(crate) async fn follow(projector: &mut Projector, shutdown: &CancellationTok
                         projector.saw_tail(source, tail);
                         projector.apply(source, records).await?;
                     }
-                    Err(error) => projector.stop(source, &error).await?,
+                    Err(error) => projector.stop(source, &error, error.to_string()).await?,
                 }
                 unwritten += 1;
                 unflushed += 1;

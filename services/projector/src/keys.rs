@@ -11,6 +11,7 @@
 //!  c  source guid                                anchor an object was given, if it is not its own objectGUID
 //!  w  anchor                                     what is wished for an anchor
 //!  f  source guid                                what is wrong with an object
+//!  a  source guid                                what `decisions` says is wrong with it
 //!  r  source from attribute to                   references that wait for the object named
 //!  d  source guid                                objects to look at when the answer they came in is complete
 //!  t  source from to                             memberships to look at then
@@ -36,6 +37,7 @@ pub(crate) const SID: u8 = b'x';
 pub(crate) const CLAIM: u8 = b'c';
 pub(crate) const WISH: u8 = b'w';
 pub(crate) const FINDING: u8 = b'f';
+pub(crate) const ANNOUNCED: u8 = b'a';
 pub(crate) const WAITING: u8 = b'r';
 pub(crate) const DIRTY: u8 = b'd';
 pub(crate) const DIRTY_LINK: u8 = b't';
@@ -48,6 +50,8 @@ pub(crate) const OUTBOX: u8 = b'q';
 pub(crate) const OUT_FLOW: u8 = 0;
 pub(crate) const OUT_OBJECT: u8 = 1;
 pub(crate) const OUT_LINK: u8 = 2;
+/// Of what is wrong with an object; not counted, and written also while a hold is on.
+pub(crate) const OUT_FINDING: u8 = 3;
 
 /// Whether a row counts for the state digest: everything that follows from the history alone, whatever the batches.
 pub(crate) fn is_state(prefix: u8) -> bool {
@@ -156,6 +160,10 @@ pub(crate) fn out_link(group: &SourceAnchor, member: &SourceAnchor) -> Vec<u8> {
     join(OUTBOX, &[&[OUT_LINK], &anchor_bytes(group), &anchor_bytes(member)])
 }
 
+pub(crate) fn out_finding(key: ObjectKey) -> Vec<u8> {
+    join(OUTBOX, &[&[OUT_FINDING], &key.source.0, key.guid.as_bytes()])
+}
+
 pub(crate) fn dirty_link(from: ObjectKey, to: ObjectGuid) -> Vec<u8> {
     join(DIRTY_LINK, &[&from.source.0, from.guid.as_bytes(), to.as_bytes()])
 }
@@ -197,6 +205,11 @@ pub(crate) fn read_of_anchor(key: &[u8]) -> Option<SourceAnchor> {
 /// The anchor of an outbox row about an object.
 pub(crate) fn read_out_object(key: &[u8]) -> Option<SourceAnchor> {
     read_anchor(key.get(2..)?).map(|(anchor, _)| anchor)
+}
+
+/// The object of an outbox row about what is wrong with one.
+pub(crate) fn read_out_finding(key: &[u8]) -> Option<ObjectKey> {
+    Some(ObjectKey { source: source_at(key, 2)?, guid: guid_at(key, 10)? })
 }
 
 /// The anchors of an outbox row about a membership.

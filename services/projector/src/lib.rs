@@ -22,7 +22,7 @@
 //!   the log, by itself. Such a one, and one that lost its last batches in a crash, writes nothing until it has caught
 //!   up with what `desired` was written with, and then only what differs.
 //! - **A record that cannot be applied** stops its stream, with an error that names stream and offset; nothing is
-//!   skipped, and the other streams go on.
+//!   skipped, and the other streams go on. Stopped streams and what is wrong with objects stand in `decisions`, once.
 //!
 //! **Invariant**: only the module `store` names sled; no clock is read but for records' times; no attribute value is
 //! logged. Links between naming contexts of one forest are resolved by objectGUID; members from other forests (foreign

@@ -305,6 +305,9 @@ impl Round<'_> {
             return Ok(());
         }
         let after = finding.is_some();
+        if after || self.txn.has(&keys::of_object(keys::FINDING, key))? {
+            self.txn.put(keys::out_finding(key), &EMPTY[..]);
+        }
         let value = finding.map(|finding| store::encode(&finding));
         let before = self.set(keys::of_object(keys::FINDING, key), value)?;
         adjust(&mut self.meta.counters.findings, before, after);

@@ -194,7 +194,10 @@ impl Projector {
             return Ok(());
         }
         match self.with(move |engine| engine.apply(source, records)).await {
-            Err(ProjectorError::Stream(error)) => self.stop(source, &error).await,
+            Err(ProjectorError::Stream(error)) => {
+                let said = error.kind.without_values();
+                self.stop(source, &error, said).await
+            }
             result => result,
         }
     }
@@ -299,9 +302,14 @@ impl Projector {
     }
 
     /// Ends the reading of a stream that cannot be read or applied any further.
-    pub(crate) async fn stop(&mut self, source: SourceId, error: &(dyn std::error::Error + Sync)) -> Result<()> {
+    pub(crate) async fn stop(
+        &mut self,
+        source: SourceId,
+        error: &(dyn std::error::Error + Sync),
+        said: String,
+    ) -> Result<()> {
         tracing::error!(error = %error, "a stream stops");
-        let stop = Stop { offset: self.offset(source), detail: error.to_string() };
+        let stop = Stop { offset: self.offset(source), detail: error.to_string(), said };
         self.with(move |engine| {
             engine.stopped.insert(source, stop);
             Ok(())

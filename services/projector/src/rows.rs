@@ -187,6 +187,15 @@ pub(crate) struct FindingRow {
     pub(crate) messages: Vec<String>,
 }
 
+/// What `decisions` says is wrong with an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Announced {
+    /// The source may be gone when it ends.
+    pub(crate) forest: String,
+    pub(crate) naming_context: Dn,
+    pub(crate) finding: FindingRow,
+}
+
 /// Why a full read is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Shrink {
@@ -268,6 +277,8 @@ pub(crate) struct Meta {
     pub(crate) until: BTreeMap<String, u64>,
     /// Holds written to `decisions` and not released.
     pub(crate) held: BTreeSet<(HoldReason, String)>,
+    /// Streams that `decisions` says have stopped, and where.
+    pub(crate) stopped: BTreeMap<String, u64>,
     pub(crate) counters: Counters,
     pub(crate) state_digest: u128,
     pub(crate) rest_digest: u128,

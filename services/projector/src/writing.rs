@@ -54,7 +54,11 @@ impl Engine {
     /// Writes what is wished to `desired`, unless something holds it. Call after [`Engine::settle`].
     pub(crate) fn emit(&mut self) -> Result<()> {
         self.holds.clear();
-        if self.outputs.is_none() || self.is_rebuilding() {
+        if self.outputs.is_none() {
+            return Ok(());
+        }
+        self.announce_stops()?;
+        if self.is_rebuilding() {
             return Ok(());
         }
         let withheld = self.withheld();
@@ -62,6 +66,9 @@ impl Engine {
         self.announce(&holds)?;
         self.holds = holds;
         let may_project = self.meta.swept && gate_is_open(&self.plan, &self.meta);
+        if may_project {
+            self.announce_findings(&withheld)?;
+        }
         let is_empty = self.meta.counters.outbox == 0 && !self.meta.emit_all;
         if !self.holds.is_empty() || !may_project || is_empty {
             return Ok(());

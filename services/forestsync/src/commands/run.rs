@@ -63,7 +63,6 @@ pub async fn run(args: RunArgs) -> Result<Exit> {
         output::json(&summary)?;
     } else {
         output::text(&status::render(&summary.status, false))?;
-        output::text(&render_findings(&summary))?;
     }
     Ok(exit)
 }
@@ -93,15 +92,4 @@ fn summarize(
             (Exit::Failed, summary("out_of_patience", Some(waited_for)))
         }
     }
-}
-
-/// What is wrong with objects in the directories.
-fn render_findings(summary: &Summary) -> String {
-    let blocking = |blocking: bool| if blocking { "not sent" } else { "sent as far as possible" };
-    let lines = summary.findings.iter().map(|finding| {
-        let what = finding.messages.join("; ");
-        format!("  {}: {} ({}): {what}\n", finding.forest, finding.object, blocking(finding.blocking))
-    });
-    let lines: String = lines.collect();
-    if lines.is_empty() { lines } else { format!("\nTo correct in the directories\n{lines}") }
 }

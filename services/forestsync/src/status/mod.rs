@@ -3,6 +3,7 @@
 //! Everything here is read from the streams and from nothing else, so it says the same beside a running process and
 //! without one. The structs are the JSON of `status --json`; fields are added, never removed or given another meaning.
 
+mod decisions;
 mod ledger;
 mod render;
 mod sources;
@@ -10,16 +11,15 @@ mod sources;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use forestsync_log::{Log, StreamName};
-use forestsync_schemas::decisions::{ConfigurationHeld, DecisionEvent};
-use forestsync_schemas::{DecisionRecord, streams};
+use forestsync_log::Log;
+use forestsync_schemas::streams;
 use serde::Serialize;
 
 pub use render::render;
 
 use crate::config::Settings;
+use crate::control;
 use crate::exit::Exit;
-use crate::{control, events};
 
 /// How many objects of a kind are listed unless all are asked for.
 pub const LISTED: usize = 20;
@@ -58,6 +58,12 @@ pub struct Report {
     pub quarantined: Vec<Issue>,
     /// How many those are.
     pub quarantined_count: usize,
+    /// Objects in scope with something wrong in the directory, those that are not sent because of it first.
+    pub findings: Vec<Finding>,
+    /// How many those are.
+    pub findings_count: usize,
+    /// How many of them are not sent.
+    pub blocked_count: usize,
     /// What Graph cannot write.
     pub not_writable: NotWritable,
     /// How far the streams have been taken in.
@@ -97,7 +103,7 @@ pub enum SourceState {
     Snapshot,
     /// The last full read is complete; changes are followed.
     Following,
-    /// Reading cannot go on.
+    /// Reading cannot go on, or what was read cannot be applied.
     Stopped,
 }
 
@@ -134,6 +140,25 @@ pub struct Hold {
     pub detail: String,
     /// What to do.
     pub hint: String,
+    /// Since when.
+    pub since: String,
+}
+
+/// What is wrong with an object in the directory.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    /// The forest's configured name.
+    pub forest: String,
+    /// The object's naming context.
+    pub naming_context: String,
+    /// Its objectGUID.
+    pub object: String,
+    /// Its name when this was found.
+    pub dn: String,
+    /// Whether it is not sent because of it.
+    pub blocking: bool,
+    /// What is wrong and what to do.
+    pub messages: Vec<String>,
     /// Since when.
     pub since: String,
 }
@@ -219,6 +244,7 @@ impl Report {
         for list in [&mut report.failed, &mut report.held, &mut report.quarantined] {
             list.truncate(limit);
         }
+        report.findings.truncate(limit);
         report
     }
 
@@ -227,7 +253,7 @@ impl Report {
         let stopped = self.export_stopped.is_some() || self.sources.iter().any(|s| s.state == SourceState::Stopped);
         if stopped || self.failed_count > 0 {
             Exit::Failed
-        } else if !self.holds.is_empty() || self.held_count > 0 || self.quarantined_count > 0 {
+        } else if !self.holds.is_empty() || self.held_count + self.quarantined_count + self.blocked_count > 0 {
             Exit::Held
         } else {
             Exit::Done
@@ -239,8 +265,10 @@ impl Report {
 pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
     let configuration = &settings.configuration;
     let active = control::last_activation(log, &streams::control(configuration).parse()?).await?;
-    let sources = sources::gather(log, settings).await?;
-    let holds = holds(log, &streams::decisions(configuration).parse()?).await?;
+    let mut sources = sources::gather(log, settings).await?;
+    let decisions = decisions::gather(log, &streams::decisions(configuration).parse()?).await?;
+    decisions.mark(&mut sources);
+    let findings = decisions.findings();
     let ledger = ledger::gather(log, configuration).await?;
     let behind = sources.iter().map(|source| {
         let taken = ledger.offsets.get(&source.stream).copied().unwrap_or(0);
@@ -253,7 +281,7 @@ pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
         file_differs: active.is_some_and(|a| a.digest != settings.digest),
         sources,
         export_stopped: ledger.stopped,
-        holds,
+        holds: decisions.holds(),
         classes: ledger.classes,
         memberships: ledger.memberships,
         failed_count: ledger.failed.len(),
@@ -262,46 +290,12 @@ pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
         failed: ledger.failed,
         held: ledger.held,
         quarantined: ledger.quarantined,
+        findings_count: findings.len(),
+        blocked_count: findings.iter().filter(|finding| finding.blocking).count(),
+        findings,
         not_writable: ledger.not_writable,
         lag,
     })
-}
-
-/// The holds that are on.
-async fn holds(log: &dyn Log, stream: &StreamName) -> Result<Vec<Hold>> {
-    let mut on = BTreeMap::new();
-    let mut reader = log.reader(stream, 0).await?;
-    loop {
-        let records = reader.poll(BATCH).await?;
-        if records.is_empty() {
-            return Ok(on.into_values().collect());
-        }
-        for record in records {
-            if !matches!(events::kind(&record).as_str(), "ConfigurationHeld" | "ConfigurationReleased") {
-                continue;
-            }
-            let decision = DecisionRecord::decode(&record.value)?;
-            match decision.event {
-                DecisionEvent::ConfigurationHeld(held) => {
-                    on.insert((held.reason, held.forest.clone()), hold(held, decision.time));
-                }
-                DecisionEvent::ConfigurationReleased(released) => {
-                    on.remove(&(released.reason, released.forest));
-                }
-                DecisionEvent::AnchorAssigned(_) | DecisionEvent::ScopeResolved(_) => {}
-            }
-        }
-    }
-}
-
-fn hold(held: ConfigurationHeld, since: jiff::Timestamp) -> Hold {
-    Hold {
-        reason: name_of(&held.reason),
-        forest: held.forest,
-        detail: held.detail,
-        hint: held.hint,
-        since: since.to_string(),
-    }
 }
 
 /// The name an enumeration has in events.

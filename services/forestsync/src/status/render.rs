@@ -26,6 +26,7 @@ pub fn render(report: &Report, all: bool) -> String {
     issues(&mut out, "Failed and tried again", &report.failed, report.failed_count, all);
     issues(&mut out, "Held", &report.held, report.held_count, all);
     issues(&mut out, "Quarantined until the object changes", &report.quarantined, report.quarantined_count, all);
+    findings(report, &mut out, all);
     not_writable(report, &mut out);
     lag(report, &mut out);
     out
@@ -141,6 +142,24 @@ fn issues(out: &mut String, title: &str, issues: &[Issue], total: usize, all: bo
     }
 }
 
+fn findings(report: &Report, out: &mut String, all: bool) {
+    if report.findings_count == 0 {
+        return;
+    }
+    section(out, &format!("To correct in the directories: {}", report.findings_count));
+    let shown = if all { report.findings.len() } else { LISTED };
+    for finding in report.findings.iter().take(shown) {
+        let what = if finding.blocking { "not sent" } else { "sent as far as possible" };
+        say(out, &format!("{}: {} ({what})", finding.forest, finding.dn));
+        for message in &finding.messages {
+            say(out, &format!("  {message}"));
+        }
+    }
+    if report.findings_count > shown {
+        say(out, &format!("and {} more: use --all", report.findings_count - shown));
+    }
+}
+
 fn not_writable(report: &Report, out: &mut String) {
     let what = &report.not_writable;
     if what.objects.is_empty() && what.attributes.is_empty() {
@@ -159,4 +178,7 @@ fn lag(report: &Report, out: &mut String) {
     section(out, "Pending");
     say(out, &count(report.lag.objects_pending, "object"));
     say(out, &count(report.lag.memberships_pending, "membership"));
+    for (stream, behind) in report.lag.changes_behind.iter().filter(|(_, behind)| **behind > 0) {
+        say(out, &format!("{} of {stream} since the last wish", count(*behind, "event")));
+    }
 }

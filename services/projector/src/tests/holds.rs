@@ -1,6 +1,6 @@
 //! The gate, and what keeps a configuration from writing.
 
-use forestsync_domain::{AttributeValue, Attributes, Dn};
+use forestsync_domain::{AttributeValue, Attributes, Dn, ObjectGuid};
 use forestsync_schemas::decisions::{DecisionEvent, DecisionRecord, HoldReason};
 use forestsync_schemas::desired::{CloudClass, RemovalReason};
 use forestsync_schemas::streams;
@@ -34,6 +34,19 @@ fn population(snapshot: u64, users: u32) -> Vec<Event> {
     }
     events.push(completed(snapshot, u64::from(users) + 2));
     events
+}
+
+/// What `decisions` says is wrong, or not any more: the object, and whether it is sent all the same.
+async fn findings(world: &World) -> Vec<(ObjectGuid, Option<bool>)> {
+    let records = world.records(&streams::decisions("c")).await;
+    let events = records.iter().map(|record| DecisionRecord::decode(&record.value).unwrap().event);
+    events
+        .filter_map(|event| match event {
+            DecisionEvent::FindingRaised(e) => Some((e.object, Some(e.blocking))),
+            DecisionEvent::FindingCleared(e) => Some((e.object, None)),
+            _ => None,
+        })
+        .collect()
 }
 
 async fn decisions(world: &World) -> Vec<(HoldReason, bool)> {
@@ -235,6 +248,19 @@ async fn a_blocked_object_keeps_what_was_wished() {
     assert!(status.finding_list[0].blocking && status.finding_list[0].object == guid(10).to_string());
     assert_eq!(world.desired("c").await.wished, before.wished);
     assert_eq!(status.projected[&CloudClass::User], 2);
+
+    // people are told once, also where the database is built anew, and when it is over
+    let raised = (guid(10), Some(true));
+    assert_eq!(findings(&world).await, [raised]);
+    drop(projector);
+    std::fs::remove_dir_all(&config.directory).unwrap();
+    let mut projector = world.open(&config).await;
+    projector.catch_up().await.unwrap();
+    assert_eq!(findings(&world).await, [raised]);
+    let page = west.page(&[changed(10, &dn(STAFF).child("CN", "u10"), None, attributes(USER, "u10"), &[])], true);
+    world.append(&west.stream, page).await;
+    projector.catch_up().await.unwrap();
+    assert_eq!(findings(&world).await, [raised, (guid(10), None)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use forestsync_domain::Dn;
 use forestsync_log::{Log, NewRecord};
+use forestsync_schemas::decisions::{DecisionEvent, DecisionRecord, StreamResumed};
+use forestsync_schemas::streams;
 use tokio_util::sync::CancellationToken;
 
 use super::support::{OU, Source, USER, World, attributes, changed, completed, links, observed, started};
-use crate::{PlanError, ProjectorError, read_digest};
+use crate::{PlanError, ProjectorError, read_digest, read_digest_of};
 
 fn dn(text: &str) -> Dn {
     text.parse().unwrap()
@@ -71,7 +73,39 @@ async fn a_bad_record_stops_its_stream_and_no_other() {
         assert_eq!(stream.applied, before, "{message}");
         assert!(stopped.contains(&format!("offset {before}")), "{message}: {stopped}");
         assert_eq!(world.desired("c").await.wished.objects.len(), 7, "{message}");
+        // people are told once, also after a restart
+        drop(projector);
+        let mut projector = world.open(&config).await;
+        projector.catch_up().await.unwrap();
+        let (stream, told) = (west.stream.to_string(), stops(&world).await);
+        assert!(matches!(&told[..], [DecisionEvent::StreamStopped(e)] if e.stream == stream && e.offset == before));
+        // and when it is over, here because the stream is configured no longer
+        drop(projector);
+        let mut projector = world.open(&world.config("c", &[east], &[], &[])).await;
+        projector.catch_up().await.unwrap();
+        assert_eq!(stops(&world).await[1..], [DecisionEvent::StreamResumed(StreamResumed { stream })]);
     }
+}
+
+async fn stops(world: &World) -> Vec<DecisionEvent> {
+    let records = world.records(&streams::decisions("c")).await;
+    let events = records.iter().map(|record| DecisionRecord::decode(&record.value).unwrap().event);
+    events.filter(|e| matches!(e, DecisionEvent::StreamStopped(_) | DecisionEvent::StreamResumed(_))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comparison_with_another_configuration_is_refused() {
+    let (world, mut west) = (World::new(), Source::new("west", "DC=x"));
+    let page = first_page(&mut west, 1_000, 3);
+    world.append(&west.stream, page).await;
+    let config = world.config("c", &[west.clone()], &[], &[]);
+    let mut projector = world.open(&config).await;
+    projector.catch_up().await.unwrap();
+    drop(projector);
+    assert_eq!(read_digest_of(&config).unwrap(), read_digest(&config.directory).unwrap());
+    let other = world.config("c", &[west], &[], &["OU=other,DC=x"]);
+    let error = read_digest_of(&other).unwrap_err();
+    assert!(matches!(error, ProjectorError::OtherConfiguration(_)) && !error.is_retryable(), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
