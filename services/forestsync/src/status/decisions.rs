@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use forestsync_domain::{Dn, ObjectGuid};
+use forestsync_domain::ObjectGuid;
 use forestsync_log::{Log, StreamName};
 use forestsync_schemas::DecisionRecord;
 use forestsync_schemas::decisions::{ConfigurationHeld, DecisionEvent, FindingRaised, HoldReason, StreamStopped};
@@ -15,7 +15,8 @@ use crate::events;
 #[derive(Debug, Default)]
 pub(super) struct Decisions {
     holds: BTreeMap<(HoldReason, String), Hold>,
-    findings: BTreeMap<(String, Dn, ObjectGuid), Finding>,
+    /// By forest, naming context and object.
+    findings: BTreeMap<(String, String, ObjectGuid), Finding>,
     stopped: BTreeMap<String, Stopped>,
 }
 
@@ -49,11 +50,11 @@ impl Decisions {
                 self.holds.remove(&(released.reason, released.forest));
             }
             DecisionEvent::FindingRaised(raised) => {
-                let key = (raised.forest.clone(), raised.naming_context.clone(), raised.object);
+                let key = (raised.forest.clone(), raised.naming_context.key(), raised.object);
                 self.findings.insert(key, finding(raised, since));
             }
             DecisionEvent::FindingCleared(cleared) => {
-                self.findings.remove(&(cleared.forest, cleared.naming_context, cleared.object));
+                self.findings.remove(&(cleared.forest, cleared.naming_context.key(), cleared.object));
             }
             DecisionEvent::StreamStopped(at) => {
                 self.stopped.insert(at.stream.clone(), stopped(&at, since));
