@@ -5,6 +5,7 @@ use forestsync_domain::{Dn, ObjectGuid, SourceAnchor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::changes::SnapshotId;
 use crate::{Envelope, EventBody};
 
 /// An event of a `decisions` stream.
@@ -37,6 +38,8 @@ pub enum DecisionEvent {
     StreamStopped(StreamStopped),
     /// A stream that had stopped is applied again.
     StreamResumed(StreamResumed),
+    /// A full read that came after others was judged.
+    FullReadJudged(FullReadJudged),
 }
 
 impl EventBody for DecisionEvent {
@@ -52,6 +55,7 @@ impl EventBody for DecisionEvent {
             Self::FindingCleared(_) => "FindingCleared",
             Self::StreamStopped(_) => "StreamStopped",
             Self::StreamResumed(_) => "StreamResumed",
+            Self::FullReadJudged(_) => "FullReadJudged",
         }
     }
 
@@ -65,6 +69,7 @@ impl EventBody for DecisionEvent {
             "FindingCleared" => serde_json::from_str(data).map(Self::FindingCleared),
             "StreamStopped" => serde_json::from_str(data).map(Self::StreamStopped),
             "StreamResumed" => serde_json::from_str(data).map(Self::StreamResumed),
+            "FullReadJudged" => serde_json::from_str(data).map(Self::FullReadJudged),
             _ => return None,
         })
     }
@@ -186,4 +191,46 @@ pub struct StreamStopped {
 pub struct StreamResumed {
     /// The stream's name.
     pub stream: String,
+}
+
+/// A full read that came after others was judged: whether what it did not show is gone. The scope has a part in it, so a
+/// replay with another one takes the judgement from here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FullReadJudged {
+    /// The forest's configured name.
+    pub forest: String,
+    /// The naming context.
+    pub naming_context: Dn,
+    /// The full read.
+    pub snapshot: SnapshotId,
+    /// Why it is not believed; absent if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Doubt>,
+}
+
+/// Why a full read is not believed. Nothing is deleted or cleared because of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Doubt {
+    /// It showed nothing to synchronize.
+    Nothing {
+        /// Objects known before.
+        had: u64,
+    },
+    /// It lacked too many of the objects in scope.
+    Fewer {
+        /// Those it did not show.
+        missing: u64,
+        /// Those known before.
+        known: u64,
+    },
+    /// It showed too many objects without an attribute that they had.
+    Attribute {
+        /// The attribute.
+        name: String,
+        /// Objects without a value now.
+        missing: u64,
+        /// Objects with a value before.
+        known: u64,
+    },
 }

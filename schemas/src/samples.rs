@@ -14,7 +14,8 @@ use crate::changes::{
 use crate::control::{ConfigurationActivated, ControlContext, ControlEvent, ControlRecord};
 use crate::decisions::{
     AnchorAssigned, AnchorBasis, ConfigurationHeld, ConfigurationReleased, DecisionContext, DecisionEvent,
-    DecisionRecord, FindingCleared, FindingRaised, HoldReason, ScopeResolved, StreamResumed, StreamStopped,
+    DecisionRecord, Doubt, FindingCleared, FindingRaised, FullReadJudged, HoldReason, ScopeResolved, StreamResumed,
+    StreamStopped,
 };
 use crate::desired::{
     AttributeFlowDeclared, CloudAttributes, CloudClass, CloudValue, DesiredContext, DesiredEvent, DesiredRecord,
@@ -161,13 +162,23 @@ pub fn decisions() -> Vec<DecisionRecord> {
             blocking: true,
             messages: vec!["groupType: groupType cannot be read".into()],
         }),
-        DecisionEvent::FindingCleared(FindingCleared { forest: "emea".into(), naming_context, object: guid(1) }),
+        DecisionEvent::FindingCleared(FindingCleared {
+            forest: "emea".into(),
+            naming_context: naming_context.clone(),
+            object: guid(1),
+        }),
         DecisionEvent::StreamStopped(StreamStopped {
             stream: "changes.emea.emea.example".into(),
             offset: 4711,
             detail: "the record is no event".into(),
         }),
         DecisionEvent::StreamResumed(StreamResumed { stream: "changes.emea.emea.example".into() }),
+        DecisionEvent::FullReadJudged(FullReadJudged {
+            forest: "emea".into(),
+            naming_context,
+            snapshot: SnapshotId(Uuid::from_bytes([7; 16])),
+            doubt: Some(Doubt::Attribute { name: "member".into(), missing: 12, known: 40 }),
+        }),
     ]
     .into_iter()
     .map(|event| wrap(&context, event))

@@ -116,7 +116,7 @@ fn published_schemas_match_the_types() {
             schemas![decisions::DecisionContext;
             decisions::AnchorAssigned, decisions::ScopeResolved, decisions::ConfigurationHeld,
             decisions::ConfigurationReleased, decisions::FindingRaised, decisions::FindingCleared,
-            decisions::StreamStopped, decisions::StreamResumed],
+            decisions::StreamStopped, decisions::StreamResumed, decisions::FullReadJudged],
         ),
         ("control", schemas![control::ControlContext; control::ConfigurationActivated]),
         (

@@ -149,6 +149,14 @@ fn describe(kind: &str, event: &Value, values: bool) -> String {
             format!("{} at offset {}", text(data, "stream"), number(data, "offset")),
             text(data, "detail").into(),
         ]),
+        "FullReadJudged" => {
+            let doubt = data.get("doubt").filter(|doubt| !doubt.is_null());
+            let judgement = doubt.map_or_else(
+                || "believed".to_owned(),
+                |d| format!("not believed: {} {} of {}", text(d, "kind"), number(d, "missing"), number(d, "known")),
+            );
+            parts([format!("{} {}", text(data, "forest"), text(data, "naming_context")), judgement])
+        }
         "StreamResumed" => text(data, "stream").to_owned(),
         "ConfigurationActivated" => parts([
             format!("revision {} by {}", number(data, "revision"), text(context, "actor")),

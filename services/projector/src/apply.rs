@@ -63,7 +63,9 @@ impl Incoming {
 
     /// Whether the round must be written before this record: it looks at everything.
     pub(crate) fn wants_cut(&self) -> bool {
-        self.event.as_ref().is_ok_and(|record| matches!(record.event, ChangeEvent::SnapshotCompleted(_)))
+        self.event.as_ref().is_ok_and(|record| {
+            matches!(record.event, ChangeEvent::SnapshotStarted(_) | ChangeEvent::SnapshotCompleted(_))
+        })
     }
 }
 
@@ -136,6 +138,7 @@ impl Round<'_> {
 
     fn snapshot_started(&mut self, source: SourceId, event: &SnapshotStarted) -> Result<()> {
         let id = event.snapshot.0.as_u128();
+        self.note_valued(source, id)?;
         let Some(state) = self.state(source) else { return Ok(()) };
         let is_first = state.ordinal == 0;
         if state.open != Some(id) && state.completed != Some(id) {
@@ -342,6 +345,7 @@ pub(crate) fn new_state(source: &crate::config::Source) -> SourceState {
         completed_ordinal: 0,
         first_done: false,
         shrunk: None,
+        valued: std::collections::BTreeMap::new(),
         resolved: std::collections::BTreeMap::new(),
         reading_stopped: None,
         leaving: false,

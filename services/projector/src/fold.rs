@@ -12,7 +12,7 @@ use crate::config::{ScopeEntry, scope_key, source_id};
 use crate::emit::content_of;
 use crate::keys::{self, ObjectKey};
 use crate::round::Round;
-use crate::rows::{Announced, Claim, EMPTY, Emitted, FindingRow, Linked};
+use crate::rows::{Announced, Claim, EMPTY, Emitted, FindingRow, Linked, Shrink};
 use crate::{ProjectorError, store};
 
 type Result<T> = std::result::Result<T, ProjectorError>;
@@ -56,6 +56,11 @@ impl Round<'_> {
             }
             DecisionEvent::StreamStopped(event) => {
                 self.meta.stopped.insert(event.stream, event.offset);
+            }
+            DecisionEvent::FullReadJudged(event) => {
+                let source = source_id(&event.forest, &event.naming_context);
+                let judged = event.doubt.map(Shrink::from);
+                self.txn.put(keys::judged(source, event.snapshot), store::encode(&judged));
             }
             DecisionEvent::StreamResumed(event) => {
                 self.meta.stopped.remove(&event.stream);

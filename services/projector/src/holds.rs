@@ -43,19 +43,25 @@ impl Round<'_> {
 
     fn shrunken(&self, source: &Source) -> Option<Hold> {
         let root = &source.config.naming_context;
-        let detail = match self.meta.sources.get(&source.id)?.shrunk? {
+        let detail = match self.meta.sources.get(&source.id)?.shrunk.as_ref()? {
             Shrink::Nothing { had } => {
                 format!("a full read of {root} showed no user, group or contact; {had} were known before")
             }
             Shrink::Fewer { missing, known } => {
                 format!("a full read of {root} did not show {missing} of the {known} objects in scope")
             }
+            Shrink::Attribute { name, missing, known } => {
+                format!("a full read of {root} showed no {name} on {missing} of the {known} objects that had one")
+            }
         };
         Some(Hold {
             reason: HoldReason::SourceShrunken,
             forest: source.config.forest.clone(),
             detail,
-            hint: "check the rights of the account that reads this forest; the next good full read releases".into(),
+            hint:
+                "check the rights of the account that reads this forest; a full read that shows again what is missing \
+                   releases, and nothing else does"
+                    .into(),
         })
     }
 

@@ -12,6 +12,7 @@
 //!  w  anchor                                     what is wished for an anchor
 //!  f  source guid                                what is wrong with an object
 //!  a  source guid                                what `decisions` says is wrong with it
+//!  v  source snapshot                            how a full read was judged that is still to be applied
 //!  r  source from attribute to                   references that wait for the object named
 //!  d  source guid                                objects to look at when the answer they came in is complete
 //!  t  source from to                             memberships to look at then
@@ -24,6 +25,8 @@
 //! An anchor stands in a key by its sixteen bytes, so that a pass over all objects comes to their anchors in order, too.
 
 use forestsync_domain::{ObjectGuid, SourceAnchor};
+
+use forestsync_schemas::changes::SnapshotId;
 
 use crate::config::SourceId;
 
@@ -38,6 +41,7 @@ pub(crate) const CLAIM: u8 = b'c';
 pub(crate) const WISH: u8 = b'w';
 pub(crate) const FINDING: u8 = b'f';
 pub(crate) const ANNOUNCED: u8 = b'a';
+pub(crate) const JUDGED: u8 = b'v';
 pub(crate) const WAITING: u8 = b'r';
 pub(crate) const DIRTY: u8 = b'd';
 pub(crate) const DIRTY_LINK: u8 = b't';
@@ -80,6 +84,14 @@ impl LinkKind {
             "manager" => Some(Self::Manager),
             "managedBy" => Some(Self::ManagedBy),
             _ => None,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Manager => "manager",
+            Self::ManagedBy => "managedBy",
         }
     }
 
@@ -162,6 +174,10 @@ pub(crate) fn out_link(group: &SourceAnchor, member: &SourceAnchor) -> Vec<u8> {
 
 pub(crate) fn out_finding(key: ObjectKey) -> Vec<u8> {
     join(OUTBOX, &[&[OUT_FINDING], &key.source.0, key.guid.as_bytes()])
+}
+
+pub(crate) fn judged(source: SourceId, snapshot: SnapshotId) -> Vec<u8> {
+    join(JUDGED, &[&source.0, snapshot.0.as_bytes()])
 }
 
 pub(crate) fn dirty_link(from: ObjectKey, to: ObjectGuid) -> Vec<u8> {

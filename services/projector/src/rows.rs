@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forestsync_domain::{Attributes, Dn, ObjectGuid, SourceAnchor};
 use forestsync_rules::classify::DirectoryClass;
-use forestsync_schemas::decisions::{AnchorBasis, HoldReason};
+use forestsync_schemas::decisions::{AnchorBasis, Doubt, HoldReason};
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -197,12 +197,34 @@ pub(crate) struct Announced {
 }
 
 /// Why a full read is not trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Shrink {
     /// It showed nothing to synchronize; `had` says how many objects were known before.
     Nothing { had: u64 },
     /// It lacked too many of the objects in scope.
     Fewer { missing: u64, known: u64 },
+    /// It showed too many objects without an attribute that they had.
+    Attribute { name: String, missing: u64, known: u64 },
+}
+
+impl From<Doubt> for Shrink {
+    fn from(doubt: Doubt) -> Self {
+        match doubt {
+            Doubt::Nothing { had } => Self::Nothing { had },
+            Doubt::Fewer { missing, known } => Self::Fewer { missing, known },
+            Doubt::Attribute { name, missing, known } => Self::Attribute { name, missing, known },
+        }
+    }
+}
+
+impl From<Shrink> for Doubt {
+    fn from(shrink: Shrink) -> Self {
+        match shrink {
+            Shrink::Nothing { had } => Self::Nothing { had },
+            Shrink::Fewer { missing, known } => Self::Fewer { missing, known },
+            Shrink::Attribute { name, missing, known } => Self::Attribute { name, missing, known },
+        }
+    }
 }
 
 /// Where a source stands.
@@ -228,6 +250,8 @@ pub(crate) struct SourceState {
     /// A full read was complete once.
     pub(crate) first_done: bool,
     pub(crate) shrunk: Option<Shrink>,
+    /// How many objects had a value of each attribute before the full read that is open, or that is not trusted.
+    pub(crate) valued: BTreeMap<String, u64>,
     /// Scope entries given by name that were found: key of the name, objectGUID.
     pub(crate) resolved: BTreeMap<String, ObjectGuid>,
     /// The collector's last word: cause, detail, hint.

@@ -1,13 +1,16 @@
 //! The end of a full read: what may be concluded from it.
 
+use std::collections::BTreeMap;
+
 use forestsync_schemas::changes::SnapshotId;
+use forestsync_schemas::decisions::{DecisionEvent, Doubt, FullReadJudged};
 
 use crate::StoreError;
 use crate::apply::ApplyError;
 use crate::config::SourceId;
 use crate::eligible::Eligible;
 use crate::error::StreamErrorKind;
-use crate::keys;
+use crate::keys::{self, LinkKind, ObjectKey};
 use crate::round::Round;
 use crate::rows::Shrink;
 use crate::work::{CHUNK, Work, WorkKind};
@@ -40,18 +43,23 @@ impl Round<'_> {
         let Some(state) = self.state(source) else { return Ok(()) };
         state.completed = Some(id);
         state.completed_ordinal = ordinal;
-        if counted.all == seen || counted.distinct == seen {
-            let shrunk = self.tally(source, ordinal, before)?;
-            if let Some(state) = self.state(source) {
-                state.shrunk = shrunk;
-            }
-            if shrunk.is_none() && !is_all_fresh {
-                self.add_work(Work::of_source(WorkKind::Absence, source, ordinal));
-                self.add_work(Work::of_source(WorkKind::StaleLinks, source, ordinal));
-            }
-        } else {
+        let shrunk = self.judge(source, snapshot, ordinal, before)?;
+        let is_counted = counted.all == seen || counted.distinct == seen;
+        if !is_counted {
             let counted = counted.distinct;
             tracing::warn!(source.seen = seen, source.counted = counted, "no absence is concluded from a full read");
+        }
+        // values that it did not show are lost to the mirror either way
+        let is_judged = is_counted || matches!(shrunk, Some(Shrink::Attribute { .. }));
+        if is_counted && shrunk.is_none() && !is_all_fresh {
+            self.add_work(Work::of_source(WorkKind::Absence, source, ordinal));
+            self.add_work(Work::of_source(WorkKind::StaleLinks, source, ordinal));
+        }
+        if let Some(state) = self.state(source).filter(|_| is_judged) {
+            state.shrunk = shrunk;
+            if state.shrunk.is_none() {
+                state.valued.clear();
+            }
         }
         if let Some(state) = self.state(source) {
             state.first_done |= counted.all >= seen;
@@ -59,8 +67,30 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Whether a complete full read is too small to be believed. Looks at nothing but its own stream's objects, so that
-    /// every reader of the stream comes to the same answer.
+    /// Whether a full read is to be believed. What was decided about it counts; else it is decided, unless it is the
+    /// first one, of which the scope says nothing.
+    fn judge(&mut self, source: SourceId, snapshot: SnapshotId, ordinal: u32, before: bool) -> Result<Option<Shrink>> {
+        let row_key = keys::judged(source, snapshot);
+        if let Some(judged) = self.read::<Option<Shrink>>(&row_key)? {
+            self.txn.delete(row_key);
+            return Ok(judged);
+        }
+        let mut shrunk = self.tally(source, ordinal, before)?;
+        if before && shrunk.is_none() {
+            shrunk = self.tally_values(source, ordinal)?;
+        }
+        if let Some(source) = self.plan.source(source).filter(|_| before && self.decides) {
+            self.decisions.push(DecisionEvent::FullReadJudged(FullReadJudged {
+                forest: source.config.forest.clone(),
+                naming_context: source.config.naming_context.clone(),
+                snapshot,
+                doubt: shrunk.clone().map(Doubt::from),
+            }));
+        }
+        Ok(shrunk)
+    }
+
+    /// Whether a complete full read is too small to be believed.
     fn tally(&mut self, source: SourceId, ordinal: u32, before: bool) -> Result<Option<Shrink>> {
         self.places.clear();
         self.verdicts.clear();
@@ -97,10 +127,130 @@ impl Round<'_> {
         self.verdicts.clear();
         Ok(if fresh == 0 {
             Some(Shrink::Nothing { had: before_it })
-        } else if known >= MIN_KNOWN && missing > (known / 5).max(1) {
+        } else if is_too_many(missing, known) {
             Some(Shrink::Fewer { missing, known })
         } else {
             None
         })
     }
+
+    /// Before a full read replaces what the mirror holds, counts the objects that have a value, per attribute. One that
+    /// follows upon a read that was given up or not believed is measured by what was there before that one.
+    pub(crate) fn note_valued(&mut self, source: SourceId, snapshot: u128) -> Result<()> {
+        let Some(state) = self.meta.sources.get(&source) else { return Ok(()) };
+        if !state.first_done || state.open.is_some() || state.completed == Some(snapshot) || state.shrunk.is_some() {
+            return Ok(());
+        }
+        let valued = self.count_valued(source, 0)?.into_iter().map(|(name, count)| (name, count.shown)).collect();
+        if let Some(state) = self.state(source) {
+            state.valued = valued;
+        }
+        Ok(())
+    }
+
+    /// How many objects have a value, per attribute that is read.
+    fn count_valued(&mut self, source: SourceId, ordinal: u32) -> Result<BTreeMap<String, Valued>> {
+        let names = forestsync_rules::attributes::requested();
+        let mut counts: BTreeMap<String, Valued> = BTreeMap::new();
+        let prefix = keys::join(keys::OBJECT, &[&source.0]);
+        let mut cursor: Option<Vec<u8>> = None;
+        loop {
+            let rows = self.txn.scan(&prefix, cursor.as_deref(), CHUNK)?;
+            for (row_key, value) in &rows {
+                let Some(key) = keys::read_object(row_key) else { continue };
+                let row = self.object_from(key, value)?;
+                if row.deleted || !row.class.is_synchronized() {
+                    continue;
+                }
+                let is_read = |name: &String| names.binary_search(&name.as_str()).is_ok();
+                let valued = row.attributes.iter().filter(|(_, values)| !values.is_empty()).map(|(name, _)| name);
+                for name in valued.filter(|name| is_read(name)) {
+                    let count = match counts.get_mut(name) {
+                        Some(count) => count,
+                        None => counts.entry(name.clone()).or_default(),
+                    };
+                    count.shown += u64::from(row.seen >= ordinal);
+                    count.hidden += u64::from(row.seen < ordinal);
+                }
+            }
+            match rows.last() {
+                Some((key, _)) if rows.len() == CHUNK => cursor = Some(key.clone()),
+                _ => return Ok(counts),
+            }
+        }
+    }
+
+    /// Whether a full read showed too many objects without what they had: the account may have lost the right to read
+    /// an attribute, and nothing is cleared because of that.
+    fn tally_values(&mut self, source: SourceId, ordinal: u32) -> Result<Option<Shrink>> {
+        let Some(before) = self.meta.sources.get(&source).map(|state| state.valued.clone()) else { return Ok(None) };
+        let now = self.count_valued(source, ordinal)?;
+        for (name, had) in before {
+            let count = now.get(&name).copied().unwrap_or_default();
+            // those it did not show at all are another matter
+            let known = had.saturating_sub(count.hidden);
+            let missing = known.saturating_sub(count.shown);
+            if is_too_many(missing, known) {
+                return Ok(Some(Shrink::Attribute { name, missing, known }));
+            }
+        }
+        self.tally_links(source, ordinal)
+    }
+
+    /// The same for links, which are all still there.
+    fn tally_links(&mut self, source: SourceId, ordinal: u32) -> Result<Option<Shrink>> {
+        let prefix = keys::join(keys::EDGE, &[&source.0]);
+        let mut counts: BTreeMap<LinkKind, (u64, u64)> = BTreeMap::new();
+        let mut last: Option<(ObjectKey, LinkKind, bool)> = None;
+        let mut cursor: Option<Vec<u8>> = None;
+        loop {
+            let rows = self.txn.scan(&prefix, cursor.as_deref(), CHUNK)?;
+            for (row_key, value) in &rows {
+                let Some((from, kind, _)) = keys::read_edge(row_key) else { continue };
+                let is_shown = self.decode::<u32>(row_key, value)? >= ordinal;
+                match &mut last {
+                    Some((key, of, shown)) if *key == from && *of == kind => *shown |= is_shown,
+                    _ => {
+                        self.count_links(last.replace((from, kind, is_shown)), ordinal, &mut counts)?;
+                    }
+                }
+            }
+            match rows.last() {
+                Some((key, _)) if rows.len() == CHUNK => cursor = Some(key.clone()),
+                _ => break,
+            }
+        }
+        self.count_links(last, ordinal, &mut counts)?;
+        let lost = counts.into_iter().find(|(_, (missing, known))| is_too_many(*missing, *known));
+        Ok(lost.map(|(kind, (missing, known))| Shrink::Attribute { name: kind.name().into(), missing, known }))
+    }
+
+    fn count_links(
+        &mut self,
+        links: Option<(ObjectKey, LinkKind, bool)>,
+        ordinal: u32,
+        counts: &mut BTreeMap<LinkKind, (u64, u64)>,
+    ) -> Result<()> {
+        let Some((from, kind, is_shown)) = links else { return Ok(()) };
+        if self.head(from)?.is_some_and(|head| !head.deleted && head.image == ordinal) {
+            let (missing, known) = counts.entry(kind).or_default();
+            *known += 1;
+            *missing += u64::from(!is_shown);
+        }
+        Ok(())
+    }
+}
+
+/// Objects with a value of an attribute.
+#[derive(Debug, Clone, Copy, Default)]
+struct Valued {
+    /// Of those that a full read showed.
+    shown: u64,
+    /// Of the others.
+    hidden: u64,
+}
+
+/// Whether this is more than changes between two full reads explain.
+fn is_too_many(missing: u64, known: u64) -> bool {
+    known >= MIN_KNOWN && missing > (known / 5).max(1)
 }

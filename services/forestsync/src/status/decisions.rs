@@ -62,7 +62,7 @@ impl Decisions {
             DecisionEvent::StreamResumed(resumed) => {
                 self.stopped.remove(&resumed.stream);
             }
-            DecisionEvent::AnchorAssigned(_) | DecisionEvent::ScopeResolved(_) => {}
+            DecisionEvent::AnchorAssigned(_) | DecisionEvent::ScopeResolved(_) | DecisionEvent::FullReadJudged(_) => {}
         }
     }
 

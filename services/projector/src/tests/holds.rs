@@ -1,6 +1,7 @@
 //! The gate, and what keeps a configuration from writing.
 
 use forestsync_domain::{AttributeValue, Attributes, Dn, ObjectGuid};
+use forestsync_schemas::changes::ChangeEvent;
 use forestsync_schemas::decisions::{DecisionEvent, DecisionRecord, HoldReason};
 use forestsync_schemas::desired::{CloudClass, RemovalReason};
 use forestsync_schemas::streams;
@@ -188,6 +189,91 @@ async fn a_full_read_that_lacks_too_much_is_not_believed() {
     assert_eq!(after.removed.iter().map(|(_, reason)| *reason).collect::<Vec<_>>(), [RemovalReason::Absent; 2]);
     let reason = HoldReason::SourceShrunken;
     assert_eq!(decisions(&world).await, [(reason, true), (reason, false)]);
+}
+
+/// A population where everybody has a department, and ten groups a member each.
+fn rich(snapshot: u64, has_values: bool, has_members: bool) -> Vec<Event> {
+    let mut events = population(snapshot, 10);
+    events.pop();
+    for (_, event) in &mut events {
+        if let ChangeEvent::ObjectObserved(observed) = event
+            && has_values
+            && observed.dn.rdn().is_some_and(|rdn| rdn.value().starts_with('u'))
+        {
+            observed.attributes.insert("department".into(), vec![AttributeValue::from("Sales")]);
+        }
+    }
+    for n in 50..60 {
+        let name = format!("g{n}");
+        events.push(observed(snapshot, n, &dn(STAFF).child("CN", &name), Some(2), attributes(GROUP, &name)));
+        if has_members {
+            events.push(links(Some(snapshot), n, "member", &[], &[10]));
+        }
+    }
+    events.push(completed(snapshot, 22));
+    events
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_read_with_fewer_rights_clears_nothing() {
+    let (world, mut west) = (World::new(), source());
+    let config = world.config("c", &[west.clone()], &[], &[]);
+    let page = west.page(&rich(1, true, true), true);
+    world.append(&west.stream, page).await;
+    let mut projector = world.open(&config).await;
+    projector.catch_up().await.unwrap();
+    let before = world.desired("c").await;
+    assert_eq!((before.wished.objects.len(), before.wished.links.len()), (20, 10));
+    // the second read of each kind finds the mirror as the first one left it
+    let mut snapshot = 1;
+    for (has_values, has_members, name) in [(false, true, "department"), (true, false, "member")] {
+        for _ in 0..2 {
+            snapshot += 1;
+            let page = west.page(&rich(snapshot, has_values, has_members), true);
+            world.append(&west.stream, page).await;
+            let status = projector.catch_up().await.unwrap();
+            assert_eq!(status.held[0].reason, HoldReason::SourceShrunken);
+            assert!(status.held[0].detail.contains(name), "{}", status.held[0].detail);
+            assert_eq!(world.desired("c").await.count, before.count);
+        }
+        snapshot += 1;
+        let page = west.page(&rich(snapshot, true, true), true);
+        world.append(&west.stream, page).await;
+        assert_eq!(projector.catch_up().await.unwrap().held, []);
+        assert_eq!(world.desired("c").await.count, before.count);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_read_is_judged_once() {
+    let (world, mut west) = (World::new(), source());
+    let mut events = population(1, 10);
+    events.pop();
+    events.push(observed(1, 3, &dn("OU=Other,DC=x"), Some(1), attributes(OU, "Other")));
+    for n in 50..60 {
+        let name = format!("v{n}");
+        events.push(observed(1, n, &dn("OU=Other,DC=x").child("CN", &name), Some(3), attributes(USER, &name)));
+    }
+    events.push(completed(1, 23));
+    let page = west.page(&events, true);
+    world.append(&west.stream, page).await;
+    // with everything in scope ten of twenty are missing, with Staff alone none
+    let staff = world.config("c", &[west.clone()], &[STAFF], &[]);
+    let mut projector = world.open(&staff).await;
+    projector.catch_up().await.unwrap();
+    let page = west.page(&population(2, 10), true);
+    world.append(&west.stream, page).await;
+    let status = projector.catch_up().await.unwrap();
+    assert_eq!((status.held.len(), status.objects), (0, 12));
+    drop(projector);
+    let all = world.config("c", &[west], &[], &[]);
+    let mut projector = world.open(&all).await;
+    let live = projector.catch_up().await.unwrap();
+    drop(projector);
+    std::fs::remove_dir_all(&all.directory).unwrap();
+    let mut projector = world.open(&all).await;
+    let again = projector.catch_up().await.unwrap();
+    assert_eq!((again.held.len(), again.objects, again.digest), (0, 12, live.digest));
 }
 
 #[tokio::test(flavor = "multi_thread")]
