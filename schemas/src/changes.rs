@@ -267,6 +267,10 @@ pub struct Cursor {
     pub snapshot: Option<SnapshotProgress>,
     /// Whether the answer was complete: no page of it is left (MoreResults was 0).
     pub complete: bool,
+    /// Whether something that only a full read shows may have been passed over since the last full read began: deletions
+    /// that the account could not see, or link values whose removal the controller did not tell. No part of what must hold.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub passed_over: bool,
 }
 
 impl Cursor {

@@ -71,6 +71,7 @@ pub fn changes() -> Vec<ChangeRecord> {
         cookie: Cookie::new(b"MSDS".to_vec()),
         snapshot: Some(SnapshotProgress { snapshot, seen: 1 }),
         complete: false,
+        passed_over: false,
     };
     let context = ChangeContext {
         forest: "emea".into(),

@@ -65,6 +65,8 @@ struct Progress {
     borders: Borders,
     cookie: Cookie,
     snapshot: Option<SnapshotProgress>,
+    /// For [`Cursor::passed_over`].
+    passed_over: bool,
     found: usize,
 }
 
@@ -111,19 +113,20 @@ impl Reader {
         if resumes.is_some_and(|cause| cause != StopCause::Protocol) {
             self.appender.add(scribe.occurrence(&ChangeEvent::ReadingResumed(ReadingResumed {}))?)?;
         }
-        let (cookie, snapshot) = match start {
-            Start::Delta(cursor) => (cursor.cookie, None),
-            Start::Continue(cursor, progress) => (cursor.cookie, Some(progress)),
+        let (cookie, snapshot, passed_over) = match start {
+            Start::Delta(cursor) => (cursor.cookie, None, cursor.passed_over),
+            Start::Continue(cursor, progress) => (cursor.cookie, Some(progress), cursor.passed_over),
             Start::Snapshot(reason) => {
                 tracing::info!(forest.id = self.config.name, naming_context = %self.nc, ?reason, "a full read begins");
                 let snapshot = SnapshotId(Uuid::new_v4());
                 let event = ChangeEvent::SnapshotStarted(SnapshotStarted { snapshot, reason });
                 self.appender.add(scribe.record(snapshot.0.as_bytes(), None, &event)?)?;
-                (Cookie::default(), Some(SnapshotProgress { snapshot, seen: 0 }))
+                // what was passed over before it comes to light in this read, or in the one that replaces it
+                (Cookie::default(), Some(SnapshotProgress { snapshot, seen: 0 }), false)
             }
         };
         let borders = Borders::new(&self.nc, root);
-        let mut progress = Progress { scribe, borders, cookie, snapshot, found: 0 };
+        let mut progress = Progress { scribe, borders, cookie, snapshot, passed_over, found: 0 };
         self.show(&progress);
         loop {
             let before = progress.found;
@@ -167,6 +170,7 @@ impl Reader {
             ],
             size_limit: 0,
         };
+        progress.passed_over |= self.deletions_visible != Some(true);
         let first_page = progress.cookie.is_empty();
         let mode = match &progress.snapshot {
             Some(snapshot) => Mode::Snapshot { id: snapshot.snapshot, first_page },
@@ -203,7 +207,7 @@ impl Reader {
             self.deletions_visible = Some(true);
             self.status.update(|row| row.deletions_visible = Some(true));
         }
-        self.notice(&changes, mode);
+        progress.passed_over |= self.notice(&changes, mode);
         let object = changes.object;
         for event in events::translate(changes, mode) {
             if let (ChangeEvent::ObjectObserved(_), Some(snapshot)) = (&event, &mut progress.snapshot) {
@@ -216,8 +220,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Takes note, once for each attribute, of what an entry cannot tell.
-    fn notice(&mut self, changes: &Changes, mode: Mode) {
+    /// Takes note, once for each attribute, of what an entry cannot tell. Whether it may be removals.
+    fn notice(&mut self, changes: &Changes, mode: Mode) -> bool {
+        let mut unseen = false;
         for attribute in &changes.withheld {
             if self.noticed.insert(attribute.clone()) {
                 tracing::info!(forest.id = self.config.name, naming_context = %self.nc, attribute,
@@ -226,12 +231,13 @@ impl Reader {
         }
         let whole = changes.links.iter().filter(|links| links.whole && mode == Mode::Delta);
         for links in whole.filter(|_| changes.life != Life::Deleted) {
-            self.removals_unseen = true;
+            unseen = true;
             if self.noticed.insert(format!("{} as a whole", links.attribute)) {
                 tracing::warn!(forest.id = self.config.name, naming_context = %self.nc, attribute = links.attribute,
                     "the controller gives all values instead of those that changed; removals are found by full reads");
             }
         }
+        unseen
     }
 
     fn refused(&self, code: u32, text: String, first_page: bool) -> Trouble {
@@ -244,6 +250,8 @@ impl Reader {
     /// Ends a full read, if it is certain that what it did not show is not there.
     async fn complete(&mut self, session: &mut Session, progress: &mut Progress) -> Result<(), Trouble> {
         self.verify_rights(session).await?;
+        self.verify_sight(session).await?;
+        progress.passed_over |= self.deletions_visible != Some(true);
         let Some(SnapshotProgress { snapshot, seen }) = progress.snapshot.clone() else {
             return Ok(());
         };
@@ -267,9 +275,12 @@ impl Reader {
             cookie: progress.cookie.clone(),
             snapshot: progress.snapshot.clone().filter(|_| !complete),
             complete,
+            passed_over: progress.passed_over,
         };
+        let known = self.position.cursor.as_ref().is_some_and(|cursor| cursor.passed_over);
         let moved = terms.highest_committed_usn.0.saturating_sub(self.written_usn.0);
         let worth = !self.appender.is_empty() || progress.snapshot.is_some() || moved > QUIET_USNS;
+        let worth = worth || progress.passed_over != known;
         if worth || self.position.written.is_none() {
             let id = cursor.id();
             let event = CursorAdvanced { from: self.position.written, to: cursor.clone() };
@@ -302,41 +313,5 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_some_codes_blame_the_cookie() {
-        for code in [1, 2, 12, 53, 80] {
-            assert!(blames_the_cookie(code), "{code}");
-        }
-        for code in [8, 32, 49, 50, 51, 52] {
-            assert!(!blames_the_cookie(code), "{code}");
-        }
-    }
-
-    #[test]
-    fn what_lies_in_another_naming_context_is_foreign() {
-        let dn = |text: &str| text.parse::<Dn>().unwrap();
-        let root = RootDse {
-            dns_host_name: String::new(),
-            default_naming_context: dn("DC=x"),
-            naming_contexts: ["DC=x", "CN=Configuration,DC=x", "DC=y"].map(dn).to_vec(),
-            schema_naming_context: String::new(),
-            supports_dirsync: true,
-        };
-        let borders = Borders::new(&dn("DC=x"), &root);
-        let foreign = |text: &str, nc_head| {
-            let set = forestsync_domain::Attributes::new();
-            let (cleared, links, withheld) = (Vec::new(), Vec::new(), Vec::new());
-            let object = forestsync_domain::ObjectGuid::from_bytes([1; 16]);
-            let (dn, parent, life) = (dn(text), None, Life::Unstated);
-            borders.is_foreign(&Changes { object, dn, parent, nc_head, life, set, cleared, links, withheld })
-        };
-        assert!(!foreign("dc=X", true) && !foreign("CN=a,DC=x", false));
-        assert!(foreign("cn=configuration,DC=x", false) && foreign("CN=a,CN=Configuration,DC=x", false));
-        assert!(foreign("DC=child,DC=x", true) && foreign("CN=a,DC=y", false));
-        assert!(foreign("CN=Deleted Objects,DC=x", false));
-        assert!(!foreign(r"CN=a\0ADEL:1,CN=Deleted Objects,DC=x", false));
-    }
-}
+#[path = "pass_tests.rs"]
+mod tests;

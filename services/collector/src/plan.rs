@@ -27,7 +27,7 @@ pub(crate) struct Wishes {
     pub(crate) requested: bool,
     /// The account was blind for a while: changes may have been passed over.
     pub(crate) was_blind: bool,
-    /// Deletions are invisible and the last full read is long ago.
+    /// Something may have been passed over, such as deletions, and the last full read is long ago.
     pub(crate) overdue: bool,
 }
 
@@ -101,6 +101,7 @@ mod tests {
             cookie: Cookie::new(vec![1]),
             snapshot: None,
             complete: true,
+            passed_over: false,
         };
         Position { written: Some(cursor.id()), cursor: Some(cursor), ..Position::default() }
     }

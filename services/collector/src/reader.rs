@@ -75,8 +75,6 @@ pub(crate) struct Reader {
     pub(crate) stale: bool,
     /// The account could not read for a while, so the cookie may have moved past what it did not see.
     pub(crate) was_blind: bool,
-    /// Link removals are not told apart by the controller.
-    pub(crate) removals_unseen: bool,
     pub(crate) deletions_visible: Option<bool>,
     /// What was noted once already.
     pub(crate) noticed: HashSet<String>,
@@ -117,7 +115,6 @@ impl Reader {
             written_usn: Usn(0),
             stale: true,
             was_blind: false,
-            removals_unseen: false,
             deletions_visible: None,
             noticed: HashSet::new(),
             log,
@@ -235,9 +232,19 @@ impl Reader {
             let (host, naming_context) = (session.host().to_owned(), self.nc.clone());
             return Err(Trouble::NotHosted { host, naming_context });
         }
+        self.survey(session, root).await
+    }
+
+    /// Verifies what the account may read. Rights are given and taken at any time, so not only when a session begins.
+    async fn survey(&mut self, session: &mut Session, root: &RootDse) -> Result<(), Trouble> {
         let unreadable = rights::unreadable(session, &root.schema_naming_context, &self.wanted).await?;
         self.wanted.set_unreadable(unreadable);
         self.verify_rights(session).await?;
+        self.verify_sight(session).await
+    }
+
+    /// Verifies whether deletions can be seen. Those that cannot are passed over for good by the next cookie.
+    pub(crate) async fn verify_sight(&mut self, session: &mut Session) -> Result<(), Trouble> {
         let visible = rights::deletions_visible(session, &self.nc).await?;
         if !visible && self.deletions_visible != Some(false) {
             tracing::warn!(forest.id = self.config.name, naming_context = %self.nc,
@@ -261,7 +268,7 @@ impl Reader {
     /// One look at the controller: a pass, if there can be anything new.
     async fn look(&mut self, session: &mut Session, root: &RootDse) -> Result<(), Trouble> {
         if self.rights_checked.is_none_or(|at| at.elapsed() >= self.config.rights_interval) {
-            self.verify_rights(session).await?;
+            self.survey(session, root).await?;
         }
         let (usn, service) = session.usn().await?;
         let wishes = self.wishes();
@@ -298,12 +305,13 @@ impl Reader {
     }
 
     /// What asks for a full read besides the terms of the cursor.
-    fn wishes(&self) -> Wishes {
+    pub(crate) fn wishes(&self) -> Wishes {
         let older = |since: Option<Timestamp>, limit: SignedDuration| {
             since.is_none_or(|since| clock::now().duration_since(since) >= limit)
         };
         let interval = SignedDuration::try_from(self.config.snapshot_interval).unwrap_or(SignedDuration::MAX);
-        let unseen = self.deletions_visible == Some(false) || self.removals_unseen;
+        let passed_over = self.position.cursor.as_ref().is_some_and(|cursor| cursor.passed_over);
+        let unseen = self.deletions_visible == Some(false) || passed_over;
         let forgotten = self.position.confirmed.is_some() && older(self.position.confirmed, STALE_CURSOR);
         Wishes {
             cookie_refused: self.refusals > 1,

@@ -29,6 +29,7 @@ fn cursor(n: u8, snapshot: Option<SnapshotProgress>) -> Cursor {
         attributes: Vec::new(),
         cookie: Cookie::new(vec![n]),
         complete: snapshot.is_none(),
+        passed_over: false,
         snapshot,
     }
 }

@@ -106,6 +106,7 @@ impl Source {
             cookie: Cookie::new(self.cookies.to_be_bytes().to_vec()),
             snapshot: None,
             complete,
+            passed_over: false,
         };
         let from = self.cursor.replace(to.id());
         let mut records: Vec<NewRecord> =

@@ -104,6 +104,7 @@ async fn write_stream(log: &EmbeddedLog, stream: &StreamName, base: &Dn) {
         cookie: Cookie::default(),
         snapshot: None,
         complete: true,
+        passed_over: false,
     };
     batch.push(record(ChangeEvent::CursorAdvanced(CursorAdvanced { from: None, to: cursor }), None, base));
     writer.append(batch).await.unwrap();

@@ -1,0 +1,87 @@
+//! What a reader that could not see for a while does once it can: everything that was passed over must come to light.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::mirror::Mirror;
+use common::{Practice, Stage, add, delete};
+use forestsync_collector::Phase;
+use forestsync_practice::forest::Rights;
+use forestsync_schemas::changes::{ChangeEvent, Cursor, SnapshotReason, StopCause};
+
+/// The stream says what the directory is.
+async fn same(stage: &Stage, practice: &Practice) {
+    let records = stage.records(&practice.peer.stream(), 0).await;
+    let mut ldap = practice.peer.admin().await;
+    let directory = Mirror::of_directory(&mut ldap, &practice.peer.base).await;
+    Mirror::of(&records).assert_is(&directory, &[]);
+}
+
+async fn user(practice: &Practice, name: &str) -> String {
+    let dn = format!("CN={name},CN=Users,{}", practice.peer.base);
+    let mut ldap = practice.peer.admin().await;
+    add(&mut ldap, &dn, &[("objectClass", "user"), ("sAMAccountName", name), ("mail", "x@lab.example")]).await;
+    dn
+}
+
+fn sees_deleted(practice: &Practice, yes: bool) {
+    practice.control.set_reader_rights(Rights { sees_deleted: yes, ..practice.control.reader_rights() });
+}
+
+/// The last cursor of the stream.
+async fn cursor(stage: &Stage, practice: &Practice) -> Cursor {
+    let events = stage.events(&practice.peer.stream(), 0).await;
+    let cursors = events.into_iter().rev().find_map(|event| match event {
+        ChangeEvent::CursorAdvanced(advanced) => Some(advanced.to),
+        _ => None,
+    });
+    cursors.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_passed_over_is_found_once_deletions_are_visible() {
+    let practice = Practice::populated(20, |_| {}).await;
+    sees_deleted(&practice, false);
+    let gone = user(&practice, "gone").await;
+    let stage = Stage::new();
+    let running = stage.run(practice.peer.config());
+    running.settle().await;
+    delete(&mut practice.peer.admin().await, &gone).await;
+    user(&practice, "moves-the-cookie").await;
+    running.settle().await;
+    running.stop().await;
+    assert!(cursor(&stage, &practice).await.passed_over, "a restart must know");
+    sees_deleted(&practice, true);
+    let mut config = practice.peer.config();
+    config.snapshot_interval = Duration::ZERO;
+    let running = stage.run(config);
+    running.wait("a full read", |row| row.snapshots == 1 && row.phase == Phase::Following).await;
+    same(&stage, &practice).await;
+    assert!(!cursor(&stage, &practice).await.passed_over);
+    running.settle().await;
+    let reasons = stage.snapshots(&practice.peer.stream()).await;
+    assert_eq!(reasons, [SnapshotReason::First, SnapshotReason::DeletionsInvisible], "one is enough");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn losing_sight_of_deletions_is_noticed_within_a_session() {
+    let practice = Practice::populated(20, |_| {}).await;
+    let gone = user(&practice, "gone").await;
+    let stage = Stage::new();
+    let running = stage.run(practice.peer.config());
+    running.settle().await;
+    let connections = practice.control.counters().connections;
+    sees_deleted(&practice, false);
+    running.wait("the loss", |row| row.deletions_visible == Some(false)).await;
+    delete(&mut practice.peer.admin().await, &gone).await;
+    running.settle().await;
+    assert!(cursor(&stage, &practice).await.passed_over);
+    sees_deleted(&practice, true);
+    running.wait("the return", |row| row.deletions_visible == Some(true)).await;
+    assert_eq!(practice.control.counters().connections, connections + 1, "the same session, and the administrator's");
+    running.stop().await;
+}
