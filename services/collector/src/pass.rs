@@ -18,7 +18,7 @@ use crate::entry::{Changes, Life};
 use crate::error::{SearchError, Trouble, is_busy};
 use crate::events::{self, Mode, Scribe};
 use crate::plan::{Start, Terms};
-use crate::reader::Reader;
+use crate::reader::{Answering, Reader};
 use crate::session::{Query, RootDse, Session};
 use crate::status::Phase;
 
@@ -119,6 +119,7 @@ impl Reader {
             Start::Snapshot(reason) => {
                 tracing::info!(forest.id = self.config.name, naming_context = %self.nc, ?reason, "a full read begins");
                 let snapshot = SnapshotId(Uuid::new_v4());
+                self.answering = Some(Answering { snapshot, requests: self.request.count() });
                 let event = ChangeEvent::SnapshotStarted(SnapshotStarted { snapshot, reason });
                 self.appender.add(scribe.record(snapshot.0.as_bytes(), None, &event)?)?;
                 // what was passed over before it comes to light in this read, or in the one that replaces it
@@ -256,7 +257,6 @@ impl Reader {
             return Ok(());
         };
         if seen < 2 {
-            self.was_blind = true;
             return Err(Trouble::Blind { naming_context: self.nc.clone(), what: "anything below the root" });
         }
         let event = ChangeEvent::SnapshotCompleted(SnapshotCompleted { snapshot, seen });

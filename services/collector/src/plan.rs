@@ -27,6 +27,8 @@ pub(crate) struct Wishes {
     pub(crate) requested: bool,
     /// The account was blind for a while: changes may have been passed over.
     pub(crate) was_blind: bool,
+    /// The cursor is so old that deletions after it may be gone without a trace.
+    pub(crate) forgotten: bool,
     /// Something may have been passed over, such as deletions, and the last full read is long ago.
     pub(crate) overdue: bool,
 }
@@ -42,7 +44,8 @@ pub(crate) enum Start {
     Snapshot(SnapshotReason),
 }
 
-/// Decides. The reasons stand in the order of their weight.
+/// Decides. The reasons stand in the order of their weight. A full read that is under way and can go on is as good as one
+/// that is overdue; the others want one that begins after them.
 pub(crate) fn decide(position: &Position, terms: &Terms, wishes: Wishes) -> Start {
     let Some(cursor) = &position.cursor else {
         let reason = if position.open.is_some() { SnapshotReason::Interrupted } else { SnapshotReason::First };
@@ -58,7 +61,7 @@ pub(crate) fn decide(position: &Position, terms: &Terms, wishes: Wishes) -> Star
         (wishes.cookie_refused || cursor.cookie.is_empty(), SnapshotReason::CookieRefused),
         (wishes.requested, SnapshotReason::Requested),
         (position.is_interrupted() || wishes.was_blind, SnapshotReason::Interrupted),
-        (wishes.overdue, SnapshotReason::DeletionsInvisible),
+        (wishes.forgotten || (wishes.overdue && cursor.snapshot.is_none()), SnapshotReason::DeletionsInvisible),
     ];
     if let Some((_, reason)) = reasons.into_iter().find(|(holds, _)| *holds) {
         return Start::Snapshot(reason);
@@ -145,6 +148,10 @@ mod tests {
         between.cursor.as_mut().unwrap().complete = false;
         between.open = Some(snapshot);
         assert!(matches!(decide(&between, &terms(), Wishes::default()), Start::Continue(_, p) if p == progress));
+        let overdue = Wishes { overdue: true, ..Wishes::default() };
+        assert!(matches!(decide(&between, &terms(), overdue), Start::Continue(..)), "it would never be complete");
+        let forgotten = Wishes { forgotten: true, ..overdue };
+        assert_eq!(reason(&between, &terms(), forgotten), Some(SnapshotReason::DeletionsInvisible));
         let mut within = between.clone();
         within.dirty = true;
         assert_eq!(reason(&within, &terms(), Wishes::default()), Some(SnapshotReason::Interrupted));

@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use forestsync_domain::{Dn, Usn};
@@ -17,7 +17,7 @@ use forestsync_log::{Log, StreamName};
 use forestsync_runtime::backoff::Backoff;
 use forestsync_runtime::clock;
 use forestsync_schemas::ChangeEvent;
-use forestsync_schemas::changes::{Controller, ReadingResumed, ReadingStopped, StopCause};
+use forestsync_schemas::changes::{Controller, ReadingResumed, ReadingStopped, SnapshotId, StopCause};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -45,18 +45,31 @@ const LOYALTY: u32 = 3;
 /// where it is not set): deletions could be gone without a trace.
 const STALE_CURSOR: SignedDuration = SignedDuration::from_hours(24 * 30);
 
-/// A wish for a full read, shared with whoever may ask for it.
+/// Wishes for a full read, shared with whoever may have one.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotRequest {
-    wanted: AtomicBool,
+    asked: AtomicU64,
     wake: Notify,
 }
 
 impl SnapshotRequest {
     pub(crate) fn ask(&self) {
-        self.wanted.store(true, Ordering::Release);
+        self.asked.fetch_add(1, Ordering::AcqRel);
         self.wake.notify_one();
     }
+
+    /// How often it was asked for.
+    pub(crate) fn count(&self) -> u64 {
+        self.asked.load(Ordering::Acquire)
+    }
+}
+
+/// The full read that this process began last, as long as it answers all that was wanted when it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answering {
+    pub(crate) snapshot: SnapshotId,
+    /// The requests made before it.
+    pub(crate) requests: u64,
 }
 
 /// Reads one naming context.
@@ -74,13 +87,15 @@ pub(crate) struct Reader {
     /// The position must be read from the log again.
     pub(crate) stale: bool,
     /// The account could not read for a while, so the cookie may have moved past what it did not see.
-    pub(crate) was_blind: bool,
+    was_blind: bool,
+    pub(crate) answering: Option<Answering>,
     pub(crate) deletions_visible: Option<bool>,
     /// What was noted once already.
     pub(crate) noticed: HashSet<String>,
     log: Arc<dyn Log>,
-    request: Arc<SnapshotRequest>,
-    serving_request: bool,
+    pub(crate) request: Arc<SnapshotRequest>,
+    /// The requests that were answered by a complete read.
+    answered: u64,
     witnesses: Witnesses,
     rights_checked: Option<Instant>,
     refusals: u32,
@@ -115,11 +130,12 @@ impl Reader {
             written_usn: Usn(0),
             stale: true,
             was_blind: false,
+            answering: None,
             deletions_visible: None,
             noticed: HashSet::new(),
             log,
             request,
-            serving_request: false,
+            answered: 0,
             witnesses: Witnesses::new(),
             rights_checked: None,
             refusals: 0,
@@ -154,6 +170,9 @@ impl Reader {
             }
             failures = failures.saturating_add(1);
             self.caught_up = None;
+            if trouble.cause() == Some(StopCause::Rights) {
+                self.blinded();
+            }
             if let Trouble::CookieRefused { .. } = trouble {
                 self.refusals += 1;
             }
@@ -258,11 +277,14 @@ impl Reader {
 
     pub(crate) async fn verify_rights(&mut self, session: &mut Session) -> Result<(), Trouble> {
         let verified = rights::verify(session, &self.nc, &mut self.witnesses).await;
-        if let Err(Trouble::Blind { .. }) = &verified {
-            self.was_blind = true;
-        }
         self.rights_checked = Some(Instant::now());
         verified
+    }
+
+    /// The account could not read: only a full read that begins later can be trusted.
+    fn blinded(&mut self) {
+        self.was_blind = true;
+        self.answering = None;
     }
 
     /// One look at the controller: a pass, if there can be anything new.
@@ -285,7 +307,6 @@ impl Reader {
                 attributes: self.wanted.names().to_vec(),
             };
             let start = decide(&self.position, &terms, wishes);
-            self.serving_request = wishes.requested;
             found = self.pass(session, root, terms, start).await?;
             self.caught_up = Some(usn);
             self.refusals = 0;
@@ -313,11 +334,14 @@ impl Reader {
         let passed_over = self.position.cursor.as_ref().is_some_and(|cursor| cursor.passed_over);
         let unseen = self.deletions_visible == Some(false) || passed_over;
         let forgotten = self.position.confirmed.is_some() && older(self.position.confirmed, STALE_CURSOR);
+        let going_on = self.position.cursor.as_ref().and_then(|cursor| cursor.snapshot.as_ref());
+        let answering = self.answering.filter(|begun| going_on.is_some_and(|read| read.snapshot == begun.snapshot));
         Wishes {
             cookie_refused: self.refusals > 1,
-            requested: self.request.wanted.load(Ordering::Acquire),
-            was_blind: self.was_blind,
-            overdue: forgotten || (unseen && older(self.position.completed, interval)),
+            requested: self.request.count() > answering.map_or(self.answered, |begun| begun.requests),
+            was_blind: self.was_blind && answering.is_none(),
+            forgotten,
+            overdue: unseen && older(self.position.completed, interval),
         }
     }
 
@@ -325,8 +349,8 @@ impl Reader {
     pub(crate) fn snapshot_done(&mut self) {
         self.was_blind = false;
         self.refusals = 0;
-        if std::mem::take(&mut self.serving_request) {
-            self.request.wanted.store(false, Ordering::Release);
+        if let Some(begun) = self.answering.take() {
+            self.answered = begun.requests;
         }
         self.status.update(|row| row.snapshots += 1);
     }

@@ -85,3 +85,42 @@ async fn losing_sight_of_deletions_is_noticed_within_a_session() {
     assert_eq!(practice.control.counters().connections, connections + 1, "the same session, and the administrator's");
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_read_that_was_asked_for_goes_on_after_a_cut() {
+    let practice = Practice::populated(2_000, |options| options.max_page_objects = 60).await;
+    let stage = Stage::new();
+    let running = stage.run(practice.peer.config());
+    running.settle().await;
+    let stream = practice.peer.stream();
+    let from = stage.tail(&stream).await;
+    running.handle.request_snapshot();
+    stage.wait_for(&stream, from, |event| matches!(event, ChangeEvent::CursorAdvanced(_))).await;
+    practice.control.cut_all();
+    assert_eq!(running.status().snapshots, 1, "too quick to be interrupted");
+    running.wait("the full read asked for", |row| row.snapshots == 2).await;
+    running.settle().await;
+    let reasons = stage.snapshots(&stream).await;
+    assert_eq!(reasons, [SnapshotReason::First, SnapshotReason::Requested], "what was read is not read again");
+    same(&stage, &practice).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_read_is_followed_by_a_full_one() {
+    let practice = Practice::populated(20, |_| {}).await;
+    let full = practice.control.reader_rights();
+    let stage = Stage::new();
+    let mut config = practice.peer.config();
+    config.object_security = false;
+    let running = stage.run(config);
+    running.settle().await;
+    practice.control.set_reader_rights(Rights { may_dirsync: false, ..full });
+    user(&practice, "unread").await;
+    running.stopped(StopCause::Rights).await;
+    practice.control.set_reader_rights(full);
+    running.wait("another full read", |row| row.snapshots == 2 && row.phase == Phase::Following).await;
+    let reasons = stage.snapshots(&practice.peer.stream()).await;
+    assert_eq!(reasons, [SnapshotReason::First, SnapshotReason::Interrupted]);
+    running.stop().await;
+}
