@@ -252,7 +252,7 @@ pub struct CursorAdvanced {
 pub struct Cursor {
     /// The controller it was made by.
     pub controller: Controller,
-    /// highestCommittedUSN of that controller, read before the page was asked for.
+    /// highestCommittedUSN of that controller, read before the page was asked for; for the last page read after it.
     pub highest_committed_usn: Usn,
     /// The base of the search.
     pub naming_context: Dn,

@@ -4,7 +4,7 @@
 //! a page that was read to its end is never read again and one that was not is read again as a whole. `SnapshotCompleted`
 //! goes with the cursor of the last page, after it was verified that the account still reads what it must.
 
-use forestsync_domain::{Cookie, Dn};
+use forestsync_domain::{Cookie, Dn, Usn};
 use forestsync_runtime::clock;
 use forestsync_schemas::ChangeEvent;
 use forestsync_schemas::changes::{
@@ -65,6 +65,8 @@ struct Progress {
     borders: Borders,
     cookie: Cookie,
     snapshot: Option<SnapshotProgress>,
+    /// highestCommittedUSN as last read.
+    usn: Usn,
     /// For [`Cursor::passed_over`].
     passed_over: bool,
     found: usize,
@@ -127,7 +129,8 @@ impl Reader {
             }
         };
         let borders = Borders::new(&self.nc, root);
-        let mut progress = Progress { scribe, borders, cookie, snapshot, passed_over, found: 0 };
+        let mut progress =
+            Progress { scribe, borders, cookie, snapshot, usn: terms.highest_committed_usn, passed_over, found: 0 };
         self.show(&progress);
         loop {
             let before = progress.found;
@@ -141,8 +144,12 @@ impl Reader {
                 self.appender.add(progress.scribe.occurrence(&event)?)?;
             }
             progress.cookie = Cookie::new(response.cookie);
-            if !response.more && progress.snapshot.is_some() {
-                self.complete(session, &mut progress).await?;
+            if !response.more {
+                if progress.snapshot.is_some() {
+                    self.complete(session, &mut progress).await?;
+                }
+                // the cookie covers what came during the pass too: a controller that goes back to before that has forgotten it
+                progress.usn = progress.usn.max(session.usn().await?.0);
             }
             self.advance(terms, &mut progress, !response.more).await?;
             if !response.more {
@@ -268,7 +275,7 @@ impl Reader {
     async fn advance(&mut self, terms: &Terms, progress: &mut Progress, complete: bool) -> Result<(), Trouble> {
         let cursor = Cursor {
             controller: terms.controller.clone(),
-            highest_committed_usn: terms.highest_committed_usn,
+            highest_committed_usn: progress.usn,
             naming_context: terms.naming_context.clone(),
             flags: terms.flags,
             attributes: terms.attributes.clone(),
@@ -278,7 +285,7 @@ impl Reader {
             passed_over: progress.passed_over,
         };
         let known = self.position.cursor.as_ref().is_some_and(|cursor| cursor.passed_over);
-        let moved = terms.highest_committed_usn.0.saturating_sub(self.written_usn.0);
+        let moved = progress.usn.0.saturating_sub(self.written_usn.0);
         let worth = !self.appender.is_empty() || progress.snapshot.is_some() || moved > QUIET_USNS;
         let worth = worth || progress.passed_over != known;
         if worth || self.position.written.is_none() {
@@ -288,7 +295,7 @@ impl Reader {
             self.appender.add(progress.scribe.record(id.0.as_bytes(), None, &event)?)?;
             self.appender.flush().await?;
             self.position.written = Some(id);
-            self.written_usn = terms.highest_committed_usn;
+            self.written_usn = progress.usn;
         }
         self.position.dirty = false;
         self.position.open = cursor.snapshot.as_ref().map(|progress| progress.snapshot);

@@ -124,3 +124,21 @@ async fn a_refused_read_is_followed_by_a_full_one() {
     assert_eq!(reasons, [SnapshotReason::First, SnapshotReason::Interrupted]);
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cursor_of_a_pass_covers_what_came_during_it() {
+    let practice = Practice::populated(2_000, |options| options.max_page_objects = 60).await;
+    let stage = Stage::new();
+    let stream = practice.peer.stream();
+    let running = stage.run(practice.peer.config());
+    stage.wait_for(&stream, 0, |event| matches!(event, ChangeEvent::CursorAdvanced(_))).await;
+    user(&practice, "meanwhile").await;
+    let usn = practice.control.usn();
+    assert_eq!(running.status().snapshots, 0, "too quick to be changed under way");
+    running.settle().await;
+    let events = stage.events(&stream, 0).await;
+    let end = events.iter().position(|event| matches!(event, ChangeEvent::SnapshotCompleted(_))).unwrap();
+    let ChangeEvent::CursorAdvanced(advanced) = &events[end + 1] else { panic!("it goes with its cursor") };
+    assert!(advanced.to.highest_committed_usn.0 >= usn, "{advanced:?}, but {usn}");
+    running.stop().await;
+}
