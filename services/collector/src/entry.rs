@@ -215,7 +215,7 @@ fn guid(object: &Dn, attribute: &str, value: &[u8]) -> Result<ObjectGuid, Decode
 }
 
 /// The GUID of `<GUID=…>;…`; the rest of the value is not looked at.
-fn target(object: &Dn, attribute: &str, value: &[u8]) -> Result<ObjectGuid, DecodeError> {
+pub(crate) fn target(object: &Dn, attribute: &str, value: &[u8]) -> Result<ObjectGuid, DecodeError> {
     let read = || {
         let text = std::str::from_utf8(value.get(..value.len().min(64))?.split(|b| *b == b'>').next()?).ok()?;
         text.strip_prefix("<GUID=")?.parse().ok()
@@ -227,6 +227,15 @@ fn target(object: &Dn, attribute: &str, value: &[u8]) -> Result<ObjectGuid, Deco
 impl Changes {
     /// Reads an entry of a DirSync answer.
     pub(crate) fn decode(entry: &Entry, wanted: &Wanted) -> Result<Self, DecodeError> {
+        Self::decode_some(entry, wanted, |_| true)
+    }
+
+    /// Reads what an ordinary search shows of an object, without its links: they have another form there.
+    pub(crate) fn image(entry: &Entry, wanted: &Wanted) -> Result<Self, DecodeError> {
+        Self::decode_some(entry, wanted, |name| !syntax::is_link(name))
+    }
+
+    fn decode_some(entry: &Entry, wanted: &Wanted, takes: impl Fn(&str) -> bool) -> Result<Self, DecodeError> {
         let dn = name_of(entry.dn())?;
         let object = match entry.values("objectGUID").next() {
             Some(value) => guid(&dn, "objectGUID", value)?,
@@ -244,7 +253,10 @@ impl Changes {
             withheld: Vec::new(),
         };
         for (name, values) in entry.attributes() {
-            out.attribute(name, values, wanted)?;
+            let base = name.split_once(';').map_or(name, |(base, _)| base);
+            if wanted.spelling(base).is_none_or(&takes) {
+                out.attribute(name, values, wanted)?;
+            }
         }
         out.cleared.sort_unstable();
         Ok(out)

@@ -22,6 +22,7 @@
 //! **Invariant**: the only crate that names ldap3. Writes `changes.*` and nothing else; decides nothing about the tenant.
 
 mod appender;
+mod arrival;
 mod check;
 mod collector;
 mod config;

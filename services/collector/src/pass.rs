@@ -13,6 +13,7 @@ use forestsync_schemas::changes::{
 use ldap3::Scope;
 use uuid::Uuid;
 
+use crate::arrival::Arrivals;
 use crate::control::{self, ControlError, DirSyncResponse};
 use crate::entry::{Changes, Life};
 use crate::error::{SearchError, Trouble, is_busy};
@@ -185,11 +186,14 @@ impl Reader {
             None => Mode::Delta,
         };
         let anchor = progress.anchor(self.position.written);
+        let mut arrivals = Arrivals::default();
         let mut answer = session.search(query).await?;
         while let Some(entry) = answer.next().await? {
             progress.found += 1;
             let changes = Changes::decode(&entry, &self.wanted)?;
-            if !progress.borders.is_foreign(&changes) {
+            if !progress.borders.is_foreign(&changes)
+                && let Some(changes) = arrivals.keep(changes, mode)
+            {
                 self.take(changes, mode, &anchor, progress).await?;
             }
         }
@@ -197,8 +201,14 @@ impl Reader {
         if outcome.code != 0 {
             return Err(self.refused(outcome.code, outcome.text, first_page));
         }
-        control::dirsync_response(&outcome.controls)
-            .map_err(|source| Trouble::Control { naming_context: self.nc.clone(), source })
+        let response = control::dirsync_response(&outcome.controls)
+            .map_err(|source| Trouble::Control { naming_context: self.nc.clone(), source })?;
+        let (arrived, complete) = arrivals.complete(session, &self.wanted).await?;
+        progress.passed_over |= !complete;
+        for changes in arrived {
+            self.take(changes, mode, &anchor, progress).await?;
+        }
+        Ok(response)
     }
 
     async fn take(

@@ -184,7 +184,8 @@ async fn links(s: &mut Suite, anna: &str, bert: &str, carl: &str) {
 async fn places(s: &mut Suite, b: &str) {
     rename(&mut s.ldap, b, "CN=Bert Neu", None).await;
     let (_, event) = s.one().await;
-    assert_eq!(names(&event), (vec!["name"], vec![]));
+    let (set, cleared) = names(&event);
+    assert!(set.contains(&"name") && set.contains(&"objectClass") && cleared.is_empty(), "it might have been unknown");
     let named = s.dn("CN=Bert Neu");
     rename(&mut s.ldap, &named, "CN=BERT NEU", None).await;
     let (object, event) = s.one().await;

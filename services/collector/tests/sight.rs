@@ -7,15 +7,17 @@ mod common;
 use std::time::Duration;
 
 use common::mirror::Mirror;
-use common::{Practice, Stage, add, delete};
+use common::{Practice, Stage, add, delete, rename, set};
 use forestsync_collector::Phase;
 use forestsync_practice::forest::Rights;
 use forestsync_schemas::changes::{ChangeEvent, Cursor, SnapshotReason, StopCause};
+use ldap3::controls::RawControl;
+use ldap3::{Mod, Scope, SearchEntry};
 
 /// The stream says what the directory is.
 async fn same(stage: &Stage, practice: &Practice) {
     let records = stage.records(&practice.peer.stream(), 0).await;
-    let mut ldap = practice.peer.admin().await;
+    let mut ldap = practice.peer.reader().await;
     let directory = Mirror::of_directory(&mut ldap, &practice.peer.base).await;
     Mirror::of(&records).assert_is(&directory, &[]);
 }
@@ -141,4 +143,89 @@ async fn the_cursor_of_a_pass_covers_what_came_during_it() {
     let ChangeEvent::CursorAdvanced(advanced) = &events[end + 1] else { panic!("it goes with its cursor") };
     assert!(advanced.to.highest_committed_usn.0 >= usn, "{advanced:?}, but {usn}");
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_was_never_seen_before_it_was_undeleted_is_read_whole() {
+    let practice = Practice::populated(20, |_| {}).await;
+    let back = user(&practice, "back").await;
+    let mut ldap = practice.peer.admin().await;
+    let found =
+        ldap.search(&back, Scope::Base, "(objectClass=*)", vec!["objectGUID"]).await.unwrap().success().unwrap();
+    let guid = SearchEntry::construct(found.0.into_iter().next().unwrap()).bin_attrs["objectGUID"][0].clone();
+    let guid = forestsync_domain::ObjectGuid::from_slice(&guid).unwrap();
+    delete(&mut ldap, &back).await;
+    let stage = Stage::new();
+    let running = stage.run(practice.peer.config());
+    running.settle().await;
+    let undelete = vec![Mod::Delete(b"isDeleted".to_vec(), Default::default()), set("distinguishedName", &[&back])];
+    let control = RawControl { ctype: "1.2.840.113556.1.4.417".into(), crit: true, val: None };
+    let tombstone = format!("<GUID={guid}>");
+    ldap.with_controls(control).modify(&tombstone, undelete).await.unwrap().success().unwrap();
+    running.settle().await;
+    let events = stage.events(&practice.peer.stream(), 0).await;
+    let restored = events.iter().find_map(|event| match event {
+        ChangeEvent::ObjectRestored(restored) => Some(restored),
+        _ => None,
+    });
+    assert!(restored.unwrap().set.contains_key("objectClass"));
+    same(&stage, &practice).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_moved_into_sight_is_read_whole_with_all_its_members() {
+    let practice = Practice::populated(20, |_| {}).await;
+    let mut ldap = practice.peer.admin().await;
+    let hidden = format!("OU=Hidden,{}", practice.peer.base);
+    add(&mut ldap, &hidden, &[("objectClass", "organizationalUnit")]).await;
+    practice.control.set_hidden(&hidden, true).unwrap();
+    let person = format!("CN=person,{hidden}");
+    add(&mut ldap, &person, &[("objectClass", "user"), ("sAMAccountName", "person"), ("title", "unseen")]).await;
+    let group = format!("CN=group,{hidden}");
+    add(&mut ldap, &group, &[("objectClass", "group"), ("sAMAccountName", "group"), ("member", &person)]).await;
+    let stage = Stage::new();
+    let running = stage.run(practice.peer.config());
+    running.settle().await;
+    let users = format!("CN=Users,{}", practice.peer.base);
+    rename(&mut ldap, &group, "CN=group", Some(&users)).await;
+    rename(&mut ldap, &person, "CN=person", Some(&users)).await;
+    running.settle().await;
+    same(&stage, &practice).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_members_of_a_group_moved_into_sight_come_in_ranges() {
+    let practice = Practice::populated(20, |options| options.max_val_range = 4).await;
+    let mut ldap = practice.peer.admin().await;
+    let hidden = format!("OU=Hidden,{}", practice.peer.base);
+    add(&mut ldap, &hidden, &[("objectClass", "organizationalUnit")]).await;
+    practice.control.set_hidden(&hidden, true).unwrap();
+    let mut members = Vec::new();
+    for n in 0..10 {
+        members.push(user(&practice, &format!("member{n}")).await);
+    }
+    let group = format!("CN=group,{hidden}");
+    let mut attributes = vec![("objectClass", "group"), ("sAMAccountName", "group")];
+    attributes.extend(members.iter().map(|member| ("member", member.as_str())));
+    add(&mut ldap, &group, &attributes).await;
+    let stage = Stage::new();
+    let running = stage.run(practice.peer.config());
+    running.settle().await;
+    let stream = practice.peer.stream();
+    let mark = stage.tail(&stream).await;
+    rename(&mut ldap, &group, "CN=group", Some(&format!("CN=Users,{}", practice.peer.base))).await;
+    running.settle().await;
+    let added: Vec<_> = stage.events(&stream, mark).await.into_iter().filter_map(added).flatten().collect();
+    assert_eq!(added.len(), 10);
+    assert!(!cursor(&stage, &practice).await.passed_over);
+    running.stop().await;
+}
+
+fn added(event: ChangeEvent) -> Option<Vec<forestsync_domain::ObjectGuid>> {
+    match event {
+        ChangeEvent::LinkValuesChanged(links) => Some(links.added),
+        _ => None,
+    }
 }

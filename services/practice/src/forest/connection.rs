@@ -204,7 +204,10 @@ impl State {
             account.options.password == *password && names(shared, &account.options.name, &request.dn)
         });
         match found.filter(|_| !password.is_empty()) {
-            None => wrong(),
+            None => {
+                Counters::add(&shared.counters.refused_binds, 1);
+                wrong()
+            }
             Some(at) => {
                 self.account = Some(at);
                 Counters::add(&shared.counters.binds, 1);

@@ -117,6 +117,21 @@ impl ForestControl {
         Ok(())
     }
 
+    /// Takes the right to read a container and what is in it from everybody but the administrator, or gives it back.
+    pub fn set_hidden(&self, dn: &str, on: bool) -> anyhow::Result<()> {
+        let found = self.shared.read().resolve(dn)?;
+        let id = found.with_context(|| format!("there is no {dn}"))?;
+        self.shared.write(|store, _| {
+            if on {
+                store.hidden.insert(id)
+            } else {
+                store.hidden.remove(&id)
+            };
+            Ok(())
+        })?;
+        Ok(())
+    }
+
     /// The identity of this incarnation of the controller's database.
     pub fn invocation_id(&self) -> [u8; 16] {
         self.shared.read().invocation

@@ -56,6 +56,7 @@ pub(crate) struct Faults {
 pub(crate) struct Counters {
     pub(crate) connections: AtomicU64,
     pub(crate) binds: AtomicU64,
+    pub(crate) refused_binds: AtomicU64,
     pub(crate) searches: AtomicU64,
     pub(crate) dirsync_searches: AtomicU64,
     pub(crate) entries: AtomicU64,
@@ -70,6 +71,8 @@ pub struct ForestCounters {
     pub connections: u64,
     /// Successful binds.
     pub binds: u64,
+    /// Binds with a wrong name or password.
+    pub refused_binds: u64,
     /// Searches of any kind, DirSync included.
     pub searches: u64,
     /// DirSync searches, one per page.
@@ -90,6 +93,7 @@ impl Counters {
         ForestCounters {
             connections: get(&self.connections),
             binds: get(&self.binds),
+            refused_binds: get(&self.refused_binds),
             searches: get(&self.searches),
             dirsync_searches: get(&self.dirsync_searches),
             entries: get(&self.entries),

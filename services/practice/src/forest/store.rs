@@ -59,6 +59,8 @@ pub(crate) struct Store {
     /// Invocations of this controller that ended, with the USN at which they did.
     pub(crate) retired: Vec<([u8; 16], u64)>,
     pub(crate) confidential: BTreeSet<AttrId>,
+    /// Containers that only administrators may read, with what is in them.
+    pub(crate) hidden: BTreeSet<Id>,
     pub(crate) landmarks: Landmarks,
 }
 
@@ -89,6 +91,7 @@ impl Store {
             invocation,
             retired: Vec::new(),
             confidential: BTreeSet::new(),
+            hidden: BTreeSet::new(),
             landmarks: Landmarks::default(),
         }
     }

@@ -93,6 +93,9 @@ impl View {
         if object.context == Context::Domain && !self.access.read {
             return false;
         }
+        if !self.access.admin && store.hidden.iter().any(|top| store.is_within(id, *top)) {
+            return false;
+        }
         if object.deleted {
             return self.show_deleted && self.access.deleted;
         }
