@@ -13,7 +13,9 @@ const MAX_DEPTH: usize = 16;
 
 /// Protocol operations, by their tag byte.
 pub(crate) mod op {
+    pub(crate) const BIND_RESPONSE: u8 = 0x61;
     pub(crate) const SEARCH_ENTRY: u8 = 0x64;
+    pub(crate) const SEARCH_DONE: u8 = 0x65;
     pub(crate) const SEARCH_REFERENCE: u8 = 0x73;
     pub(crate) const EXTENDED_RESPONSE: u8 = 0x78;
     pub(crate) const INTERMEDIATE_RESPONSE: u8 = 0x79;
@@ -41,6 +43,12 @@ pub enum FrameError {
     /// A message lacks its id or its operation.
     #[error("a message has no id or no operation")]
     Incomplete,
+    /// A result lacks its code or its texts, or has something else in their place.
+    #[error("a result has not the form of an LDAPResult")]
+    Result,
+    /// A message answers nothing that was asked.
+    #[error("operation {0:#04x} answers nothing that was asked")]
+    Operation(u8),
 }
 
 /// What a message is.
@@ -150,6 +158,65 @@ pub(crate) fn result(body: &[u8]) -> (u32, String) {
     read().unwrap_or((2, "the result cannot be read".to_owned()))
 }
 
+/// Refuses a message of an LDAPResult that is not as RFC 4511 4.1.9 has it, with its referral, credentials and controls: the
+/// parser behind panics at the first thing that it does not expect.
+pub(crate) fn check_result(bytes: &[u8]) -> Result<(), FrameError> {
+    sound_result(bytes).ok_or(FrameError::Result)
+}
+
+fn sound_result(bytes: &[u8]) -> Option<()> {
+    let (_, message, _) = element(bytes).ok()?;
+    let (_, _, rest) = element(message).ok()?;
+    let (_, body, controls) = element(rest).ok()?;
+    let (code, body) = typed(body, 0x0a)?;
+    let body = utf8(utf8(body)?)?;
+    let mut more = (!code.is_empty() && code.len() <= 4).then_some(body)?;
+    while !more.is_empty() {
+        let (tag, content, rest) = element(more).ok()?;
+        match tag & 0x1f {
+            3 => uris((tag == 0xa3).then_some(content)?)?,
+            7 if tag == 0x87 => {}
+            7 | 10 | 11 => return None,
+            _ => {}
+        }
+        more = rest;
+    }
+    if controls.is_empty() {
+        return Some(());
+    }
+    let (mut list, end) = typed(controls, 0xa0)?;
+    while !list.is_empty() {
+        let (control, rest) = typed(list, 0x30)?;
+        let mut fields = utf8(control)?;
+        if let Some((critical, after)) = typed(fields, 0x01) {
+            fields = (critical.len() == 1).then_some(after)?;
+        }
+        if !fields.is_empty() {
+            typed(fields, 0x04).filter(|(_, after)| after.is_empty())?;
+        }
+        list = rest;
+    }
+    end.is_empty().then_some(())
+}
+
+fn uris(mut list: &[u8]) -> Option<()> {
+    while !list.is_empty() {
+        list = utf8(list)?;
+    }
+    Some(())
+}
+
+/// Content and rest of the first element, if it has that tag.
+fn typed(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    element(bytes).ok().filter(|(found, ..)| *found == tag).map(|(_, content, rest)| (content, rest))
+}
+
+/// What follows an octet string that is text.
+fn utf8(bytes: &[u8]) -> Option<&[u8]> {
+    let (text, rest) = typed(bytes, 0x04)?;
+    std::str::from_utf8(text).ok().map(|_| rest)
+}
+
 /// A server's diagnostic text without line ends and of bearable length.
 pub(crate) fn diagnostic(text: &str) -> String {
     text.chars().filter(|c| *c != '\0').map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
@@ -183,6 +250,45 @@ mod tests {
     }
 
     #[test]
+    fn a_result_has_its_form_or_is_refused() {
+        assert_eq!(check_result(&DONE), Ok(()));
+        // LDAPMessage { 7, BindResponse { 0, "", "" } }, with more in the result and after it
+        let with = |tail: &[u8], controls: &[u8]| {
+            let body = [&[10, 1, 0, 4, 0, 4, 0][..], tail].concat();
+            let op = [&[2, 1, 7, 0x61, body.len() as u8][..], &body, controls].concat();
+            [&[0x30, op.len() as u8][..], &op].concat()
+        };
+        let control = [0xa0, 9, 0x30, 7, 4, 1, b'1', 4, 2, 9, 9];
+        for (tail, controls) in [(&[0xa3, 3, 4, 1, b'u'][..], &control[..]), (&[0x87, 1, 5], &[]), (&[], &control)] {
+            assert_eq!(check_result(&with(tail, controls)), Ok(()));
+        }
+        let cut_short: [&[u8]; 6] = [
+            &[],
+            &[10, 1, 0],
+            &[10, 1, 0, 4, 0],
+            &[2, 1, 0, 4, 0, 4, 0],
+            &[10, 0, 4, 0, 4, 0],
+            &[10, 1, 0, 4, 1, 0xff, 4, 0],
+        ];
+        for body in cut_short {
+            let op = [&[2, 1, 7, 0x61, body.len() as u8][..], body].concat();
+            assert_eq!(check_result(&[&[0x30, op.len() as u8][..], &op].concat()), Err(FrameError::Result), "{body:?}");
+        }
+        let bad: [(&[u8], &[u8]); 7] = [
+            (&[0x83, 1, 5], &[]),
+            (&[0xa3, 3, 4, 1, 0xff], &[]),
+            (&[0xa7, 2, 4, 0], &[]),
+            (&[0x8a, 1, 0xff], &[]),
+            (&[], &[4, 0]),
+            (&[], &[0xa0, 2, 4, 0]),
+            (&[], &[0xa0, 7, 0x30, 5, 4, 1, b'1', 1, 0]),
+        ];
+        for (tail, controls) in bad {
+            assert_eq!(check_result(&with(tail, controls)), Err(FrameError::Result), "{tail:?} {controls:?}");
+        }
+    }
+
+    #[test]
     fn refuses_lengths_that_lie_and_bottomless_nesting() {
         let mut lie = DONE;
         lie[6] = 9;
@@ -199,7 +305,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(bytes in any::<Vec<u8>>()) {
-            let _any = (message_length(&bytes), message(&bytes), result(&bytes), check(&bytes));
+            let _any = (message_length(&bytes), message(&bytes), result(&bytes), check(&bytes), check_result(&bytes));
         }
     }
 }

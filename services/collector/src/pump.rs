@@ -185,7 +185,7 @@ fn next_step(buffer: &[u8]) -> Step {
             Ok(None) => Step::Read(0),
             Ok(Some(length)) => match rest.get(..length) {
                 None => Step::Read(length - rest.len()),
-                Some(bytes) => match frame::message(bytes).map(|message| kind(message, length)) {
+                Some(bytes) => match frame::message(bytes).map(|message| kind(message, bytes)) {
                     Ok(Step::Entries(length)) if run == 0 || run + length <= RUN_BYTES => {
                         run += length;
                         continue;
@@ -201,7 +201,8 @@ fn next_step(buffer: &[u8]) -> Step {
     }
 }
 
-fn kind(message: frame::Message<'_>, length: usize) -> Step {
+fn kind(message: frame::Message<'_>, bytes: &[u8]) -> Step {
+    let length = bytes.len();
     match message.op {
         op::SEARCH_ENTRY | op::SEARCH_REFERENCE | op::INTERMEDIATE_RESPONSE => Step::Entries(length),
         op::EXTENDED_RESPONSE => {
@@ -212,7 +213,12 @@ fn kind(message: frame::Message<'_>, length: usize) -> Step {
                 EndReason::Rejected { code, text }
             })
         }
-        _ => Step::Result(length),
+        op::BIND_RESPONSE | op::SEARCH_DONE => match frame::check_result(bytes) {
+            Ok(()) => Step::Result(length),
+            Err(error) => Step::End(error.into()),
+        },
+        // nothing else was asked for
+        other => Step::End(frame::FrameError::Operation(other).into()),
     }
 }
 

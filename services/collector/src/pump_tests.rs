@@ -90,7 +90,9 @@ async fn an_entry_larger_than_the_window_passes_alone() {
 #[tokio::test]
 async fn entries_come_before_the_result_that_follows_them() {
     let Pumped { mut controller, mut client, mut entries, .. } = pumped(100_000);
-    let (entry, result) = (message(1, op::SEARCH_ENTRY, 10), message(1, 0x65, 10));
+    // SearchResultDone { 0, "", "" }
+    let result = vec![0x30, 12, 2, 1, 1, 0x65, 7, 10, 1, 0, 4, 0, 4, 0];
+    let entry = message(1, op::SEARCH_ENTRY, 10);
     let bytes = [entry.clone(), message(2, op::SEARCH_REFERENCE, 3), result.clone()].concat();
     // byte by byte, so that every message comes in parts
     for byte in bytes {
@@ -121,6 +123,9 @@ async fn what_the_client_cannot_bear_ends_the_connection_with_its_reason() {
         (extended(3), EndReason::Rejected { code: 8, text }),
         (vec![0x16, 3, 1, 2, 0], EndReason::Frame(frame::FrameError::Start(0x16))),
         (vec![0x30, 5, 2, 1, 1, 0x64, 9], EndReason::Frame(frame::FrameError::Overrun)),
+        (message(1, op::BIND_RESPONSE, 1), EndReason::Frame(frame::FrameError::Result)),
+        (message(1, 0x65, 1), EndReason::Frame(frame::FrameError::Result)),
+        (message(1, 0x67, 1), EndReason::Frame(frame::FrameError::Operation(0x67))),
     ];
     for (bytes, reason) in expectations {
         let Pumped { mut controller, mut client, mut entries, flow, task } = pumped(1_000);
