@@ -3,6 +3,7 @@
 //! Reads only, writes nothing, and stops at a controller's first line that makes the next ones pointless.
 
 use forestsync_domain::Dn;
+use forestsync_schemas::changes::StopCause;
 use ldap3::Scope;
 use serde::Serialize;
 
@@ -80,6 +81,8 @@ struct Lines<'a> {
     forest: &'a str,
     controller: Option<String>,
     naming_context: Option<Dn>,
+    /// A controller refused the account.
+    refused: bool,
     out: &'a mut Vec<CheckLine>,
 }
 
@@ -108,7 +111,8 @@ impl Lines<'_> {
 /// Checks every configured controller. Bounded by the time limits of the configuration.
 pub async fn check(config: &ForestConfig) -> Vec<CheckLine> {
     let mut out = Vec::new();
-    let mut lines = Lines { forest: &config.name, controller: None, naming_context: None, out: &mut out };
+    let mut lines =
+        Lines { forest: &config.name, controller: None, naming_context: None, refused: false, out: &mut out };
     if let Err(error) = config.validate() {
         lines.say(CheckCode::Configuration, CheckOutcome::Failed, error.to_string(), Some("correct the configuration"));
         return out;
@@ -116,14 +120,23 @@ pub async fn check(config: &ForestConfig) -> Vec<CheckLine> {
     for to in &config.controllers {
         lines.controller = Some(to.to_string());
         lines.naming_context = None;
-        Box::pin(controller(config, to, &mut lines)).await;
+        let Some(mut session) = connected(config, to, &mut lines).await else { continue };
+        if lines.refused {
+            let hint = "correct the account first; every wrong password counts towards locking it";
+            lines.say(CheckCode::Bind, CheckOutcome::Warning, "not tried again: the account was refused", Some(hint));
+            continue;
+        }
+        if bound(config, &mut session, &mut lines).await {
+            Box::pin(controller(config, to, session, &mut lines)).await;
+        }
     }
     out
 }
 
-async fn controller(config: &ForestConfig, to: &ControllerAddress, lines: &mut Lines<'_>) {
-    let Some((mut session, root)) = connected(config, to, lines).await else {
-        return;
+async fn controller(config: &ForestConfig, to: &ControllerAddress, mut session: Session, lines: &mut Lines<'_>) {
+    let root = match session.root_dse().await {
+        Ok(root) => root,
+        Err(trouble) => return lines.fail(CheckCode::NamingContext, &trouble),
     };
     let naming_contexts = if config.naming_contexts.is_empty() {
         vec![root.default_naming_context.clone()]
@@ -145,12 +158,12 @@ async fn controller(config: &ForestConfig, to: &ControllerAddress, lines: &mut L
     }
 }
 
-async fn connected(config: &ForestConfig, to: &ControllerAddress, lines: &mut Lines<'_>) -> Option<(Session, RootDse)> {
+async fn connected(config: &ForestConfig, to: &ControllerAddress, lines: &mut Lines<'_>) -> Option<Session> {
     let session = match transport::tls_config(config.ca_file.as_deref()) {
         Ok(tls) => Session::connect(config, to, &tls).await,
         Err(error) => Err(error),
     };
-    let mut session = match session {
+    let session = match session {
         Ok(session) => session,
         Err(error) => {
             let code = match &error {
@@ -169,18 +182,18 @@ async fn connected(config: &ForestConfig, to: &ControllerAddress, lines: &mut Li
     };
     lines.ok(CheckCode::Reachable, "a connection is accepted");
     lines.ok(CheckCode::Tls, "the certificate is trusted and carries the name");
+    Some(session)
+}
+
+async fn bound(config: &ForestConfig, session: &mut Session, lines: &mut Lines<'_>) -> bool {
     if let Err(error) = session.bind(config).await {
-        lines.fail(CheckCode::Bind, &error.into());
-        return None;
+        let trouble = error.into();
+        lines.fail(CheckCode::Bind, &trouble);
+        lines.refused = trouble.cause() == Some(StopCause::Credentials);
+        return false;
     }
     lines.ok(CheckCode::Bind, format!("{} is accepted", config.bind_name));
-    match session.root_dse().await {
-        Ok(root) => Some((session, root)),
-        Err(trouble) => {
-            lines.fail(CheckCode::NamingContext, &trouble);
-            None
-        }
-    }
+    true
 }
 
 async fn naming_context(

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ForestConfig;
 use crate::error::{CollectorError, Trouble};
+use crate::gate::Gate;
 use crate::reader::{Reader, SnapshotRequest};
 use crate::session::Session;
 use crate::status::{CollectorStatus, Phase, StatusBoard};
@@ -27,6 +28,7 @@ pub struct Collector {
     log: Arc<dyn Log>,
     board: StatusBoard,
     requests: Arc<Vec<Arc<SnapshotRequest>>>,
+    gate: Arc<Gate>,
 }
 
 /// Watches a collector and asks it for things. Cheap to clone; outlives the collector.
@@ -57,7 +59,8 @@ impl Collector {
         let board = StatusBoard::new(&config.name, &config.naming_contexts);
         let count = config.naming_contexts.len().max(1);
         let requests = Arc::new((0..count).map(|_| Arc::default()).collect());
-        Ok(Self { config: Arc::new(config), log, board, requests })
+        let gate = Arc::new(Gate::new(config.credentials_retry));
+        Ok(Self { config: Arc::new(config), log, board, requests, gate })
     }
 
     /// For watching and asking.
@@ -89,7 +92,7 @@ impl Collector {
                 .map_err(|source| CollectorError::StreamName { naming_context: nc.clone(), source })?;
             let request = self.requests.get(index).cloned().unwrap_or_default();
             let (config, log) = (Arc::clone(&self.config), Arc::clone(&self.log));
-            let reader = Reader::new(config, log, nc, stream, self.board.line(index), request);
+            let reader = Reader::new(config, log, nc, stream, self.board.line(index), request, Arc::clone(&self.gate));
             tasks.spawn(reader.run(stop.clone()));
         }
         let mut result = Ok(());

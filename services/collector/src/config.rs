@@ -169,7 +169,8 @@ pub struct ForestConfig {
     pub snapshot_interval: Duration,
     /// How often it is verified that the account can still read what it could read.
     pub rights_interval: Duration,
-    /// How long to wait after the account was refused. Long, so that retries do not lock the account out.
+    /// How long to wait after the account was refused, twice as long each time, an hour at most. Long, so that retries do
+    /// not lock the account out. All naming contexts of the forest wait together.
     pub credentials_retry: Duration,
     /// Whether changes wake the collector before the poll interval is over.
     pub notifications: bool,

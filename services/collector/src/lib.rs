@@ -31,6 +31,7 @@ mod entry;
 mod error;
 mod events;
 mod frame;
+mod gate;
 mod notify;
 mod pass;
 mod plan;

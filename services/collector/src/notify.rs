@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::config::{ControllerAddress, ForestConfig};
 use crate::control;
 use crate::error::{ConnectError, Trouble};
+use crate::gate::Gate;
 use crate::session::{Query, Session};
 
 /// How long one notification search is kept.
@@ -25,6 +26,7 @@ const LIFETIME: Duration = Duration::from_mins(15);
 /// Runs until it is dropped, or the account is refused: then the main session finds out as well.
 pub(crate) async fn run(
     config: Arc<ForestConfig>,
+    gate: Arc<Gate>,
     to: ControllerAddress,
     tls: Arc<ClientConfig>,
     nc: Dn,
@@ -33,7 +35,7 @@ pub(crate) async fn run(
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
     loop {
         let began = Instant::now();
-        match watch(&config, &to, &tls, &nc, &wake).await {
+        match watch(&config, &gate, &to, &tls, &nc, &wake).await {
             Ok(()) => backoff.reset(),
             Err(Trouble::Connect(ConnectError::Refused { .. } | ConnectError::EmptyPassword { .. })) => return,
             Err(error) => {
@@ -51,12 +53,13 @@ pub(crate) async fn run(
 
 async fn watch(
     config: &ForestConfig,
+    gate: &Gate,
     to: &ControllerAddress,
     tls: &Arc<ClientConfig>,
     nc: &Dn,
     wake: &Notify,
 ) -> Result<(), Trouble> {
-    let mut session = Session::open(config, to, tls).await?;
+    let mut session = Session::open(config, gate, to, tls).await?;
     let query = Query {
         base: &nc.to_string(),
         scope: Scope::Subtree,

@@ -42,7 +42,8 @@ fn removals_that_are_not_told_outlive_the_process() {
     let (nc, stream): (Dn, _) = ("DC=x".parse().unwrap(), "changes.f.x".parse().unwrap());
     let status = crate::status::StatusBoard::new("f", &[]).line(0);
     let log = std::sync::Arc::new(forestsync_log::EmbeddedLog::open(folder.path()).unwrap());
-    let mut reader = Reader::new(config.into(), log, nc.clone(), stream, status, std::sync::Arc::default());
+    let gate = std::sync::Arc::new(crate::gate::Gate::new(config.credentials_retry));
+    let mut reader = Reader::new(config.into(), log, nc.clone(), stream, status, std::sync::Arc::default(), gate);
     let links = crate::entry::Links { attribute: "member".into(), whole: true, ..Default::default() };
     let group = Changes {
         object: forestsync_domain::ObjectGuid::from_bytes([1; 16]),

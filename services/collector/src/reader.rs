@@ -30,6 +30,7 @@ use crate::control;
 use crate::entry::Wanted;
 use crate::error::{CollectorError, Trouble};
 use crate::events::Scribe;
+use crate::gate::Gate;
 use crate::notify;
 use crate::plan::{Terms, Wishes, decide};
 use crate::rights::{self, Witnesses};
@@ -94,6 +95,7 @@ pub(crate) struct Reader {
     pub(crate) noticed: HashSet<String>,
     log: Arc<dyn Log>,
     pub(crate) request: Arc<SnapshotRequest>,
+    gate: Arc<Gate>,
     /// The requests that were answered by a complete read.
     answered: u64,
     witnesses: Witnesses,
@@ -113,6 +115,7 @@ impl Reader {
         stream: StreamName,
         status: StatusLine,
         request: Arc<SnapshotRequest>,
+        gate: Arc<Gate>,
     ) -> Self {
         let (naming_context, name) = (nc.clone(), stream.to_string());
         status.update(move |row| {
@@ -135,6 +138,7 @@ impl Reader {
             noticed: HashSet::new(),
             log,
             request,
+            gate,
             answered: 0,
             witnesses: Witnesses::new(),
             rights_checked: None,
@@ -180,7 +184,7 @@ impl Reader {
                 return *error;
             }
             let pause = match trouble.cause() {
-                Some(StopCause::Credentials) => self.config.credentials_retry,
+                Some(StopCause::Credentials) => self.gate.closed_for().await.unwrap_or(self.config.credentials_retry),
                 _ => backoff.next_delay(),
             };
             sleep(pause).await;
@@ -214,13 +218,14 @@ impl Reader {
             return Err(CollectorError::from(crate::ConfigError::NoControllers(self.config.name.clone())).into());
         };
         let tls = transport::tls_config(self.config.ca_file.as_deref())?;
-        let mut session = Session::open(&self.config, &to, &tls).await?;
+        let mut session = Session::open(&self.config, &self.gate, &to, &tls).await?;
         let root = session.root_dse().await?;
         self.inspect(&mut session, &root).await?;
         let wake = Arc::new(Notify::new());
         let _notifier = self.config.notifications.then(|| {
-            let (config, nc, wake) = (Arc::clone(&self.config), self.nc.clone(), Arc::clone(&wake));
-            AbortOnDropHandle::new(tokio::spawn(notify::run(config, to.clone(), Arc::clone(&tls), nc, wake)))
+            let (config, gate) = (Arc::clone(&self.config), Arc::clone(&self.gate));
+            let (tls, nc, wake) = (Arc::clone(&tls), self.nc.clone(), Arc::clone(&wake));
+            AbortOnDropHandle::new(tokio::spawn(notify::run(config, gate, to.clone(), tls, nc, wake)))
         });
         let request = Arc::clone(&self.request);
         loop {

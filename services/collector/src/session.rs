@@ -25,6 +25,7 @@ use crate::control;
 use crate::entry::Entry;
 use crate::error::{ConnectError, EndReason, SearchError, Trouble};
 use crate::frame::{self, op};
+use crate::gate::Gate;
 use crate::pump::{self, Chunk, Flow, WINDOW_BYTES};
 use crate::transport;
 
@@ -71,11 +72,12 @@ impl Session {
     /// Connects, secures and binds.
     pub(crate) async fn open(
         config: &ForestConfig,
+        gate: &Gate,
         to: &ControllerAddress,
         tls: &Arc<ClientConfig>,
     ) -> Result<Self, ConnectError> {
         let mut session = Self::connect(config, to, tls).await?;
-        session.bind(config).await?;
+        gate.bind(&mut session, config).await?;
         Ok(session)
     }
 

@@ -247,16 +247,38 @@ async fn a_confidential_attribute_is_never_taken_for_cleared() {
     running.stop().await;
 }
 
+fn config_of_two(config: &mut forestsync_collector::ForestConfig, one: &str, other: &str) {
+    config.naming_contexts = vec![one.parse().unwrap(), other.parse().unwrap()];
+    config.controllers.push(config.controllers[0].clone());
+    config.credentials_retry = Duration::from_hours(1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_credentials_are_said_once_and_not_hammered() {
     let practice = Practice::populated(10, |_| {}).await;
     let stage = Stage::new();
     let mut config = practice.peer.config();
     config.password = "wrong".to_owned().into();
-    let running = stage.run(config);
+    let running = stage.run(config.clone());
     running.stopped(StopCause::Credentials).await;
     assert_eq!(kinds(&stage.events(&practice.peer.stream(), 0).await), ["ReadingStopped"]);
     running.stop().await;
+    // a wrong password is sent once, however many naming contexts and controllers there are
+    let before = practice.control.counters().refused_binds;
+    let inner = "DC=other,DC=example";
+    config_of_two(&mut config, &practice.peer.base, inner);
+    let running = stage.run(config.clone());
+    let stopped = |row: &forestsync_collector::CollectorStatus| matches!(row.phase, Phase::Stopped { .. });
+    let mut rows = running.handle.status();
+    let waited = tokio::time::timeout(common::PATIENCE, rows.wait_for(|rows| rows.iter().all(stopped))).await.is_ok();
+    assert!(waited, "{:?}", running.handle.status().borrow());
+    assert_eq!(practice.control.counters().refused_binds, before + 1);
+    running.stop().await;
+    let lines = forestsync_collector::check(&config).await;
+    assert_eq!(practice.control.counters().refused_binds, before + 2, "{lines:#?}");
+    let last = lines.last().unwrap();
+    assert_eq!(last.code, forestsync_collector::CheckCode::Bind);
+    assert_eq!(last.outcome, forestsync_collector::CheckOutcome::Warning);
     let mut config = practice.peer.config();
     config.ca_file = None;
     let running = stage.run(config);
