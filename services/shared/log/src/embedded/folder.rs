@@ -99,7 +99,15 @@ impl Folder {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// The folders that this thread made durable: nothing else shows whether it did.
+    pub(super) static SYNCED: std::cell::RefCell<Vec<PathBuf>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
 /// Makes the names in a folder durable.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    SYNCED.with_borrow_mut(|synced| synced.push(path.to_owned()));
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }

@@ -68,11 +68,10 @@ impl EmbeddedWriter {
 /// Makes the folder and takes its lock.
 fn lock(folder: &Folder) -> Result<File, WriterError> {
     let io = |source| folder.unwritable(source);
-    if !folder.path.is_dir() {
-        fs::create_dir_all(&folder.path).map_err(io)?;
-        if let Some(parent) = folder.path.parent() {
-            sync_folder(parent).map_err(io)?;
-        }
+    fs::create_dir_all(&folder.path).map_err(io)?;
+    if let Some(parent) = folder.path.parent() {
+        // even if it was there: who made it may have died before its name was durable
+        sync_folder(parent).map_err(io)?;
     }
     let path = folder.path.join("lock");
     let lock = File::options().write(true).create(true).truncate(false).open(path).map_err(io)?;
@@ -127,6 +126,8 @@ impl Tail {
             file.seek(SeekFrom::Start(last.at)).and_then(|_| file.write_all(&frame)).map_err(io)?;
         }
         file.sync_all().map_err(io)?;
+        // likewise its name, without which all that is appended to it is lost with the power
+        folder.sync().map_err(io)?;
         file.seek(SeekFrom::Start(bytes)).map_err(io)?;
         Ok(Self { file, segment, bytes, next })
     }
@@ -250,4 +251,24 @@ fn check_sizes(stream: &StreamName, records: &[NewRecord]) -> Result<usize, Appe
         ));
     }
     Ok(encoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::folder::SYNCED;
+    use super::*;
+
+    #[test]
+    fn names_that_a_dead_writer_left_are_made_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path(), &"s".parse().unwrap());
+        // it died between making these and syncing the folders that name them
+        fs::create_dir(&folder.path).unwrap();
+        File::create(folder.segment(0)).unwrap();
+        SYNCED.take();
+        let sender = Arc::new(watch::Sender::new(Committed::default()));
+        EmbeddedWriter::open(folder.clone(), sender, EmbeddedOptions::default()).unwrap();
+        let synced = SYNCED.take();
+        assert!(synced.contains(&dir.path().to_owned()) && synced.contains(&folder.path), "{synced:?}");
+    }
 }
