@@ -165,6 +165,9 @@ pub struct ForestConfig {
     pub first_entry_timeout: Duration,
     /// Limit for TCP connect, TLS handshake and bind, each.
     pub connect_timeout: Duration,
+    /// How long the controller of the cursor is waited for before another one is read instead. Another one is read in full,
+    /// and what it does not have yet would look as if it were gone: longer than a restart takes.
+    pub failover_after: Duration,
     /// How often a full read is made where the account cannot see deletions.
     pub snapshot_interval: Duration,
     /// How often it is verified that the account can still read what it could read.
@@ -200,6 +203,7 @@ impl ForestConfig {
             operation_timeout: Duration::from_mins(2),
             first_entry_timeout: Duration::from_mins(10),
             connect_timeout: Duration::from_secs(15),
+            failover_after: Duration::from_mins(5),
             snapshot_interval: Duration::from_hours(6),
             rights_interval: Duration::from_mins(1),
             credentials_retry: Duration::from_mins(1),

@@ -32,6 +32,7 @@ mod error;
 mod events;
 mod frame;
 mod gate;
+mod loyalty;
 mod notify;
 mod pass;
 mod plan;

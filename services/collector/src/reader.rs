@@ -1,6 +1,6 @@
 //! One naming context, read for ever: connect, verify, follow; and when that fails, say why, wait, and try again.
 //!
-//! - The controller that the cursor belongs to is preferred: another one has another invocationId and means a full read.
+//! - The controller that the cursor belongs to is waited for: another one has another invocationId and means a full read.
 //! - A stop is written to the stream once per cause, and only when every configured controller was tried, or when trying
 //!   another one would not help.
 //! - Nothing a directory does ends the reader. It ends when it is told to, when another collector took its stream over, or
@@ -25,12 +25,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::appender::Appender;
-use crate::config::{ControllerAddress, ForestConfig};
+use crate::config::ForestConfig;
 use crate::control;
 use crate::entry::Wanted;
 use crate::error::{CollectorError, Trouble};
 use crate::events::Scribe;
 use crate::gate::Gate;
+use crate::loyalty::{Controllers, Failures};
 use crate::notify;
 use crate::plan::{Terms, Wishes, decide};
 use crate::rights::{self, Witnesses};
@@ -38,9 +39,6 @@ use crate::session::{RootDse, Session};
 use crate::status::{Phase, StatusLine};
 use crate::tail::{self, Position};
 use crate::transport;
-
-/// The preferred controller is tried so often before another one is.
-const LOYALTY: u32 = 3;
 
 /// A cursor that was not confirmed for so long may be older than the tombstones of its time (tombstoneLifetime is 60 days
 /// where it is not set): deletions could be gone without a trace.
@@ -162,17 +160,17 @@ impl Reader {
 
     async fn read_for_ever(&mut self) -> CollectorError {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-        let mut failures = 0_u32;
+        let mut failures = Failures::default();
         loop {
-            let Err(trouble) = Box::pin(self.follow(failures)).await;
+            let Err(trouble) = Box::pin(self.follow(&mut failures)).await;
             if let Trouble::Fatal(error) = trouble {
                 return *error;
             }
             if std::mem::take(&mut self.succeeded) {
-                failures = 0;
+                failures = Failures::default();
                 backoff.reset();
             }
-            failures = failures.saturating_add(1);
+            failures.add(Instant::now());
             self.caught_up = None;
             if trouble.cause() == Some(StopCause::Rights) {
                 self.blinded();
@@ -180,41 +178,37 @@ impl Reader {
             if let Trouble::CookieRefused { .. } = trouble {
                 self.refusals += 1;
             }
-            if let Err(Trouble::Fatal(error)) = self.report(&trouble, failures).await {
+            if let Err(Trouble::Fatal(error)) = self.report(&trouble, &failures).await {
                 return *error;
             }
             let pause = match trouble.cause() {
                 Some(StopCause::Credentials) => self.gate.closed_for().await.unwrap_or(self.config.credentials_retry),
-                _ => backoff.next_delay(),
+                _ => {
+                    let delay = backoff.next_delay();
+                    self.waited_for(&failures).map_or(delay, |(_, left, _)| delay.min(left))
+                }
             };
             sleep(pause).await;
         }
     }
 
-    /// The controller for this attempt.
-    fn pick(&self, failures: u32) -> Option<&ControllerAddress> {
-        let all = &self.config.controllers;
+    fn controllers(&self) -> Controllers<'_> {
         let home = self.position.cursor.as_ref().map(|cursor| cursor.controller.dns_name.as_str());
-        let preferred = all.iter().position(|c| home.is_some_and(|home| c.host.eq_ignore_ascii_case(home)));
-        let step = match preferred {
-            Some(_) => failures.saturating_sub(LOYALTY - 1),
-            None => failures,
-        };
-        all.get((preferred.unwrap_or(0) + step as usize) % all.len().max(1))
+        Controllers::new(&self.config.controllers, home, self.config.failover_after)
     }
 
-    /// Whether every controller was tried.
-    fn is_round_over(&self, failures: u32) -> bool {
-        let count = u32::try_from(self.config.controllers.len()).unwrap_or(u32::MAX);
-        failures >= if count > 1 && self.position.cursor.is_some() { LOYALTY + count - 1 } else { count }
+    /// The controller that is waited for although there are others: its name, for how long, and until when.
+    fn waited_for(&self, failures: &Failures) -> Option<(String, Duration, Timestamp)> {
+        let (home, left) = self.controllers().waits(failures, Instant::now())?;
+        Some((home.host.clone(), left, clock::now().checked_add(left).unwrap_or(Timestamp::MAX)))
     }
 
-    async fn follow(&mut self, failures: u32) -> Result<Infallible, Trouble> {
+    async fn follow(&mut self, failures: &mut Failures) -> Result<Infallible, Trouble> {
         let (tail, new) = self.appender.open().await?;
         if new || self.stale {
             self.recall(tail).await?;
         }
-        let Some(to) = self.pick(failures).cloned() else {
+        let Some(to) = self.controllers().pick(failures, Instant::now()).cloned() else {
             return Err(CollectorError::from(crate::ConfigError::NoControllers(self.config.name.clone())).into());
         };
         let tls = transport::tls_config(self.config.ca_file.as_deref())?;
@@ -380,8 +374,8 @@ impl Reader {
     }
 
     /// Tells the log, the status and the stream that reading stopped. In the stream only once per cause.
-    async fn report(&mut self, trouble: &Trouble, failures: u32) -> Result<(), Trouble> {
-        let (detail, hint) = (trouble.to_string(), trouble.hint());
+    async fn report(&mut self, trouble: &Trouble, failures: &Failures) -> Result<(), Trouble> {
+        let (mut detail, hint) = (trouble.to_string(), trouble.hint());
         tracing::warn!(forest.id = self.config.name, naming_context = %self.nc, error = %detail, hint, "reading was interrupted");
         let Some(cause) = trouble.cause() else {
             self.status.update(|row| row.phase = Phase::Connecting);
@@ -390,11 +384,13 @@ impl Reader {
         };
         let tell = match cause {
             StopCause::Credentials | StopCause::Rights => true,
-            _ if trouble.is_passing() => self.is_round_over(failures.saturating_sub(1)) && failures > 1,
-            _ => self.is_round_over(failures),
+            _ => self.controllers().is_round_over(failures, Instant::now(), trouble.is_passing()),
         };
         if !tell {
             return Ok(());
+        }
+        if let Some((home, _, end)) = self.waited_for(failures) {
+            detail += &format!("; {home} is waited for until {end:.0}, then another controller is read in full");
         }
         let written = self.write_stop(cause, &detail, hint).await;
         self.status.update(|row| row.phase = Phase::Stopped { cause, detail, hint: hint.to_owned() });

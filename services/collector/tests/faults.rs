@@ -398,3 +398,32 @@ fn a_secret_is_refused_before_anything_is_sent() {
     let refused = forestsync_collector::Collector::new(config, stage.log.clone()).unwrap_err();
     assert!(matches!(refused, CollectorError::Config(ConfigError::SecretAttribute { .. })));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_controller_is_read_only_after_a_while() {
+    let home = Practice::populated(10, |_| {}).await;
+    let other = Practice::populated(10, |options| {
+        options.host = "dc02.lab.example".into();
+        options.seed = 7; // otherwise it has the same invocationId
+    })
+    .await;
+    let (stage, stream) = (Stage::new(), home.peer.stream());
+    let mut config = home.peer.config();
+    config.controllers.extend(other.peer.config().controllers);
+    let both = [&home.peer, &other.peer].map(|peer| std::fs::read_to_string(&peer.ca_file).unwrap()).concat();
+    std::fs::write(&other.peer.ca_file, both).unwrap();
+    config.ca_file = Some(other.peer.ca_file.clone());
+    config.failover_after = Duration::from_hours(1);
+    let running = stage.run(config.clone());
+    running.settle().await;
+    home.forest.stop().await;
+    let Phase::Stopped { detail, .. } = running.stopped(StopCause::Unreachable).await.phase else { panic!() };
+    assert!(detail.contains("dc01.lab.example is waited for until 2"), "{detail}");
+    assert_eq!(other.control.counters().connections, 0);
+    running.stop().await;
+    config.failover_after = Duration::ZERO;
+    let running = stage.run(config);
+    running.wait("the other controller", |row| row.snapshots == 1 && row.phase == Phase::Following).await;
+    assert_eq!(stage.snapshots(&stream).await, [SnapshotReason::First, SnapshotReason::InvocationIdChanged]);
+    running.stop().await;
+}

@@ -73,6 +73,9 @@ fn defaults_are_the_documented_ones() {
     let settings = read(GOOD).unwrap();
     let forest = &settings.forests[0];
     assert_eq!((forest.poll_interval, forest.operation_timeout), (Duration::from_secs(1), Duration::from_mins(2)));
+    assert_eq!(forest.failover_after, Duration::from_mins(5));
+    let at_once = read(&GOOD.replace("name = \"emea\"", "name = \"emea\"\nfailover_after = \"0s\"")).unwrap();
+    assert_eq!(at_once.forests[0].failover_after, Duration::ZERO);
     assert!(forest.notifications && forest.object_security && forest.domains.is_empty());
     assert_eq!((settings.guard.count, settings.guard.member_minimum), (500, 10));
     assert!((settings.guard.share - 0.2).abs() < f64::EPSILON);

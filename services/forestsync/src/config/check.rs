@@ -114,6 +114,7 @@ fn check_forest(key: &str, forest: file::Forest, base: &Path, found: &mut Findin
         notifications: forest.notifications,
         object_security: forest.object_security,
         operation_timeout: forest.operation_timeout,
+        failover_after: forest.failover_after,
         include,
         exclude,
     }

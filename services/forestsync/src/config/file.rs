@@ -56,6 +56,9 @@ pub struct Forest {
     /// The longest wait for an answer.
     #[serde(default = "default_operation_timeout", deserialize_with = "duration")]
     pub operation_timeout: Duration,
+    /// How long the controller that was read last is waited for before another one is read instead.
+    #[serde(default = "default_failover_after", deserialize_with = "duration")]
+    pub failover_after: Duration,
     /// Containers whose content is synchronized, by distinguished name or objectGUID; without it everything.
     #[serde(default)]
     pub include: Vec<String>,
@@ -211,6 +214,10 @@ fn default_poll_interval() -> Duration {
 
 fn default_operation_timeout() -> Duration {
     Duration::from_mins(2)
+}
+
+fn default_failover_after() -> Duration {
+    Duration::from_mins(5)
 }
 
 fn default_writes() -> u32 {

@@ -88,6 +88,8 @@ pub struct ForestSettings {
     pub object_security: bool,
     /// The longest wait for an answer.
     pub operation_timeout: Duration,
+    /// How long the controller that was read last is waited for.
+    pub failover_after: Duration,
     /// What is synchronized; empty for everything.
     pub include: Vec<ScopeEntry>,
     /// What is not.

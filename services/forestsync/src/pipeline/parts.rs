@@ -39,6 +39,7 @@ pub fn forest_config(forest: &ForestSettings, password: SecretString) -> Result<
     config.object_security = forest.object_security;
     config.poll_interval = forest.poll_interval;
     config.operation_timeout = forest.operation_timeout;
+    config.failover_after = forest.failover_after;
     config.notifications = forest.notifications;
     Ok(config)
 }
