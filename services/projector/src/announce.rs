@@ -55,6 +55,9 @@ impl Engine {
 
     /// Writes each stream that stopped and each that goes on to `decisions`, once.
     pub(crate) fn announce_stops(&mut self) -> Result<()> {
+        if self.stopped.is_empty() && self.meta.stopped.is_empty() {
+            return Ok(());
+        }
         let mut round = self.round()?;
         for (source, stop) in &self.stopped {
             let Some(source) = self.plan.source(*source) else { continue };

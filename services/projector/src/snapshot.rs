@@ -17,7 +17,7 @@ use crate::work::{CHUNK, Work, WorkKind};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// Fewer objects in scope than this are too few to tell a loss from a change.
+/// Fewer objects than this are too few to tell a loss from a change.
 const MIN_KNOWN: u64 = 5;
 
 impl Round<'_> {
@@ -75,9 +75,10 @@ impl Round<'_> {
             self.txn.delete(row_key);
             return Ok(judged);
         }
-        let mut shrunk = self.tally(source, ordinal, before)?;
-        if before && shrunk.is_none() {
-            shrunk = self.tally_values(source, ordinal)?;
+        // values first: they count also where absence is not concluded
+        let mut shrunk = if before { self.tally_values(source, ordinal)? } else { None };
+        if shrunk.is_none() {
+            shrunk = self.tally(source, ordinal, before)?;
         }
         if let Some(source) = self.plan.source(source).filter(|_| before && self.decides) {
             self.decisions.push(DecisionEvent::FullReadJudged(FullReadJudged {
