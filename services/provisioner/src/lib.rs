@@ -17,9 +17,12 @@
 //! - **Removals** are considered only after everything up to the tail of `desired` was taken in, and only as many as the
 //!   delete guard lets pass; what is held is listed.
 //! - **Failures** are decided by status, `error.code` and `details`, never by message texts. They wait on the object's
-//!   own clock and end in quarantine; a changed wish lifts it. What concerns all objects pauses the whole provisioner
-//!   and quarantines none.
-//! - Objects that Azure AD Connect owns, and classes that Graph cannot write, get no request that writes.
+//!   or the membership's own clock and end in quarantine; a changed wish lifts it, and what may pass by itself is tried on
+//!   silently. What concerns all objects pauses the whole provisioner, is written down when it lasts, and quarantines none.
+//! - **Absence**: soon after something was written, a 404 or a list without it is delay. What an error may have left in the
+//!   tenant is looked for before it is forgotten.
+//! - Objects that Azure AD Connect owns, and classes that Graph cannot write, get no request that writes; one that it took
+//!   over is let go instead of deleted.
 //!
 //! **Invariant**: only this crate names reqwest, only [`store`](self) names sled, only the folder `graph` knows HTTP.
 

@@ -54,7 +54,7 @@ pub struct Report {
     pub held: Vec<Issue>,
     /// How many those are.
     pub held_count: usize,
-    /// Objects with a write that rests until the object changes.
+    /// Objects with a write that failed too often: it rests until the object changes, or is tried rarely and silently.
     pub quarantined: Vec<Issue>,
     /// How many those are.
     pub quarantined_count: usize,

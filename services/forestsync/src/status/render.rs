@@ -25,7 +25,7 @@ pub fn render(report: &Report, all: bool) -> String {
     objects(report, &mut out);
     issues(&mut out, "Failed and tried again", &report.failed, report.failed_count, all);
     issues(&mut out, "Held", &report.held, report.held_count, all);
-    issues(&mut out, "Quarantined until the object changes", &report.quarantined, report.quarantined_count, all);
+    issues(&mut out, "Quarantined: failed too often", &report.quarantined, report.quarantined_count, all);
     findings(report, &mut out, all);
     not_writable(report, &mut out);
     lag(report, &mut out);

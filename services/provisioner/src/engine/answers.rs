@@ -43,7 +43,7 @@ impl Engine {
                 self.owned(anchor, flight, object.as_ref());
                 Ok(())
             }
-            (Purpose::Manager, Reply::Manager(id)) => self.manager_read(anchor, id),
+            (Purpose::Manager, Reply::Manager(id)) => self.manager_read(anchor, id.as_deref()),
             (Purpose::Check, Reply::Members(ids)) => self.checked(anchor, flight, &ids),
             (Purpose::Verify(intent, answered), reply) => {
                 self.verified(anchor, flight, intent, answered.as_ref(), reply)
@@ -156,7 +156,7 @@ impl Engine {
     }
 
     /// Takes the manager that an adopted user has: none, the one that is wished, or one that has to be replaced.
-    fn manager_read(&mut self, anchor: &SourceAnchor, id: Option<String>) -> Result<(), ProvisionerError> {
+    fn manager_read(&mut self, anchor: &SourceAnchor, id: Option<&str>) -> Result<(), ProvisionerError> {
         let wished = self.store.object(anchor)?.and_then(|row| match row.wish?.kind {
             WishKind::Present { manager, .. } => manager,
             WishKind::Removed => None,
@@ -167,7 +167,7 @@ impl Engine {
         };
         let manager = match id {
             None => None,
-            Some(_) if id == wished_id => wished,
+            Some(_) if id == wished_id.as_deref() => wished,
             Some(_) => Some(unknown()),
         };
         self.turn.note(Note::Manager(anchor.clone(), manager));

@@ -196,7 +196,7 @@ impl Engine {
                 for (anchor, reply) in anchors.iter().zip(replies) {
                     let Some(flight) = self.flights.remove(anchor) else { continue };
                     if is_sick(&reply) {
-                        self.lost(anchor, flight, true, true)?;
+                        self.lost(anchor, &flight, true, true)?;
                     } else {
                         self.answered(anchor, &flight, reply)?;
                     }
@@ -235,7 +235,7 @@ impl Engine {
                 let alone = anchors.len() == 1 && outage.uncertain && !outage.throttled;
                 for anchor in anchors {
                     if let Some(flight) = self.flights.remove(&anchor) {
-                        self.lost(&anchor, flight, outage.uncertain, alone)?;
+                        self.lost(&anchor, &flight, outage.uncertain, alone)?;
                     }
                 }
             }
@@ -255,7 +255,7 @@ impl Engine {
     fn lost(
         &mut self,
         anchor: &SourceAnchor,
-        flight: Flight,
+        flight: &Flight,
         uncertain: bool,
         suspect: bool,
     ) -> Result<(), ProvisionerError> {
@@ -269,7 +269,7 @@ impl Engine {
             let times = self.unanswered.entry(anchor.clone()).or_default();
             *times += 1;
             if *times >= SUSPECT {
-                return self.failed(anchor, &flight, &own_failure(FailureKind::Uncertain, "no_answer"));
+                return self.failed(anchor, flight, &own_failure(FailureKind::Uncertain, "no_answer"));
             }
         }
         let intent = Intent { offset: flight.offset, write: write.as_ref().clone() };

@@ -180,7 +180,9 @@ impl Engine {
         let attempts = before.attempts + 1;
         let quarantined = before.reported || attempts >= self.attempts_allowed(failure, operation);
         let delay = if quarantined { self.delay(u32::MAX, failure) } else { self.delay(attempts, failure) };
-        let retry_at = Some(later(delay)).filter(|_| !(quarantined && is_refusal(failure)));
+        // what was announced as tried on is tried on
+        let is_final = quarantined && is_refusal(failure) && !before.reported;
+        let retry_at = Some(later(delay)).filter(|_| !is_final);
         let failed = Failed {
             operation,
             attempts,

@@ -234,7 +234,7 @@ impl Engine {
     }
 
     fn plan_removal(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish) -> Result<Plan, ProvisionerError> {
-        let Some(id) = row.live_id() else { return self.plan_doubtful_removal(anchor, row, wish) };
+        let Some(id) = row.live_id() else { return Ok(self.plan_doubtful_removal(anchor, row, wish)) };
         let Some(verdict) = self.verdict(row.class) else {
             self.tail_waits.insert(anchor.clone());
             return Ok(Plan::Nothing);
@@ -266,26 +266,21 @@ impl Engine {
     }
 
     /// An object that is to go and was never confirmed: if its creation may have taken effect it is looked for.
-    fn plan_doubtful_removal(
-        &mut self,
-        anchor: &SourceAnchor,
-        row: &ObjectRow,
-        wish: &Wish,
-    ) -> Result<Plan, ProvisionerError> {
+    fn plan_doubtful_removal(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish) -> Plan {
         if row.maybe.is_none() || row.life == Life::Deleted || !wish.class.is_writable() {
             self.stages.remove(anchor);
-            return Ok(Plan::Nothing);
+            return Plan::Nothing;
         }
         if let Some(Stage::Looked(again)) = self.stages.get(anchor)
             && *again > Instant::now()
         {
             self.quiet.wake(anchor, *again);
-            return Ok(Plan::Nothing);
+            return Plan::Nothing;
         }
         if self.rests(anchor, row.failure()) {
-            return Ok(Plan::Nothing);
+            return Plan::Nothing;
         }
-        Ok(self.look_up(anchor, wish.class, &row.confirmed))
+        self.look_up(anchor, wish.class, &row.confirmed)
     }
 
     /// Whether the object is still a member of a group of ours that stays; if so, those groups have a turn.
