@@ -93,7 +93,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_keeps_everybody_out_for_longer_each_time() {
-        let (gate, knocks) = (Gate::new(Duration::from_secs(60)), AtomicU32::new(0));
+        let (gate, knocks) = (Gate::new(Duration::from_mins(1)), AtomicU32::new(0));
         let knock = |answer| async {
             knocks.fetch_add(1, Ordering::AcqRel);
             answer

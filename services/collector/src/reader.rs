@@ -181,12 +181,11 @@ impl Reader {
             if let Err(Trouble::Fatal(error)) = self.report(&trouble, &failures).await {
                 return *error;
             }
-            let pause = match trouble.cause() {
-                Some(StopCause::Credentials) => self.gate.closed_for().await.unwrap_or(self.config.credentials_retry),
-                _ => {
-                    let delay = backoff.next_delay();
-                    self.waited_for(&failures).map_or(delay, |(_, left, _)| delay.min(left))
-                }
+            let pause = if trouble.cause() == Some(StopCause::Credentials) {
+                self.gate.closed_for().await.unwrap_or(self.config.credentials_retry)
+            } else {
+                let delay = backoff.next_delay();
+                self.waited_for(&failures).map_or(delay, |(_, left, _)| delay.min(left))
             };
             sleep(pause).await;
         }
@@ -390,7 +389,7 @@ impl Reader {
             return Ok(());
         }
         if let Some((home, _, end)) = self.waited_for(failures) {
-            detail += &format!("; {home} is waited for until {end:.0}, then another controller is read in full");
+            detail = format!("{detail}; {home} is waited for until {end:.0}, then another controller is read in full");
         }
         let written = self.write_stop(cause, &detail, hint).await;
         self.status.update(|row| row.phase = Phase::Stopped { cause, detail, hint: hint.to_owned() });

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use common::mirror::Mirror;
@@ -158,7 +159,7 @@ async fn an_object_that_was_never_seen_before_it_was_undeleted_is_read_whole() {
     let stage = Stage::new();
     let running = stage.run(practice.peer.config());
     running.settle().await;
-    let undelete = vec![Mod::Delete(b"isDeleted".to_vec(), Default::default()), set("distinguishedName", &[&back])];
+    let undelete = vec![Mod::Delete(b"isDeleted".to_vec(), HashSet::default()), set("distinguishedName", &[&back])];
     let control = RawControl { ctype: "1.2.840.113556.1.4.417".into(), crit: true, val: None };
     let tombstone = format!("<GUID={guid}>");
     ldap.with_controls(control).modify(&tombstone, undelete).await.unwrap().success().unwrap();
