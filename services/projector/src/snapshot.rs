@@ -1,6 +1,7 @@
 //! The end of a full read: what may be concluded from it.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use forestsync_schemas::changes::SnapshotId;
 use forestsync_schemas::decisions::{DecisionEvent, Doubt, FullReadJudged};
@@ -13,6 +14,7 @@ use crate::error::StreamErrorKind;
 use crate::keys::{self, LinkKind, ObjectKey};
 use crate::round::Round;
 use crate::rows::Shrink;
+use crate::store::Value;
 use crate::work::{CHUNK, Work, WorkKind};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -96,34 +98,26 @@ impl Round<'_> {
         self.places.clear();
         self.verdicts.clear();
         let (mut fresh, mut before_it, mut known, mut missing) = (0u64, 0u64, 0u64, 0u64);
-        let prefix = keys::join(keys::OBJECT, &[&source.0]);
-        let mut cursor: Option<Vec<u8>> = None;
-        loop {
-            let rows = self.txn.scan(&prefix, cursor.as_deref(), CHUNK)?;
-            for (row_key, value) in &rows {
-                let Some(key) = keys::read_object(row_key) else { continue };
-                let head = self.head_from(key, value)?;
-                if head.deleted || !head.class.is_synchronized() {
-                    continue;
-                }
-                before_it += 1;
-                fresh += u64::from(head.seen >= ordinal);
-                if before {
-                    let row = self.object_from(key, value)?;
-                    if self.eligible(key, Some(&row))? == Eligible::Yes {
-                        known += 1;
-                        missing += u64::from(head.seen < ordinal);
-                    }
-                } else if fresh > 0 {
-                    // nothing is known that could be missing, and it is not empty
-                    return Ok(None);
-                }
+        self.each_row(&keys::join(keys::OBJECT, &[&source.0]), |round, row_key, value| {
+            let Some(key) = keys::read_object(row_key) else { return Ok(ControlFlow::Continue(())) };
+            let head = round.head_from(key, value)?;
+            if head.deleted || !head.class.is_synchronized() {
+                return Ok(ControlFlow::Continue(()));
             }
-            match rows.last() {
-                Some((key, _)) if rows.len() == CHUNK => cursor = Some(key.clone()),
-                _ => break,
+            before_it += 1;
+            fresh += u64::from(head.seen >= ordinal);
+            if before {
+                let row = round.object_from(key, value)?;
+                if round.eligible(key, Some(&row))? == Eligible::Yes {
+                    known += 1;
+                    missing += u64::from(head.seen < ordinal);
+                }
+            } else if fresh > 0 {
+                // nothing is known that could be missing, and it is not empty
+                return Ok(ControlFlow::Break(()));
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         self.places.clear();
         self.verdicts.clear();
         Ok(if fresh == 0 {
@@ -133,6 +127,27 @@ impl Round<'_> {
         } else {
             None
         })
+    }
+
+    /// Shows `look` all rows of a prefix, a chunk in memory at a time, until it has seen enough.
+    fn each_row(
+        &mut self,
+        prefix: &[u8],
+        mut look: impl FnMut(&mut Self, &[u8], &Value) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut cursor: Option<Vec<u8>> = None;
+        loop {
+            let rows = self.txn.scan(prefix, cursor.as_deref(), CHUNK)?;
+            for (row_key, value) in &rows {
+                if look(self, row_key, value)?.is_break() {
+                    return Ok(());
+                }
+            }
+            match rows.last() {
+                Some((key, _)) if rows.len() == CHUNK => cursor = Some(key.clone()),
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// Before a full read replaces what the mirror holds, counts the objects that have a value, per attribute. One that
@@ -153,32 +168,25 @@ impl Round<'_> {
     fn count_valued(&mut self, source: SourceId, ordinal: u32) -> Result<BTreeMap<String, Valued>> {
         let names = forestsync_rules::attributes::requested();
         let mut counts: BTreeMap<String, Valued> = BTreeMap::new();
-        let prefix = keys::join(keys::OBJECT, &[&source.0]);
-        let mut cursor: Option<Vec<u8>> = None;
-        loop {
-            let rows = self.txn.scan(&prefix, cursor.as_deref(), CHUNK)?;
-            for (row_key, value) in &rows {
-                let Some(key) = keys::read_object(row_key) else { continue };
-                let row = self.object_from(key, value)?;
-                if row.deleted || !row.class.is_synchronized() {
-                    continue;
-                }
-                let is_read = |name: &String| names.binary_search(&name.as_str()).is_ok();
-                let valued = row.attributes.iter().filter(|(_, values)| !values.is_empty()).map(|(name, _)| name);
-                for name in valued.filter(|name| is_read(name)) {
-                    let count = match counts.get_mut(name) {
-                        Some(count) => count,
-                        None => counts.entry(name.clone()).or_default(),
-                    };
-                    count.shown += u64::from(row.seen >= ordinal);
-                    count.hidden += u64::from(row.seen < ordinal);
-                }
+        self.each_row(&keys::join(keys::OBJECT, &[&source.0]), |round, row_key, value| {
+            let Some(key) = keys::read_object(row_key) else { return Ok(ControlFlow::Continue(())) };
+            let row = round.object_from(key, value)?;
+            if row.deleted || !row.class.is_synchronized() {
+                return Ok(ControlFlow::Continue(()));
             }
-            match rows.last() {
-                Some((key, _)) if rows.len() == CHUNK => cursor = Some(key.clone()),
-                _ => return Ok(counts),
+            let is_read = |name: &String| names.binary_search(&name.as_str()).is_ok();
+            let valued = row.attributes.iter().filter(|(_, values)| !values.is_empty()).map(|(name, _)| name);
+            for name in valued.filter(|name| is_read(name)) {
+                let count = match counts.get_mut(name) {
+                    Some(count) => count,
+                    None => counts.entry(name.clone()).or_default(),
+                };
+                count.shown += u64::from(row.seen >= ordinal);
+                count.hidden += u64::from(row.seen < ordinal);
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(counts)
     }
 
     /// Whether a full read showed too many objects without what they had: the account may have lost the right to read
@@ -200,27 +208,17 @@ impl Round<'_> {
 
     /// The same for links, which are all still there.
     fn tally_links(&mut self, source: SourceId, ordinal: u32) -> Result<Option<Shrink>> {
-        let prefix = keys::join(keys::EDGE, &[&source.0]);
         let mut counts: BTreeMap<LinkKind, (u64, u64)> = BTreeMap::new();
         let mut last: Option<(ObjectKey, LinkKind, bool)> = None;
-        let mut cursor: Option<Vec<u8>> = None;
-        loop {
-            let rows = self.txn.scan(&prefix, cursor.as_deref(), CHUNK)?;
-            for (row_key, value) in &rows {
-                let Some((from, kind, _)) = keys::read_edge(row_key) else { continue };
-                let is_shown = self.decode::<u32>(row_key, value)? >= ordinal;
-                match &mut last {
-                    Some((key, of, shown)) if *key == from && *of == kind => *shown |= is_shown,
-                    _ => {
-                        self.count_links(last.replace((from, kind, is_shown)), ordinal, &mut counts)?;
-                    }
-                }
+        self.each_row(&keys::join(keys::EDGE, &[&source.0]), |round, row_key, value| {
+            let Some((from, kind, _)) = keys::read_edge(row_key) else { return Ok(ControlFlow::Continue(())) };
+            let is_shown = round.decode::<u32>(row_key, value)? >= ordinal;
+            match &mut last {
+                Some((key, of, shown)) if *key == from && *of == kind => *shown |= is_shown,
+                _ => round.count_links(last.replace((from, kind, is_shown)), ordinal, &mut counts)?,
             }
-            match rows.last() {
-                Some((key, _)) if rows.len() == CHUNK => cursor = Some(key.clone()),
-                _ => break,
-            }
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         self.count_links(last, ordinal, &mut counts)?;
         let lost = counts.into_iter().find(|(_, (missing, known))| is_too_many(*missing, *known));
         Ok(lost.map(|(kind, (missing, known))| Shrink::Attribute { name: kind.name().into(), missing, known }))
