@@ -30,6 +30,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use crate::membership::{Alone, GroupStatus, Member, Membership, MembershipError, check_group, no_group};
 use crate::{Log, LogReader, LogWriter, ReadError, StreamName, WriterError};
 use cursor::{Committed, Cursor};
 use folder::Folder;
@@ -207,5 +208,14 @@ impl Log for EmbeddedLog {
         });
         let place = self.inner.dir.display().to_string();
         listed.await.map_err(io::Error::other).flatten().map_err(|source| ReadError::List { place, source })
+    }
+
+    async fn join(&self, member: Member) -> Result<Box<dyn Membership>, MembershipError> {
+        check_group(&member.group)?;
+        Ok(Box::new(Alone::default()))
+    }
+
+    async fn group(&self, _group: &str) -> Result<GroupStatus, ReadError> {
+        no_group()
     }
 }

@@ -34,9 +34,11 @@ mod traits;
 
 pub mod conformance;
 pub mod embedded;
+pub mod membership;
 
 pub use embedded::{EmbeddedLog, EmbeddedOptions, StreamInfo};
 pub use error::{AppendError, ReadError, WriterError};
+pub use membership::{Change, GroupMember, GroupStatus, Lease, Member, Membership, MembershipError, Report};
 pub use name::{StreamName, StreamNameError};
 pub use record::{MAX_APPEND_BYTES, MAX_RECORD_BYTES, NewRecord, Record};
 pub use traits::{Log, LogReader, LogWriter};

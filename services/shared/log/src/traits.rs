@@ -4,6 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
+use crate::membership::{GroupStatus, Member, Membership, MembershipError};
 use crate::{AppendError, NewRecord, ReadError, Record, StreamName, WriterError};
 
 /// A log: many streams.
@@ -20,6 +21,12 @@ pub trait Log: Send + Sync + fmt::Debug {
 
     /// All streams there are, sorted by name.
     async fn streams(&self) -> Result<Vec<StreamName>, ReadError>;
+
+    /// Becomes a member of a group, owning nothing before [`Membership::offer`].
+    async fn join(&self, member: Member) -> Result<Box<dyn Membership>, MembershipError>;
+
+    /// The members of a group and what they said last. A group that does not exist has none.
+    async fn group(&self, group: &str) -> Result<GroupStatus, ReadError>;
 }
 
 /// The one writer of a stream. Dropping it gives the stream free.
