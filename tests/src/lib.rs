@@ -6,11 +6,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::format_push_string)]
 
 pub mod directory;
+pub mod kafka;
 pub mod ldif;
 pub mod peers;
 pub mod pipeline;
+pub mod random;
 pub mod samba;
 pub mod scenario;
+pub mod services;
 pub mod suite;
 pub mod wait;
 pub mod world;

@@ -44,11 +44,11 @@ pub struct Pipeline {
     starts: usize,
 }
 
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-fn list(values: &[String]) -> String {
+pub(crate) fn list(values: &[String]) -> String {
     format!("[{}]", values.iter().map(|v| quoted(v)).collect::<Vec<_>>().join(", "))
 }
 

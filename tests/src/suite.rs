@@ -36,16 +36,82 @@ pub trait Disturb {
     async fn controller_dies(&mut self, world: &mut World);
 }
 
+/// forestsync in one of its forms, as the scenario uses it.
+#[allow(async_fn_in_trait)]
+pub trait System {
+    /// Brings what is in the directories into the tenant for the first time.
+    async fn load(&mut self, world: &mut World);
+
+    /// Starts whatever does not run.
+    fn start(&mut self);
+
+    /// `kill -9` to what works.
+    fn kill(&mut self);
+
+    /// SIGTERM to everything, and waits for a clean end.
+    async fn stop(&mut self);
+
+    /// Panics if something ended by itself.
+    fn assert_alive(&mut self);
+
+    /// Runs until nothing is left to do, and stops.
+    async fn settle(&mut self, world: &mut World);
+
+    /// Builds the projection anew from offset 0 and panics if it comes out different. Nothing runs.
+    async fn replay(&mut self);
+}
+
+/// Everything in one process on the embedded log.
+impl System for Pipeline {
+    async fn load(&mut self, world: &mut World) {
+        self.settle(world).await;
+    }
+
+    fn start(&mut self) {
+        self.start();
+    }
+
+    fn kill(&mut self) {
+        self.kill9();
+    }
+
+    async fn stop(&mut self) {
+        self.stop().await;
+    }
+
+    fn assert_alive(&mut self) {
+        self.assert_alive();
+    }
+
+    async fn settle(&mut self, _world: &mut World) {
+        let (code, said) = self.run_until_idle();
+        assert_eq!(code, Some(0), "{said}");
+    }
+
+    async fn replay(&mut self) {
+        let verified = self.output(&["replay", "--verify"]);
+        assert!(verified.status.success(), "replay: {}", String::from_utf8_lossy(&verified.stderr));
+    }
+}
+
 /// Runs the whole scenario and checks the tenant against the oracle after each step.
 pub async fn run(world: &mut World, record: &std::path::Path, disturb: &mut impl Disturb) {
     let mut pipeline = Pipeline::new(&world.sources(), &world.access, NO_QUOTA, WIDE_GUARD);
+    run_with(world, &mut pipeline, record, disturb).await;
+}
 
-    let (code, said) = pipeline.run_until_idle();
-    assert_eq!(code, Some(0), "the initial load: {said}");
+/// The same with forestsync in another form.
+pub async fn run_with(
+    world: &mut World,
+    system: &mut impl System,
+    record: &std::path::Path,
+    disturb: &mut impl Disturb,
+) {
+    system.load(world).await;
     let wrong = world.differences().await;
     assert!(wrong.is_empty(), "after the initial load: {}", wrong.join("\n"));
 
-    pipeline.start();
+    system.start();
     let steps = scenario::steps();
     assert!(steps.len() >= 40);
     for (n, (what, changes)) in steps.iter().enumerate() {
@@ -53,34 +119,37 @@ pub async fn run(world: &mut World, record: &std::path::Path, disturb: &mut impl
             10 => slow_and_throttled(world, true),
             20 => slow_and_throttled(world, false),
             25 => disturb.controller_dies(world).await,
-            32 => pipeline.kill9(),
-            45 => pipeline.stop().await,
+            32 => system.kill(),
+            45 => system.stop().await,
             _ => {}
         }
         for change in changes {
             world.apply(change).await;
         }
         if matches!(n, 32 | 45) {
-            pipeline.start();
+            system.start();
         }
         world.agree(what, ARRIVAL).await;
-        pipeline.assert_alive();
+        system.assert_alive();
     }
-    pipeline.stop().await;
-    finish(world, &pipeline).await;
+    system.stop().await;
+    finish(world, system).await;
     peers::check_exchanges(record);
 }
 
 /// What must hold once everything has come to rest: nothing left to do, equal to the oracle, replayable.
-pub async fn finish(world: &mut World, pipeline: &Pipeline) {
+pub async fn finish(world: &mut World, system: &mut impl System) {
     let before = world.tenant.counters().writes;
-    let (code, said) = pipeline.run_until_idle();
-    assert_eq!(code, Some(0), "{said}");
+    system.settle(world).await;
     let wrong = world.differences().await;
     assert!(wrong.is_empty(), "at the end: {}", wrong.join("\n"));
     assert_eq!(world.tenant.counters().writes, before, "a run with nothing to do writes nothing");
-    let verified = pipeline.output(&["replay", "--verify"]);
-    assert!(verified.status.success(), "replay: {}", String::from_utf8_lossy(&verified.stderr));
+    system.replay().await;
+    created_once(world);
+}
+
+/// Nothing was ever created twice.
+pub fn created_once(world: &World) {
     let counters = world.tenant.counters();
     for (anchor, creates) in counters.creates_by_immutable_id.iter().chain(&counters.creates_by_unique_name) {
         assert_eq!(*creates, 1, "{anchor} was created {creates} times");

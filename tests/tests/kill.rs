@@ -51,7 +51,7 @@ async fn killed_at_random_moments() {
     }
     let (code, said) = pipeline.run_until_idle();
     assert_eq!(code, Some(0), "{said}");
-    suite::finish(&mut world, &pipeline).await;
+    suite::finish(&mut world, &mut pipeline).await;
     let counters = world.tenant.counters();
     println!("{kills} kills, {} writes, {} of them without effect", counters.writes, counters.writes_without_effect);
     assert!(counters.writes_without_effect <= kills as u64, "at most one repeated write for each kill");
