@@ -40,6 +40,7 @@ async fn main() {
     }
     if chosen("latency") {
         table.extend(latency::on_samba().await);
+        table.extend(latency::through_kafka().await);
     }
     if chosen("memory") {
         table.push(sync::memory().await);
