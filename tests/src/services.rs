@@ -146,16 +146,22 @@ impl Services {
         }
     }
 
-    /// The group as `forestsync status` shows it.
-    pub fn members(&self, kind: &Kind) -> serde_json::Value {
-        self.command.json(&["status"])["groups"][kind.group()].clone()
+    /// The groups as `forestsync status` shows them.
+    fn groups(&self) -> Vec<serde_json::Value> {
+        let status = self.command.json(&["status"]);
+        status["groups"].as_array().cloned().unwrap_or_else(|| panic!("status shows no groups: {status}"))
     }
 
-    /// The place in [`Services::all`] of the process that owns a stream of this kind, if one does.
+    /// One group as `forestsync status` shows it.
+    pub fn group(&self, kind: &Kind) -> serde_json::Value {
+        let name = kind.group();
+        self.groups().into_iter().find(|group| group["group"] == name.as_str()).unwrap_or_default()
+    }
+
+    /// The place in [`Services::all`] of the process that owns the stream of this kind, if one does.
     pub fn owner(&self, kind: &Kind) -> Option<usize> {
-        let group = self.members(kind);
-        let owns = |m: &&serde_json::Value| m["streams"].as_array().is_some_and(|streams| !streams.is_empty());
-        let owner = group["members"].as_array()?.iter().find(owns)?["instance"].as_str()?.to_owned();
+        let group = self.group(kind);
+        let owner = group["streams"].as_array()?.iter().find_map(|stream| stream["owner"].as_str())?.to_owned();
         self.all.iter().position(|s| s.kind == *kind && s.instance == owner)
     }
 
@@ -164,7 +170,7 @@ impl Services {
         let mut found = 0;
         wait::until("somebody else takes over", limit, || {
             let ready = match self.owner(kind).filter(|owner| Some(*owner) != not) {
-                None => Err(format!("{:?}", self.members(kind))),
+                None => Err(format!("{:?}", self.group(kind))),
                 Some(owner) => {
                     found = owner;
                     self.all[owner].ready().map(drop)
@@ -176,8 +182,19 @@ impl Services {
         found
     }
 
-    /// Waits until every owner says that nothing is left to do.
-    async fn idle(&self) {}
+    /// Waits until the owners say that everything wished is written. Their reports are some seconds old, so only what is
+    /// said of the end of the streams as they are now counts.
+    async fn idle(&self) {
+        let kind = Kind::Provisioner;
+        wait::until("the provisioner has nothing left to do", Duration::from_mins(1), || {
+            let group = self.group(&kind);
+            let report = &group["streams"][0]["report"];
+            let tail = report["tail"].as_u64();
+            let idle = report["phase"] == "idle" && tail.is_some() && report["applied"].as_u64() == tail;
+            async move { if idle { Ok(()) } else { Err(group.to_string()) } }
+        })
+        .await;
+    }
 
     /// The last lines of every log, for a failure.
     pub fn logs(&self) -> String {
@@ -356,5 +373,18 @@ impl System for Services {
         self.stop().await;
     }
 
-    async fn replay(&mut self) {}
+    /// Lets each projector in turn work alone, so that all of the databases have caught up with the streams.
+    async fn replay(&mut self) {
+        let projectors: Vec<usize> = (0..self.all.len()).filter(|at| self.all[*at].kind == Kind::Projector).collect();
+        for at in projectors {
+            self.all[at].start();
+            let owner = self.taken_over(&Kind::Projector, None, Duration::from_mins(2)).await;
+            assert_eq!(owner, at, "nobody else runs");
+            self.all[at].stop().await;
+            let number = self.all[at].instance.rsplit('-').next().unwrap();
+            let database = self.command.folder().join(format!("projector-{number}/e2e/projector"));
+            let verified = self.output(&["replay", "--verify", "--data", database.to_str().unwrap()]);
+            assert!(verified.status.success(), "replay of {number}: {}", String::from_utf8_lossy(&verified.stderr));
+        }
+    }
 }

@@ -81,7 +81,7 @@ async fn who_hangs_is_replaced_and_fenced() {
         services.all[first].resume();
         let what = "who comes back stands by";
         wait::until(what, suite::ARRIVAL, || {
-            let group = services.members(kind);
+            let group = services.group(kind);
             let ready = services.all[first].ready();
             let both = group["members"].as_array().is_some_and(|members| members.len() == 2);
             let still = services.owner(kind) == Some(second);
