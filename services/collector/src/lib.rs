@@ -44,6 +44,8 @@ mod status;
 mod tail;
 mod transport;
 
+pub mod settings;
+
 pub use check::{CheckCode, CheckLine, CheckOutcome, check};
 pub use collector::{Collector, CollectorHandle};
 pub use config::{ConfigError, ControllerAddress, ForestConfig, Security};

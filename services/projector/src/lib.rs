@@ -55,6 +55,8 @@ mod verify;
 mod work;
 mod writing;
 
+pub mod settings;
+
 #[cfg(test)]
 mod tests;
 
