@@ -27,6 +27,7 @@ mod check;
 mod collector;
 mod config;
 mod control;
+mod domains;
 mod entry;
 mod error;
 mod events;
@@ -44,6 +45,7 @@ mod status;
 mod tail;
 mod transport;
 
+pub mod service;
 pub mod settings;
 
 pub use check::{CheckCode, CheckLine, CheckOutcome, check};
