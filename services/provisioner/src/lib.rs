@@ -36,6 +36,7 @@ mod status;
 mod store;
 mod target;
 
+pub mod service;
 pub mod settings;
 
 pub use check::{CheckLine, check};

@@ -45,8 +45,7 @@ pub struct Answer {
 
 impl Default for Board {
     fn default() -> Self {
-        let inner =
-            Inner { turned: Instant::now(), joined: false, troubles: BTreeMap::new(), owned: BTreeMap::new() };
+        let inner = Inner { turned: Instant::now(), joined: false, troubles: BTreeMap::new(), owned: BTreeMap::new() };
         Self(Arc::new(Mutex::new(inner)))
     }
 }

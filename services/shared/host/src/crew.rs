@@ -409,7 +409,10 @@ impl<W: Workers> Shift<W> {
         if let Some(membership) = self.membership.take() {
             let left = tokio::time::timeout(self.timing.stop_limit, membership.leave()).await;
             if left.is_err() {
-                tracing::warn!(service.name = self.service, "the group does not answer; others take over when it misses this process");
+                tracing::warn!(
+                    service.name = self.service,
+                    "the group does not answer; others take over when it misses this process"
+                );
             }
         }
         self.board.joined(false);

@@ -183,11 +183,8 @@ fn command<S: Service>() -> Command {
         .env("FORESTSYNC_CONFIG")
         .default_value(S::FILE)
         .help("The configuration file");
-    let command = Command::new(S::BINARY)
-        .version(env!("CARGO_PKG_VERSION"))
-        .about(S::ABOUT)
-        .after_help(EXIT_CODES)
-        .arg(config);
+    let command =
+        Command::new(S::BINARY).version(env!("CARGO_PKG_VERSION")).about(S::ABOUT).after_help(EXIT_CODES).arg(config);
     match S::ONCE {
         Some(help) => command.arg(Arg::new("once").long("once").action(ArgAction::SetTrue).help(help)),
         None => command,
@@ -247,11 +244,8 @@ pub async fn take_part<S: Service>(
     let own = Arc::new(own);
     let (sender, offers) = watch::channel(Vec::new());
     let _offering = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&own).offer(sender, board.clone())));
-    let member = Member {
-        group: own.group(),
-        instance: service.instance.clone(),
-        session_timeout: service.session_timeout,
-    };
+    let member =
+        Member { group: own.group(), instance: service.instance.clone(), session_timeout: service.session_timeout };
     let crew = Crew { service: S::NAME, log, member, offers, workers: own, board, timing };
     Box::pin(crew.run(shutdown)).await;
 }

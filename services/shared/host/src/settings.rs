@@ -30,12 +30,7 @@ pub struct ServiceForm {
 
 impl Default for ServiceForm {
     fn default() -> Self {
-        Self {
-            listen: None,
-            instance: None,
-            session_timeout: SESSION_TIMEOUT,
-            log_format: LogFormatForm::default(),
-        }
+        Self { listen: None, instance: None, session_timeout: SESSION_TIMEOUT, log_format: LogFormatForm::default() }
     }
 }
 
