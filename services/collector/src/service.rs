@@ -12,6 +12,7 @@ use forestsync_runtime::backoff::Backoff;
 use forestsync_runtime::config::{Findings, load};
 use forestsync_runtime::metrics as names;
 use forestsync_runtime::{clock, secret};
+use forestsync_schemas::attributes::REQUESTED;
 use forestsync_schemas::changes::StopCause;
 use forestsync_schemas::streams;
 use serde::Deserialize;
@@ -52,7 +53,7 @@ impl CollectorService {
 
     /// What a collector is told. The password is read anew each time, so that a new one needs no restart.
     fn config(&self) -> Result<ForestConfig, secret::SecretError> {
-        let attributes = forestsync_rules::attributes::requested().into_iter().map(str::to_owned).collect();
+        let attributes = REQUESTED.iter().map(|&name| name.to_owned()).collect();
         Ok(self.forest.config(self.forest.read_password()?, attributes))
     }
 

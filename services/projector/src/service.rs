@@ -160,6 +160,7 @@ impl Work {
                 }
                 ended = &mut project => { ended?; None }
             };
+            drop(project);
             match newer {
                 Some(newer) => {
                     tracing::info!(
