@@ -155,7 +155,7 @@ impl Work {
             let newer = tokio::select! {
                 newer = newer(&mut activations) => {
                     end.cancel();
-                    project.await?;
+                    (&mut project).await?;
                     Some(newer.map_err(activation_error)?)
                 }
                 ended = &mut project => { ended?; None }
