@@ -49,6 +49,8 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
         digest,
         configuration: file.configuration,
         data: base.join(file.data),
+        log: file.log,
+        base: base.to_owned(),
         forests,
         tenant,
         guard,

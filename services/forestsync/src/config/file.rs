@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use forestsync_collector::settings::ForestForm;
+use forestsync_log::LogConfig;
 use forestsync_provisioner::settings::{GuardForm, TenantForm};
 use serde::Deserialize;
 
@@ -15,6 +16,9 @@ pub struct File {
     /// The folder of the log and of the databases, relative to the file.
     #[serde(default = "default_data")]
     pub data: PathBuf,
+    /// The log, where it is not a folder of `data`.
+    #[serde(default)]
+    pub log: Option<LogConfig>,
     /// The forests that are read.
     #[serde(default)]
     pub forests: Vec<ForestForm>,

@@ -5,8 +5,9 @@
 //! alone.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use forestsync_log::EmbeddedLog;
+use forestsync_log::{EmbeddedLog, Log, LogConfig};
 use forestsync_projector::settings::ScopeSettings;
 use forestsync_provisioner::settings::{GuardSettings, TenantSettings};
 
@@ -25,6 +26,10 @@ pub struct Settings {
     pub configuration: String,
     /// The folder of the log and of the databases.
     pub data: PathBuf,
+    /// The log that the services share; `None` for the one in `data` that `run` has to itself.
+    pub log: Option<LogConfig>,
+    /// The folder of the file, which paths in it are relative to.
+    pub base: PathBuf,
     /// The forests, in the order of the file.
     pub forests: Vec<ForestSettings>,
     /// The tenant.
@@ -40,13 +45,16 @@ impl Settings {
     }
 
     /// The log, for a command that only reads: it must be there already.
-    pub fn existing_log(&self) -> anyhow::Result<EmbeddedLog> {
+    pub async fn existing_log(&self) -> anyhow::Result<Arc<dyn Log>> {
+        if let Some(log) = &self.log {
+            return Ok(log.open(&self.base).await?);
+        }
         let dir = self.log_dir();
         if !dir.is_dir() {
             let message = format!("there is no log in {}", dir.display());
             return Err(UsageError::new(message, "start forestsync run first, or correct data in the file").into());
         }
-        Ok(EmbeddedLog::open(dir)?)
+        Ok(Arc::new(EmbeddedLog::open(dir)?))
     }
 
     /// The folder of the projector's database.

@@ -6,10 +6,12 @@ use anyhow::{Context as _, Result, bail};
 use forestsync_collector::{Collector, CollectorStatus, ForestConfig};
 use forestsync_domain::Dn;
 use forestsync_log::Log;
+use forestsync_projector::activation::Projection;
 use forestsync_projector::settings::SourcesError;
 use forestsync_projector::{Projector, ProjectorConfig, ProjectorStatus, SourceConfig};
 use forestsync_provisioner::{Provisioner, ProvisionerConfig, Status, TenantConfig};
 use forestsync_runtime::secret::SecretString;
+use forestsync_schemas::control::ConfigurationActivated;
 use forestsync_schemas::{ChangeRecord, streams};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -131,6 +133,9 @@ async fn projector_config(settings: &Settings, collectors: Vec<Rows>) -> Result<
 
 /// The projector's configuration from the log alone, for a replay.
 pub async fn projector_config_from_log(settings: &Settings, log: &dyn Log) -> Result<ProjectorConfig> {
+    if settings.log.is_some() {
+        return shared_config(settings, log).await;
+    }
     let settings = settled(settings, log).await?;
     let mut sources = Vec::new();
     for forest in &settings.forests {
@@ -140,6 +145,18 @@ pub async fn projector_config_from_log(settings: &Settings, log: &dyn Log) -> Re
         }
         sources.extend(forest_sources(forest, &forest.reading.domains)?);
     }
+    let directory = settings.projector_dir();
+    Ok(ProjectorConfig { configuration: settings.configuration.clone(), directory, sources })
+}
+
+/// The same from a log that services share: as the projector takes it from what was activated.
+async fn shared_config(settings: &Settings, log: &dyn Log) -> Result<ProjectorConfig> {
+    let (document, digest) = (settings.document.clone(), settings.digest.clone());
+    let file = ConfigurationActivated { revision: 0, digest, document };
+    let projection = Projection::of(&settings.configuration, &file)?;
+    let sources = projection
+        .sources(&log.streams().await?)?
+        .map_err(|forest| UsageError::new(format!("forest {forest} was never read"), "start its collector first"))?;
     let directory = settings.projector_dir();
     Ok(ProjectorConfig { configuration: settings.configuration.clone(), directory, sources })
 }

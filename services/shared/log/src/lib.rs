@@ -30,7 +30,6 @@
 mod error;
 mod name;
 mod record;
-mod settings;
 mod traits;
 
 pub mod conformance;
@@ -42,5 +41,4 @@ pub use error::{AppendError, ReadError, WriterError};
 pub use membership::{Change, GroupMember, GroupStatus, Lease, Member, Membership, MembershipError, Report};
 pub use name::{StreamName, StreamNameError};
 pub use record::{MAX_APPEND_BYTES, MAX_RECORD_BYTES, NewRecord, Record};
-pub use settings::{LogConfig, OpenError};
 pub use traits::{Log, LogReader, LogWriter};
