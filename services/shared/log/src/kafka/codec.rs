@@ -3,6 +3,9 @@
 //! Key, value and headers are what they are. One header comes after all others: the record's offset in the stream, eight
 //! bytes, most significant first. Kafka's own offsets cannot be that: each transaction takes one more for its end, and an
 //! aborted one takes some for nothing.
+//!
+//! A compacted topic takes no message without a key. There a record without one gets one that no other record has, so that
+//! compaction keeps it, and a ninth byte in the header says that the key is none.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,13 +13,13 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 
-use crate::Record;
+use crate::{NewRecord, Record};
 
 /// The name of the header that holds the offset. It is the last of a message, so that others may have this name too.
 const OFFSET_HEADER: &str = "forestsync-offset";
 
 /// What a message takes beside key, value and headers at the most, and what each header takes, in bytes.
-const MESSAGE_OVERHEAD: usize = 36 + OFFSET_HEADER.len() + 8 + HEADER_OVERHEAD;
+const MESSAGE_OVERHEAD: usize = 36 + NO_KEY.len() + 8 + OFFSET_HEADER.len() + 9 + HEADER_OVERHEAD;
 const HEADER_OVERHEAD: usize = 10;
 
 /// The size of a message.
@@ -24,23 +27,40 @@ pub(super) fn message_bytes(content: usize, headers: usize) -> usize {
     content + MESSAGE_OVERHEAD + headers * HEADER_OVERHEAD
 }
 
-/// The headers of a message; none where a name cannot be written.
-pub(super) fn headers(offset: u64, headers: &[(String, Bytes)]) -> OwnedHeaders {
-    let mut all = OwnedHeaders::new_with_capacity(headers.len() + 1);
-    for (name, value) in headers {
-        all = all.insert(Header { key: name, value: Some(&value[..]) });
+/// What a key that stands for none begins with; the offset follows.
+const NO_KEY: &[u8] = b"\0forestsync-no-key";
+
+/// Key and headers of a message.
+pub(super) fn encode(offset: u64, record: &NewRecord, compacted: bool) -> (Option<Bytes>, OwnedHeaders) {
+    let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 1);
+    for (name, value) in &record.headers {
+        headers = headers.insert(Header { key: name, value: Some(&value[..]) });
     }
-    all.insert(Header { key: OFFSET_HEADER, value: Some(&offset.to_be_bytes()[..]) })
+    let mut place = offset.to_be_bytes().to_vec();
+    let mut key = record.key.clone();
+    if compacted && key.is_none() {
+        key = Some([NO_KEY, &place].concat().into());
+        place.push(0);
+    }
+    (key, headers.insert(Header { key: OFFSET_HEADER, value: Some(&place[..]) }))
 }
 
 /// The record of a message, or what is wrong with it.
 pub(super) fn record(message: &BorrowedMessage<'_>) -> Result<Record, &'static str> {
-    let (offset, headers) = parse_headers(message)?;
+    let place = place(message)?;
+    let mut headers = Vec::new();
+    if let Some(all) = message.headers() {
+        guarded(|| {
+            for header in all.iter().take(all.count().saturating_sub(1)) {
+                headers.push((header.key.to_owned(), Bytes::copy_from_slice(header.value.unwrap_or_default())));
+            }
+        })?;
+    }
     let time = message.timestamp().to_millis().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     Ok(Record {
-        offset,
+        offset: place.offset,
         timestamp: time.ok_or("a message has no time")?,
-        key: message.key().map(Bytes::copy_from_slice),
+        key: message.key().filter(|_| place.keyed).map(Bytes::copy_from_slice),
         value: message.payload().map(Bytes::copy_from_slice).unwrap_or_default(),
         headers,
     })
@@ -48,28 +68,30 @@ pub(super) fn record(message: &BorrowedMessage<'_>) -> Result<Record, &'static s
 
 /// The offset of a message's record.
 pub(super) fn offset(message: &BorrowedMessage<'_>) -> Result<u64, &'static str> {
-    let Some(headers) = message.headers() else { return Err(NO_OFFSET) };
-    let Some(last) = headers.count().checked_sub(1) else { return Err(NO_OFFSET) };
-    guarded(|| headers.try_get(last).and_then(|header| as_offset(header.key, header.value)))?.ok_or(NO_OFFSET)
+    Ok(place(message)?.offset)
 }
 
-const NO_OFFSET: &str = "a message was not written by forestsync: it has no offset of its stream";
-
-fn as_offset(name: &str, value: Option<&[u8]>) -> Option<u64> {
-    let value = value.and_then(|value| value.try_into().ok())?;
-    (name == OFFSET_HEADER).then(|| u64::from_be_bytes(value))
+/// What the engine's own header says.
+struct Place {
+    offset: u64,
+    keyed: bool,
 }
 
-fn parse_headers(message: &BorrowedMessage<'_>) -> Result<(u64, Vec<(String, Bytes)>), &'static str> {
-    let offset = offset(message)?;
-    let Some(headers) = message.headers() else { return Err(NO_OFFSET) };
-    let mut all = Vec::new();
-    guarded(|| {
-        for header in headers.iter().take(headers.count().saturating_sub(1)) {
-            all.push((header.key.to_owned(), Bytes::copy_from_slice(header.value.unwrap_or_default())));
-        }
-    })?;
-    Ok((offset, all))
+fn place(message: &BorrowedMessage<'_>) -> Result<Place, &'static str> {
+    const NONE: &str = "a message was not written by forestsync: it has no offset of its stream";
+    let headers = message.headers().ok_or(NONE)?;
+    let last = headers.count().checked_sub(1).ok_or(NONE)?;
+    guarded(|| headers.try_get(last).and_then(|header| parse(header.key, header.value?)))?.ok_or(NONE)
+}
+
+fn parse(name: &str, value: &[u8]) -> Option<Place> {
+    let (offset, rest) = value.split_first_chunk()?;
+    let keyed = match rest {
+        [] => true,
+        [0] => false,
+        _ => return None,
+    };
+    (name == OFFSET_HEADER).then(|| Place { offset: u64::from_be_bytes(*offset), keyed })
 }
 
 /// The library panics where the name of a header is not text; whoever may write to the topic could have done that.

@@ -26,8 +26,8 @@ const APPEARANCE: Duration = Duration::from_millis(100);
 /// What is read ahead for a reader, in KiB.
 const READ_AHEAD_KIB: &str = "16384";
 
-/// A look at the stream: its tail and, where it was asked for, the place to begin.
-type Look = JoinHandle<Result<Option<(Tail, i64)>, ReadError>>;
+/// A look at the stream: its tail and, where it was asked for, a consumer at the place to begin.
+type Look = JoinHandle<Result<Option<(Tail, Option<Client>)>, ReadError>>;
 
 /// A reader of a stream on Kafka.
 pub(super) struct KafkaReader {
@@ -74,41 +74,25 @@ impl KafkaReader {
     }
 
     /// Looks at the stream: none if it does not exist. True when the look began in this call.
-    async fn look(&mut self) -> Result<(bool, Option<(Tail, i64)>), ReadError> {
+    async fn look(&mut self) -> Result<(bool, Option<Tail>), ReadError> {
         let fresh = self.look.is_none();
-        let (shared, stream, from) = (Arc::clone(&self.shared), self.stream.clone(), self.position);
-        let unplaced = self.consumer.is_none();
         let look = self.look.get_or_insert_with(|| {
+            let (shared, stream, from) = (Arc::clone(&self.shared), self.stream.clone(), self.position);
+            let unplaced = self.consumer.is_none();
             tokio::task::spawn_blocking(move || {
                 let Some(tail) = shared.tail(&stream)? else { return Ok(None) };
-                let place = if unplaced { shared.place(&stream, &tail, from)? } else { 0 };
-                Ok(Some((tail, place)))
+                let client = if unplaced { Some(begin(&shared, &stream, &tail, from)?) } else { None };
+                Ok(Some((tail, client)))
             })
         });
         let looked = look.await;
         self.look = None;
-        let looked =
-            looked.map_err(|e| ReadError::Io { stream: self.stream.clone(), source: std::io::Error::other(e) });
-        let found = looked??;
-        if unplaced && let Some((_, place)) = found {
-            self.begin(place)?;
+        let lost = |e| ReadError::Io { stream: self.stream.clone(), source: std::io::Error::other(e) };
+        let Some((tail, client)) = looked.map_err(lost)?? else { return Ok((fresh, None)) };
+        if client.is_some() {
+            self.consumer = client;
         }
-        Ok((fresh, found))
-    }
-
-    /// Begins to read at one of Kafka's offsets.
-    fn begin(&mut self, place: i64) -> Result<(), ReadError> {
-        let mut config = self.shared.settings.consumer("read_committed");
-        config
-            .set("group.id", self.shared.settings.named("forestsync"))
-            .set("queued.max.messages.kbytes", READ_AHEAD_KIB)
-            .set("queued.min.messages", "5000");
-        let failed = |e: KafkaError| ReadError::Io { stream: self.stream.clone(), source: as_io(&e) };
-        let consumer: StreamConsumer<Context> =
-            config.create_with_context(self.shared.settings.context()).map_err(failed)?;
-        assign(&consumer, &self.topic, place).map_err(failed)?;
-        self.consumer = Some(Client { inner: Some(consumer), arrived: false });
-        Ok(())
+        Ok((fresh, Some(tail)))
     }
 
     /// Takes at most `max` records out of what was read ahead; waits for the first one where that is wanted.
@@ -157,6 +141,20 @@ impl KafkaReader {
             }
         }
     }
+}
+
+/// Begins to read at offset `from`. Blocking.
+fn begin(shared: &Shared, stream: &StreamName, tail: &Tail, from: u64) -> Result<Client, ReadError> {
+    let place = shared.place(stream, tail, from)?;
+    let mut config = shared.settings.consumer("read_committed");
+    config
+        .set("group.id", shared.settings.named("forestsync"))
+        .set("queued.max.messages.kbytes", READ_AHEAD_KIB)
+        .set("queued.min.messages", "5000");
+    let failed = |e: KafkaError| ReadError::Io { stream: stream.clone(), source: as_io(&e) };
+    let consumer: StreamConsumer<Context> = config.create_with_context(shared.settings.context()).map_err(failed)?;
+    assign(&consumer, &shared.topic(stream), place).map_err(failed)?;
+    Ok(Client { inner: Some(consumer), arrived: false })
 }
 
 /// Where a reader is in its topic.
@@ -231,7 +229,7 @@ impl LogReader for KafkaReader {
                 return Ok(taken);
             }
             let (fresh, found) = self.look().await?;
-            let Some((tail, _)) = found else {
+            let Some(tail) = found else {
                 if fresh {
                     return Ok(Vec::new());
                 }

@@ -317,12 +317,14 @@ impl Shared {
     }
 }
 
-/// Has a consumer read one topic from one of Kafka's offsets on.
+/// Has a consumer read one topic from one of Kafka's offsets on. Blocking.
 pub(super) fn assign<C: rdkafka::consumer::ConsumerContext, R: rdkafka::consumer::Consumer<C>>(
     client: &R,
     topic: &str,
     from: i64,
 ) -> Result<(), KafkaError> {
+    // A topic that the client does not know yet would be asked for by a timer of its own, a second later.
+    drop(client.fetch_metadata(Some(topic), REQUEST));
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, 0, Offset::Offset(from))?;
     client.assign(&list)

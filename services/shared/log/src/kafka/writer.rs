@@ -166,6 +166,8 @@ impl Core {
     fn take_over(&self) -> Result<(), WriterError> {
         let Some(producer) = &self.producer else { return Ok(()) };
         let deadline = Instant::now() + OPEN;
+        // Without a connection the coordinator would be asked for by a timer, half a second later.
+        drop(producer.client().fetch_metadata(Some(&self.topic), Duration::from_secs(5)));
         loop {
             let error = match producer.init_transactions(Duration::from_secs(10)) {
                 Ok(()) => return Ok(()),
@@ -211,10 +213,10 @@ impl Core {
         let deliveries = producer.context();
         deliveries.expect(records.len());
         for Placed { offset, time_ms, record } in records {
-            let headers = codec::headers(*offset, &record.headers);
+            let (key, headers) = codec::encode(*offset, record, self.stream.is_compacted());
             let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic).partition(0);
             message = message.payload(&record.value[..]).timestamp(*time_ms).headers(headers);
-            if let Some(key) = &record.key {
+            if let Some(key) = &key {
                 message = message.key(&key[..]);
             }
             if let Err((error, _)) = producer.send(message) {
