@@ -1,7 +1,7 @@
 //! `forestsync log list` and `forestsync log tail`.
 
 use anyhow::{Context as _, Result};
-use forestsync_log::{EmbeddedLog, Log, Record, StreamName};
+use forestsync_log::{Log, Record, StreamName};
 use serde::Serialize;
 
 use crate::cli::{ReadArgs, TailArgs};
@@ -27,7 +27,7 @@ struct StreamLine {
 /// Lists the streams.
 pub async fn list(args: ReadArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
-    let log = settings.existing_log()?;
+    let log = settings.existing_log().await?;
     let mut lines = Vec::new();
     for stream in log.streams().await? {
         let records = log.tail(&stream).await?;
@@ -61,14 +61,14 @@ pub async fn list(args: ReadArgs) -> Result<Exit> {
 pub async fn tail(args: TailArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
     let stream: StreamName = args.stream.parse().context("see forestsync log list for the streams there are")?;
-    let log = settings.existing_log()?;
+    let log = settings.existing_log().await?;
     if !args.follow && !log.streams().await?.contains(&stream) {
         let hint = "see forestsync log list for the streams there are, or add --follow to wait for it";
         return Err(UsageError::new(format!("there is no stream {stream}"), hint).into());
     }
     let from = match args.from {
         Some(from) => from,
-        None => start(&log, &stream, &args).await?,
+        None => start(log.as_ref(), &stream, &args).await?,
     };
     let mut reader = log.reader(&stream, from).await?;
     let stop = tokio::signal::ctrl_c();
@@ -103,7 +103,7 @@ fn wanted(record: &Record, types: &[String]) -> bool {
 }
 
 /// The offset of the last `--lines` events of the wanted types: windows that double from the end.
-async fn start(log: &EmbeddedLog, stream: &StreamName, args: &TailArgs) -> Result<u64> {
+async fn start(log: &dyn Log, stream: &StreamName, args: &TailArgs) -> Result<u64> {
     let tail = log.tail(stream).await?;
     let mut window = args.lines;
     loop {
@@ -123,7 +123,7 @@ async fn start(log: &EmbeddedLog, stream: &StreamName, args: &TailArgs) -> Resul
 }
 
 /// The offset of the `--lines`-th wanted record from the end, if there are as many from `from` on.
-async fn nth_last(log: &EmbeddedLog, stream: &StreamName, from: u64, args: &TailArgs) -> Result<Option<u64>> {
+async fn nth_last(log: &dyn Log, stream: &StreamName, from: u64, args: &TailArgs) -> Result<Option<u64>> {
     let mut reader = log.reader(stream, from).await?;
     let lines = usize::try_from(args.lines).unwrap_or(usize::MAX);
     let mut last = std::collections::VecDeque::new();

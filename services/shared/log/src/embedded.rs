@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use crate::membership::{Alone, GroupStatus, Member, Membership, MembershipError, check_group, no_group};
-use crate::{Log, LogReader, LogWriter, ReadError, StreamName, WriterError};
+use crate::{Log, LogReader, LogWriter, ReadError, StreamInfo, StreamName, WriterError};
 use cursor::{Committed, Cursor};
 use folder::Folder;
 use reader::EmbeddedReader;
@@ -57,19 +57,6 @@ impl Default for EmbeddedOptions {
             follow_interval: Duration::from_millis(100),
         }
     }
-}
-
-/// A stream at a glance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamInfo {
-    /// The smallest offset a record of the stream can have; `next_offset` where it has none.
-    pub first_offset: u64,
-    /// The offset the next record will get.
-    pub next_offset: u64,
-    /// The size of the stream's segments.
-    pub bytes: u64,
-    /// When the last append was made that still has records.
-    pub last_append: Option<Timestamp>,
 }
 
 /// A log in a directory. Clones share what wakes readers up; two handles opened apart behave like two processes.
@@ -103,12 +90,6 @@ impl EmbeddedLog {
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
-    }
-
-    /// Size and ends of a stream, for a listing. A stream that does not exist is an empty one.
-    pub async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo, ReadError> {
-        let committed = *self.sender(stream).borrow();
-        self.blocking(stream, move |folder| info(&folder, committed)).await
     }
 
     fn sender(&self, stream: &StreamName) -> Arc<watch::Sender<Committed>> {
@@ -164,7 +145,7 @@ fn info(folder: &Arc<Folder>, committed: Committed) -> Result<StreamInfo, ReadEr
     Ok(StreamInfo {
         first_offset: first.first().map_or(next_offset, |frame| frame.header.base),
         next_offset,
-        bytes,
+        bytes: Some(bytes),
         last_append: last.and_then(|frame| Timestamp::from_millisecond(frame.time_ms).ok()),
     })
 }
@@ -189,6 +170,20 @@ impl Log for EmbeddedLog {
             return Ok(committed.next);
         }
         self.blocking(stream, |folder| Ok(tail(&folder)?.next_offset())).await
+    }
+
+    async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo, ReadError> {
+        let committed = *self.sender(stream).borrow();
+        self.blocking(stream, move |folder| info(&folder, committed)).await
+    }
+
+    async fn create(&self, streams: &[StreamName]) -> Result<(), WriterError> {
+        for stream in streams {
+            let folder = self.folder(stream);
+            let made = spawn_blocking(move || writer::make(&folder)).await;
+            made.map_err(|e| WriterError::Io { stream: stream.clone(), source: io::Error::other(e) })??;
+        }
+        Ok(())
     }
 
     async fn streams(&self) -> Result<Vec<StreamName>, ReadError> {

@@ -3,9 +3,23 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use crate::membership::{GroupStatus, Member, Membership, MembershipError};
 use crate::{AppendError, NewRecord, ReadError, Record, StreamName, WriterError};
+
+/// A stream at a glance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamInfo {
+    /// The smallest offset a record of the stream can have; `next_offset` where it has none.
+    pub first_offset: u64,
+    /// The offset the next record will get.
+    pub next_offset: u64,
+    /// What the stream takes on disk, where the engine can say that.
+    pub bytes: Option<u64>,
+    /// When the last append was made that still has records.
+    pub last_append: Option<Timestamp>,
+}
 
 /// A log: many streams.
 #[async_trait]
@@ -18,6 +32,12 @@ pub trait Log: Send + Sync + fmt::Debug {
 
     /// The offset the next record will get; 0 for a stream that does not exist.
     async fn tail(&self, stream: &StreamName) -> Result<u64, ReadError>;
+
+    /// Size and ends of a stream, for a listing. A stream that does not exist is an empty one.
+    async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo, ReadError>;
+
+    /// Makes the streams that do not exist, empty. Those that exist are not touched.
+    async fn create(&self, streams: &[StreamName]) -> Result<(), WriterError>;
 
     /// All streams there are, sorted by name.
     async fn streams(&self) -> Result<Vec<StreamName>, ReadError>;
@@ -43,6 +63,13 @@ pub trait LogWriter: Send + fmt::Debug {
     ///
     /// Not cancel-safe: a dropped call leaves the writer unusable.
     async fn append(&mut self, records: Vec<NewRecord>) -> Result<u64, AppendError>;
+
+    /// Appends records that another log had, with the offsets and times they had there, to the millisecond. All or none,
+    /// like [`LogWriter::append`].
+    ///
+    /// Offsets MUST grow from [`LogWriter::next_offset`] on, without a gap unless the stream is a compacted one; if they
+    /// do not, this is [`AppendError::Misplaced`] and nothing is written. What is appended next follows the last of them.
+    async fn restore(&mut self, records: Vec<Record>) -> Result<(), AppendError>;
 }
 
 /// A reader of a stream, at a place of its own.
