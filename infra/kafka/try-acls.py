@@ -144,7 +144,8 @@ class Principal:
 def main():
     plain, bootstrap, ca, users = sys.argv[1:]
     topics = [NewTopic(stream, num_partitions=1, replication_factor=-1) for stream in STREAMS]
-    for future in AdminClient({"bootstrap.servers": plain}).create_topics(topics).values():
+    admin = AdminClient({"bootstrap.servers": plain})
+    for future in admin.create_topics(topics).values():
         future.result()
     checks, wrong = 0, []
 
