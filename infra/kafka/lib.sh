@@ -113,9 +113,9 @@ get_jars() {
     if [[ -d $LIBS ]]; then rm -rf "$new"; else mv "$new" "$LIBS"; fi
 }
 
-# A password, a CA of our own, and one certificate for all nodes: they share the address.
-make_secrets() {
-    local tls=$DIR/tls password
+# A password for each user, a CA of our own, and one certificate for all nodes: they share the address.
+make_secrets() {   # $1: users beside the usual one, with commas
+    local tls=$DIR/tls password user
     mkdir -p "$tls"; chmod 700 "$tls"
     openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out "$tls/ca.key" 2>/dev/null
     openssl req -x509 -new -key "$tls/ca.key" -sha256 -days 3650 -subj '/CN=Kafka test CA' \
@@ -138,6 +138,14 @@ EXT
         printf %s "$password" >"$DIR/scram.password"
         # read by the storage tool, so that the password is in no list of processes
         printf '%s\n' --add-scram "SCRAM-SHA-512=[name=$SCRAM_USER,password=$password]" >"$DIR/scram.args"
+        mkdir -p "$DIR/users"
+        for user in ${1//,/ }; do
+            # the usual one keeps its password
+            [[ $user != "$SCRAM_USER" ]] || continue
+            openssl rand -hex 24 | tr -d '\n' >"$DIR/users/$user.password"
+            printf '%s\n' --add-scram "SCRAM-SHA-512=[name=$user,password=$(<"$DIR/users/$user.password")]" >>"$DIR/scram.args"
+        done
+        printf %s "$password" >"$DIR/users/$SCRAM_USER.password"
         cat >"$DIR/client.properties" <<PROPERTIES
 security.protocol=SASL_SSL
 sasl.mechanism=SCRAM-SHA-512
