@@ -82,6 +82,20 @@ impl StatusBoard {
         Self(watch::Sender::new(rows.into_iter().map(|nc| CollectorStatus::new(forest, nc)).collect()))
     }
 
+    /// Sees to it that there is a row for each of these, in this order; those that are there stay as they are.
+    pub(crate) fn fit(&self, forest: &str, naming_contexts: &[Dn]) {
+        self.0.send_if_modified(|rows| {
+            let before = rows.len();
+            let missing = naming_contexts.iter().skip(before);
+            rows.extend(missing.map(|nc| CollectorStatus::new(forest, nc.clone())));
+            rows.len() != before
+        });
+    }
+
+    pub(crate) fn rows(&self) -> Vec<CollectorStatus> {
+        self.0.borrow().clone()
+    }
+
     pub(crate) fn subscribe(&self) -> watch::Receiver<Vec<CollectorStatus>> {
         self.0.subscribe()
     }
