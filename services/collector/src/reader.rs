@@ -381,7 +381,9 @@ impl Reader {
             self.refusals = 0;
         }
         self.succeeded = true;
+        let dropped = self.wanted.dropped();
         self.status.update(|row| {
+            row.dropped_attributes = dropped;
             row.phase = Phase::Following;
             row.passes += 1;
             row.last_pass_found = found;

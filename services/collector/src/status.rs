@@ -53,6 +53,9 @@ pub struct CollectorStatus {
     pub deletions_visible: Option<bool>,
     /// Full reads completed since start.
     pub snapshots: u64,
+    /// Attributes of entries, since start, that a controller sent although they are not on the list of those to read. They
+    /// were dropped.
+    pub dropped_attributes: u64,
 }
 
 impl CollectorStatus {
@@ -68,6 +71,7 @@ impl CollectorStatus {
             tail: 0,
             deletions_visible: None,
             snapshots: 0,
+            dropped_attributes: 0,
         }
     }
 }

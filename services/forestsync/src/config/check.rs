@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use forestsync_domain::{Dn, ObjectGuid};
+use forestsync_collector::{KerberosConfig, SrvConfig};
+use forestsync_domain::{Dn, ObjectGuid, syntax};
 use forestsync_runtime::secret::SecretRef;
 use forestsync_schemas::streams;
 use url::Url;
@@ -74,37 +75,52 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
 }
 
 fn check_forest(key: &str, forest: file::Forest, base: &Path, found: &mut Findings) -> ForestSettings {
-    if forest.controllers.is_empty() {
-        found.add(
-            format!("{key}.controllers"),
-            "no controller is named",
-            "name at least one, such as \"ldaps://dc01.emea.example\"",
-        );
-    }
-    let controllers =
-        forest.controllers.iter().filter_map(|c| check_controller(&format!("{key}.controllers"), c, found)).collect();
-    if forest.bind.trim().is_empty() {
-        found.add(
-            format!("{key}.bind"),
-            "the account is empty",
-            "name the reader account: a distinguished name, user@domain or DOMAIN\\user",
-        );
-    }
+    let (controllers, srv) = check_controllers(&format!("{key}.controllers"), &forest.controllers, found);
     let password = SecretRef { file: forest.password_file, env: forest.password_env };
-    check_secret(key, "password", &password, found);
+    let kerberos = match forest.kerberos {
+        Some(kerberos) => check_kerberos(key, kerberos, &forest.bind, &password, base, found),
+        None => {
+            if forest.bind.trim().is_empty() {
+                found.add(
+                    format!("{key}.bind"),
+                    "the account is empty",
+                    "name the reader account: a distinguished name, user@domain or DOMAIN\\user",
+                );
+            }
+            check_secret(key, "password", &password, found);
+            None
+        }
+    };
+    if let Some(attributes) = &forest.attributes {
+        check_attributes(&format!("{key}.attributes"), attributes, found);
+    }
     if forest.poll_interval < Duration::from_millis(100) {
         found.add(format!("{key}.poll_interval"), "is less than 100ms", "use at least 100ms, such as \"1s\"");
     }
     if forest.operation_timeout < Duration::from_secs(1) {
         found.add(format!("{key}.operation_timeout"), "is less than a second", "use \"120s\" unless you know better");
     }
-    let domains = check_domains(key, &forest.domains, found);
-    let include = check_scope(&format!("{key}.include"), &forest.include, &domains, found);
-    let exclude = check_scope(&format!("{key}.exclude"), &forest.exclude, &domains, found);
+    let (listed, all_domains) = match &forest.domains {
+        file::Domains::Listed(listed) => (listed.as_slice(), false),
+        file::Domains::Word(word) => {
+            if word != "all" {
+                let hint = "write domains = \"all\", or a list of the domains' distinguished names";
+                found.add(format!("{key}.domains"), format!("{word:?} means nothing here"), hint);
+            }
+            (&[][..], true)
+        }
+    };
+    let domains = check_domains(key, listed, found);
+    let include = check_scope(&format!("{key}.include"), &forest.include, &domains, all_domains, found);
+    let exclude = check_scope(&format!("{key}.exclude"), &forest.exclude, &domains, all_domains, found);
     check_coverage(key, &domains, &include, &exclude, found);
     ForestSettings {
         name: forest.name,
         controllers,
+        srv,
+        kerberos,
+        all_domains,
+        attributes: forest.attributes,
         ca_file: forest.ca_file.map(|file| base.join(file)),
         bind: forest.bind,
         password,
@@ -117,6 +133,80 @@ fn check_forest(key: &str, forest: file::Forest, base: &Path, found: &mut Findin
         failover_after: forest.failover_after,
         include,
         exclude,
+    }
+}
+
+fn check_controllers(
+    key: &str,
+    controllers: &file::Controllers,
+    found: &mut Findings,
+) -> (Vec<ControllerSettings>, Option<SrvConfig>) {
+    match controllers {
+        file::Controllers::Listed(listed) => {
+            if listed.is_empty() {
+                let hint = "name at least one, such as \"ldaps://dc01.emea.example\", or { srv = \"emea.example\" }";
+                found.add(key, "no controller is named", hint);
+            }
+            (listed.iter().filter_map(|c| check_controller(key, c, found)).collect(), None)
+        }
+        file::Controllers::Srv(srv) => {
+            let label = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+            let plain = |name: &str| {
+                name.len() <= 253
+                    && name.split('.').all(|part| (1..=63).contains(&part.len()) && part.bytes().all(label))
+            };
+            if !plain(&srv.srv) || srv.site.as_deref().is_some_and(|site| !plain(site)) {
+                found.add(
+                    key,
+                    "srv or site is no DNS name",
+                    "write the domain's DNS name, as in { srv = \"emea.example\" }",
+                );
+            }
+            let mut config = SrvConfig::new(srv.srv.to_ascii_lowercase());
+            (config.site, config.start_tls) = (srv.site.clone(), srv.starttls);
+            for server in &srv.dns_servers {
+                match server.parse::<SocketAddr>() {
+                    Ok(server) => config.servers.push(server),
+                    Err(_) => found.add(key, format!("{server:?} is no ip:port"), "write it as in \"192.0.2.1:53\""),
+                }
+            }
+            (Vec::new(), Some(config))
+        }
+    }
+}
+
+fn check_kerberos(
+    key: &str,
+    kerberos: file::Kerberos,
+    bind: &str,
+    password: &SecretRef,
+    base: &Path,
+    found: &mut Findings,
+) -> Option<KerberosConfig> {
+    if !bind.is_empty() || password.file.is_some() || password.env.is_some() {
+        let hint = "keep kerberos, or bind with its password";
+        found.add(format!("{key}.kerberos"), "the account is given in two ways", hint);
+    }
+    if !cfg!(feature = "kerberos") {
+        let hint = "build forestsync with the feature kerberos, or use bind with a password";
+        found.add(format!("{key}.kerberos"), "this program was built without the feature kerberos", hint);
+    }
+    let sound = |(name, realm): (&str, &str)| !name.is_empty() && !realm.is_empty();
+    if !kerberos.principal.rsplit_once('@').is_some_and(sound) {
+        let hint = "write it as name@REALM, as in \"svc-forestsync@EMEA.EXAMPLE\"";
+        found.add(format!("{key}.kerberos.principal"), format!("{:?} is no principal", kerberos.principal), hint);
+    }
+    Some(KerberosConfig { keytab: base.join(kerberos.keytab), principal: kerberos.principal })
+}
+
+fn check_attributes(key: &str, attributes: &[String], found: &mut Findings) {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    for attribute in attributes {
+        if attribute.is_empty() || attribute.len() > 256 || !attribute.bytes().all(legal) {
+            found.add(key, format!("{attribute:?} is no attribute name"), "use the schema's lDAPDisplayName");
+        } else if syntax::is_secret(attribute) {
+            found.add(key, format!("{attribute} holds a secret and is never read"), "remove it");
+        }
     }
 }
 
@@ -189,11 +279,17 @@ fn check_domains(key: &str, domains: &[String], found: &mut Findings) -> Vec<Dn>
     checked
 }
 
-fn check_scope(key: &str, entries: &[String], domains: &[Dn], found: &mut Findings) -> Vec<ScopeEntry> {
+fn check_scope(
+    key: &str,
+    entries: &[String],
+    domains: &[Dn],
+    all_domains: bool,
+    found: &mut Findings,
+) -> Vec<ScopeEntry> {
     let mut checked = Vec::with_capacity(entries.len());
     for text in entries {
         if let Ok(object) = text.trim().parse::<ObjectGuid>() {
-            if domains.len() > 1 {
+            if domains.len() > 1 || all_domains {
                 found.add(
                     key,
                     format!("{text:?}: with several domains it is not clear where this object lies"),

@@ -31,19 +31,24 @@ pub struct File {
 pub struct Forest {
     /// Its name: part of the names of its streams.
     pub name: String,
-    /// Its domain controllers, the preferred one first.
-    pub controllers: Vec<Controller>,
+    /// Its domain controllers, the preferred one first, or where DNS finds them.
+    pub controllers: Controllers,
     /// PEM file with the certificates that the controllers are trusted by; without it those of the machine.
     pub ca_file: Option<PathBuf>,
     /// The account: a distinguished name, a user principal name or `DOMAIN\name`.
+    #[serde(default)]
     pub bind: String,
+    /// Kerberos with a keytab instead of `bind` and a password.
+    pub kerberos: Option<Kerberos>,
     /// File that holds its password.
     pub password_file: Option<PathBuf>,
     /// Environment variable that holds its password.
     pub password_env: Option<String>,
-    /// The naming contexts that are read; without it the controller's default one.
+    /// The naming contexts that are read, or `"all"` of the forest; without it the controller's default one.
     #[serde(default)]
-    pub domains: Vec<String>,
+    pub domains: Domains,
+    /// The attributes that are read instead of those that the rules need. Nothing else leaves the forest.
+    pub attributes: Option<Vec<String>>,
     /// Pause between two reads.
     #[serde(default = "default_poll_interval", deserialize_with = "duration")]
     pub poll_interval: Duration,
@@ -65,6 +70,61 @@ pub struct Forest {
     /// Containers whose content is not.
     #[serde(default)]
     pub exclude: Vec<String>,
+}
+
+/// The controllers: a list, or where DNS finds them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a list of controllers, or { srv = \"emea.example\", site = …, starttls = …, dns_servers = … }"
+)]
+pub enum Controllers {
+    /// Listed.
+    Listed(Vec<Controller>),
+    /// Found by DNS.
+    Srv(Srv),
+}
+
+/// Controllers found by DNS.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Srv {
+    /// The DNS name of the domain.
+    pub srv: String,
+    /// The site whose controllers are preferred.
+    pub site: Option<String>,
+    /// StartTLS at the port of the record instead of LDAPS at port 636.
+    #[serde(default)]
+    pub starttls: bool,
+    /// The name servers, `ip:port`; without it those of the machine.
+    #[serde(default)]
+    pub dns_servers: Vec<String>,
+}
+
+/// Kerberos with a keytab.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kerberos {
+    /// The file with the account's keys.
+    pub keytab: PathBuf,
+    /// The account, `name@REALM`.
+    pub principal: String,
+}
+
+/// The domains: a list, or a word.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "\"all\", or a list of distinguished names")]
+pub enum Domains {
+    /// Listed.
+    Listed(Vec<String>),
+    /// A word; only `all` means something.
+    Word(String),
+}
+
+impl Default for Domains {
+    fn default() -> Self {
+        Self::Listed(Vec::new())
+    }
 }
 
 /// A domain controller: `"ldaps://host"`, or a table where the address is given as well.

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use forestsync_collector::{KerberosConfig, SrvConfig};
 use forestsync_domain::{Dn, ObjectGuid};
 use forestsync_log::EmbeddedLog;
 use forestsync_runtime::secret::{SecretError, SecretRef, SecretString};
@@ -68,18 +69,26 @@ impl Settings {
 pub struct ForestSettings {
     /// Its name.
     pub name: String,
-    /// Its controllers, the preferred one first; at least one.
+    /// Its controllers, the preferred one first; at least one, unless DNS finds them.
     pub controllers: Vec<ControllerSettings>,
+    /// Where DNS finds the controllers.
+    pub srv: Option<SrvConfig>,
     /// What the controllers are trusted by; `None` for the certificates of the machine.
     pub ca_file: Option<PathBuf>,
     /// The account.
     pub bind: String,
-    /// Where its password is.
+    /// Kerberos instead of the account and its password.
+    pub kerberos: Option<KerberosConfig>,
+    /// Where its password is; nowhere with Kerberos.
     pub password: SecretRef,
     /// The folder that `password` is relative to.
     pub base: PathBuf,
-    /// The naming contexts; empty for the controller's default one.
+    /// The naming contexts; empty for the controller's default one, or all.
     pub domains: Vec<Dn>,
+    /// Whether all domains of the forest are read.
+    pub all_domains: bool,
+    /// The attributes to read; `None` for those that the rules need.
+    pub attributes: Option<Vec<String>>,
     /// Pause between two reads.
     pub poll_interval: Duration,
     /// Whether the controller is asked to tell of changes.
@@ -97,8 +106,11 @@ pub struct ForestSettings {
 }
 
 impl ForestSettings {
-    /// Reads the account's password.
+    /// Reads the account's password; with Kerberos there is none, and it is empty.
     pub fn read_password(&self) -> Result<SecretString, SecretError> {
+        if self.kerberos.is_some() {
+            return Ok(SecretString::from(String::new()));
+        }
         self.password.read("password", &self.base)
     }
 }

@@ -35,7 +35,13 @@ pub fn forest_config(forest: &ForestSettings, password: SecretString) -> Result<
     let mut config = ForestConfig::new(forest.name.as_str(), controllers, forest.bind.as_str(), password);
     config.ca_file.clone_from(&forest.ca_file);
     config.naming_contexts.clone_from(&forest.domains);
-    config.attributes = forestsync_rules::attributes::requested().into_iter().map(str::to_owned).collect();
+    config.srv.clone_from(&forest.srv);
+    config.kerberos.clone_from(&forest.kerberos);
+    config.all_domains = forest.all_domains && forest.domains.is_empty();
+    config.attributes = match &forest.attributes {
+        Some(attributes) => attributes.clone(),
+        None => forestsync_schemas::attributes::REQUESTED.map(str::to_owned).to_vec(),
+    };
     config.object_security = forest.object_security;
     config.poll_interval = forest.poll_interval;
     config.operation_timeout = forest.operation_timeout;
@@ -163,9 +169,12 @@ async fn projector_config(settings: &Settings, collectors: Vec<Rows>) -> Result<
 
 /// The projector's configuration from the log alone, for a replay.
 pub async fn projector_config_from_log(settings: &Settings, log: &dyn Log) -> Result<ProjectorConfig> {
-    let settings = settled(settings, log).await?;
+    let mut settings = settled(settings, log).await?;
     let mut sources = Vec::new();
-    for forest in &settings.forests {
+    for forest in &mut settings.forests {
+        if forest.all_domains {
+            forest.domains = domains_in(forest, log).await?;
+        }
         if forest.domains.is_empty() {
             let hint = "start forestsync run first, or name its domains in the configuration";
             return Err(UsageError::new(format!("forest {} was never read", forest.name), hint).into());
@@ -183,7 +192,7 @@ pub(super) async fn settled(settings: &Settings, log: &dyn Log) -> Result<Settin
     let mut settings = settings.clone();
     refuse_others(&settings, log).await?;
     for forest in &mut settings.forests {
-        if forest.domains.is_empty() {
+        if forest.domains.is_empty() && !forest.all_domains {
             let mut read = domains_in(forest, log).await?;
             if read.len() > 1 {
                 let names: Vec<String> = read.iter().map(ToString::to_string).collect();
@@ -221,10 +230,13 @@ async fn domains_in(forest: &ForestSettings, log: &dyn Log) -> Result<Vec<Dn>> {
     let prefix = format!("changes.{}.", forest.name);
     let mut domains = Vec::new();
     for stream in log.streams().await? {
-        if stream.as_str().starts_with(&prefix)
-            && let Some(record) = log.reader(&stream, 0).await?.poll(1).await?.first()
-        {
-            domains.push(ChangeRecord::decode(&record.value)?.context.naming_context);
+        let Some(domain) = stream.as_str().strip_prefix(&prefix) else { continue };
+        match log.reader(&stream, 0).await?.poll(1).await?.first() {
+            Some(record) => domains.push(ChangeRecord::decode(&record.value)?.context.naming_context),
+            // made together with those of the forest's other domains, and not yet written
+            None => {
+                domains.push(domain.split('.').map(|part| format!("DC={part}")).collect::<Vec<_>>().join(",").parse()?)
+            }
         }
     }
     Ok(domains)
