@@ -1,7 +1,7 @@
 //! The collector as a service: its file, the streams it would own, and a worker for each naming context.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,22 +9,22 @@ use forestsync_domain::Dn;
 use forestsync_host::{Board, Loaded, Pass, Post, Service, ServiceForm, StartError, WorkerError, Workers, metering};
 use forestsync_log::{Lease, Log, LogConfig, StreamName};
 use forestsync_runtime::backoff::Backoff;
+use forestsync_runtime::clock;
 use forestsync_runtime::config::{Findings, load};
 use forestsync_runtime::metrics as names;
-use forestsync_runtime::{clock, secret};
-use forestsync_schemas::attributes::REQUESTED;
 use forestsync_schemas::changes::StopCause;
-use forestsync_schemas::streams;
+use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::ForestConfig;
-use crate::domains::default_domain;
-use crate::error::CollectorError;
+use crate::error::{CollectorError, OnceError};
+use crate::forest::Forest;
 use crate::settings::{ForestForm, ForestSettings};
 use crate::status::{CollectorStatus, Phase};
-use crate::{Collector, ConfigError};
+
+/// How often a forest of which all domains are read is asked whether there are others now.
+const LOOK_FOR_DOMAINS: Duration = Duration::from_mins(10);
 
 /// `collector.toml` as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -39,51 +39,49 @@ struct File {
 /// Reads one forest, together with its stand-bys.
 #[derive(Debug)]
 pub struct CollectorService {
-    forest: ForestSettings,
+    settings: ForestSettings,
     log: Option<Arc<dyn Log>>,
+    /// What all collectors of this process share, for as long as the password is the same.
+    forest: Mutex<Option<Forest>>,
     /// The naming contexts that were offered, to know which one a stream is.
     known: watch::Sender<Vec<Dn>>,
 }
 
 impl CollectorService {
     /// The service of a forest.
-    pub fn new(forest: ForestSettings) -> Self {
-        Self { forest, log: None, known: watch::Sender::new(Vec::new()) }
+    pub fn new(settings: ForestSettings) -> Self {
+        Self { settings, log: None, forest: Mutex::default(), known: watch::Sender::new(Vec::new()) }
     }
 
-    /// What a collector is told. The password is read anew each time, so that a new one needs no restart.
-    fn config(&self) -> Result<ForestConfig, secret::SecretError> {
-        let attributes = REQUESTED.iter().map(|&name| name.to_owned()).collect();
-        Ok(self.forest.config(self.forest.read_password()?, attributes))
+    /// The forest with the password as it is now, so that a new one needs no restart. While it is the same all share one
+    /// door: a refused password is sent once for all naming contexts.
+    fn forest(&self) -> Result<Forest, String> {
+        let password = self.settings.read_password().map_err(|error| error.to_string())?;
+        let mut shared = self.forest.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |forest: &&Forest| forest.config().password.expose_secret() == password.expose_secret();
+        if let Some(forest) = shared.as_ref().filter(is_same) {
+            return Ok(forest.clone());
+        }
+        let forest = Forest::new(self.settings.config(password)).map_err(|error| error.to_string())?;
+        *shared = Some(forest.clone());
+        Ok(forest)
     }
 
     fn log(&self) -> Result<Arc<dyn Log>, WorkerError> {
         self.log.clone().ok_or_else(|| WorkerError::retryable("the log is not open yet"))
     }
 
-    fn stream(&self, naming_context: &Dn) -> Result<StreamName, CollectorError> {
-        let stream = streams::changes(&self.forest.name, naming_context).parse();
-        stream.map_err(|source| CollectorError::StreamName { naming_context: naming_context.clone(), source })
-    }
-
-    /// The naming contexts: those of the file, or what the directory says, asked for as long as it takes.
-    async fn domains(&self, board: &Board) -> Vec<Dn> {
-        if !self.forest.domains.is_empty() {
-            return self.forest.domains.clone();
-        }
+    /// The naming contexts and their streams, all of which exist then; asked for as long as it takes.
+    async fn domains(&self, board: &Board) -> (Vec<Dn>, Vec<StreamName>) {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
         loop {
-            let found = match self.config() {
-                Ok(config) => self.ask(&config).await,
-                Err(error) => Err(error.to_string()),
-            };
-            match found {
+            match self.ask().await {
                 Ok(found) => {
                     board.trouble("domains", None);
                     return found;
                 }
                 Err(error) => {
-                    tracing::warn!(forest.id = self.forest.name, error, "the naming contexts are not known yet");
+                    tracing::warn!(forest.id = self.settings.name, error, "the naming contexts are not known yet");
                     board.trouble("domains", Some(error));
                 }
             }
@@ -91,8 +89,13 @@ impl CollectorService {
         }
     }
 
-    async fn ask(&self, config: &ForestConfig) -> Result<Vec<Dn>, String> {
-        default_domain(config).await.map(|domain| vec![domain])
+    async fn ask(&self) -> Result<(Vec<Dn>, Vec<StreamName>), String> {
+        let (forest, log) = (self.forest()?, self.log().map_err(|error| error.to_string())?);
+        let domains = forest.naming_contexts().await.map_err(|error| error.to_string())?;
+        let text = |error: CollectorError| error.to_string();
+        let streams = domains.iter().map(|nc| forest.stream(nc)).collect::<Result<Vec<_>, _>>().map_err(text)?;
+        forest.create_streams(log.as_ref(), &domains).await.map_err(text)?;
+        Ok((domains, streams))
     }
 }
 
@@ -108,15 +111,15 @@ impl Service for CollectorService {
         let loaded = load::<File>(path).map_err(forestsync_runtime::config::SettingsError::from)?;
         let mut found = Findings::default();
         let File { log, service, forest: form } = loaded.value;
-        let forest = ForestSettings::check("forest", &form, &loaded.base, &mut found);
+        let settings = ForestSettings::check("forest", &form, &loaded.base, &mut found);
         for (key, list) in [("include", &form.include), ("exclude", &form.exclude)] {
             if !list.is_empty() {
                 let hint = "take it out: what is synchronized stands in the configuration that is activated";
                 found.add(format!("forest.{key}"), "a collector has no scope", hint);
             }
         }
-        let loaded = Loaded::new(path, log, &service, found, Some(Self::new(forest)))?;
-        loaded.own.forest.read_password().map_err(|error| StartError::Unusable {
+        let loaded = Loaded::new(path, log, &service, found, Some(Self::new(settings)))?;
+        loaded.own.settings.read_password().map_err(|error| StartError::Unusable {
             message: format!("{}: forest.{error}", path.display()),
             hint: "put it there, readable for the account that runs the collector".to_owned(),
         })?;
@@ -128,78 +131,61 @@ impl Service for CollectorService {
     }
 
     fn group(&self) -> String {
-        format!("collector.{}", self.forest.name)
+        format!("collector.{}", self.settings.name)
     }
 
     async fn offer(self: Arc<Self>, offers: watch::Sender<Vec<StreamName>>, board: Board) {
-        let domains = self.domains(&board).await;
-        match domains.iter().map(|domain| self.stream(domain)).collect::<Result<Vec<_>, _>>() {
-            Ok(streams) => {
-                self.known.send_replace(domains);
-                offers.send_replace(streams);
+        loop {
+            let (domains, streams) = self.domains(&board).await;
+            self.known.send_replace(domains);
+            offers.send_if_modified(|old| {
+                let is_news = *old != streams;
+                *old = streams;
+                is_news
+            });
+            if !self.settings.all_domains {
+                // the sender lives as long as this
+                std::future::pending::<()>().await;
             }
-            Err(error) => board.trouble("domains", Some(error.to_string())),
+            tokio::time::sleep(LOOK_FOR_DOMAINS).await;
         }
-        // the sender lives as long as this
-        std::future::pending().await
     }
 
     async fn once(&self, stop: CancellationToken) -> Result<Pass, StartError> {
-        let failed = |source: CollectorError| StartError::failed("reading the forest", source);
         let log = self.log().map_err(|error| StartError::failed("opening the log", error))?;
-        let board = Board::default();
-        let domains = tokio::select! {
-            domains = self.domains(&board) => domains,
-            () = stop.cancelled() => return Ok(Pass::Stopped),
-        };
-        let mut config = self.config().map_err(|error| StartError::failed("reading the password", error))?;
-        config.naming_contexts = domains;
-        let collector = Collector::new(config, log).map_err(failed)?;
-        let (mut status, end) = (collector.status(), stop.child_token());
-        let running = collector.run(end.clone());
-        tokio::pin!(running);
-        let verdict = async {
-            loop {
-                let verdict = pass_of(&status.borrow_and_update());
-                if let Some(verdict) = verdict {
-                    return verdict;
+        let forest = self.forest().map_err(|error| StartError::failed("reading the password", error))?;
+        match forest.collector(Vec::new(), log).run_once(stop).await {
+            Ok(passes) => {
+                for pass in passes {
+                    tracing::info!(
+                        stream = pass.stream,
+                        entries = pass.found,
+                        events = pass.appended,
+                        snapshot = pass.snapshot,
+                        stream.tail = pass.tail,
+                        "read once"
+                    );
                 }
-                if status.changed().await.is_err() {
-                    return Pass::Stopped;
-                }
+                Ok(Pass::Done)
             }
-        };
-        let verdict = tokio::select! {
-            ended = &mut running => return ended.map(|()| Pass::Stopped).map_err(failed),
-            verdict = verdict => verdict,
-        };
-        end.cancel();
-        running.await.map_err(failed)?;
-        Ok(verdict)
-    }
-}
-
-/// How a single pass came out, once every naming context was read or cannot be.
-fn pass_of(rows: &[CollectorStatus]) -> Option<Pass> {
-    let stopped = |row: &CollectorStatus| matches!(row.phase, Phase::Stopped { .. });
-    if rows.iter().all(|row| row.passes > 0 && row.phase == Phase::Following) {
-        Some(Pass::Done)
-    } else if rows.iter().all(|row| row.passes > 0 || stopped(row)) && rows.iter().any(stopped) {
-        Some(Pass::Stopped)
-    } else {
-        None
+            Err(OnceError::Interrupted) => Ok(Pass::Stopped),
+            Err(error @ OnceError::Stopped { .. }) => {
+                tracing::error!(forest.id = self.settings.name, error = %error, "the forest cannot be read");
+                Ok(Pass::Stopped)
+            }
+            Err(error) => Err(StartError::failed("reading the forest", error)),
+        }
     }
 }
 
 #[async_trait]
 impl Workers for CollectorService {
     async fn work(&self, lease: Lease, stop: CancellationToken, post: Post) -> Result<(), WorkerError> {
-        let log = self.log()?;
-        let domain = self.known.borrow().iter().find(|nc| self.stream(nc).is_ok_and(|s| s == *lease.stream())).cloned();
+        let (log, forest) = (self.log()?, self.forest().map_err(WorkerError::fatal)?);
+        let ours = |nc: &&Dn| forest.stream(nc).is_ok_and(|stream| stream == *lease.stream());
+        let domain = self.known.borrow().iter().find(ours).cloned();
         let domain = domain.ok_or_else(|| WorkerError::fatal(format!("{} is no stream of ours", lease.stream())))?;
-        let mut config = self.config().map_err(WorkerError::fatal)?;
-        config.naming_contexts = vec![domain];
-        let collector = Collector::new(config, log).map_err(worker_error)?;
+        let collector = forest.collector(vec![domain], log);
         let status = collector.status();
         tokio::select! {
             ended = Box::pin(collector.run(stop)) => ended.map_err(worker_error),
@@ -213,7 +199,6 @@ fn worker_error(error: CollectorError) -> WorkerError {
         CollectorError::Fenced(_) => WorkerError::fenced(error),
         CollectorError::Writer(ref inner) if inner.is_retryable() => WorkerError::retryable(error),
         CollectorError::Read(forestsync_log::ReadError::Io { .. }) => WorkerError::retryable(error),
-        CollectorError::Config(ConfigError::EmptyPassword(_)) => WorkerError::fatal(error),
         _ => WorkerError::fatal(error),
     }
 }

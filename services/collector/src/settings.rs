@@ -7,15 +7,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use forestsync_domain::Dn;
+use forestsync_domain::{Dn, syntax};
 use forestsync_runtime::config::{Findings, duration, string_or_table};
 use forestsync_runtime::secret::{SecretError, SecretRef, SecretString};
+use forestsync_schemas::attributes::REQUESTED;
 use forestsync_schemas::streams;
 use serde::Deserialize;
-use serde::de::{SeqAccess, Visitor, value::SeqAccessDeserializer};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use url::Url;
 
 use crate::config::{ControllerAddress, ForestConfig};
+use crate::kerberos::KerberosConfig;
+use crate::locate::SrvConfig;
 
 /// What a name must look like that becomes part of a stream's name.
 const PLAIN: &str = "use 1 to 100 of a-z, 0-9, '-' and '_': it becomes part of the names of streams and folders";
@@ -26,12 +30,15 @@ const PLAIN: &str = "use 1 to 100 of a-z, 0-9, '-' and '_': it becomes part of t
 pub struct ForestForm {
     /// Its name: part of the names of its streams.
     pub name: String,
-    /// Its domain controllers, the preferred one first.
-    pub controllers: Vec<ControllerForm>,
+    /// Its domain controllers, the preferred one first, or where DNS finds them.
+    pub controllers: ControllersForm,
     /// PEM file with the certificates that the controllers are trusted by; without it those of the machine.
     pub ca_file: Option<PathBuf>,
     /// The account: a distinguished name, a user principal name or `DOMAIN\name`.
+    #[serde(default)]
     pub bind: String,
+    /// Kerberos with a keytab instead of `bind` and a password.
+    pub kerberos: Option<KerberosForm>,
     /// File that holds its password.
     pub password_file: Option<PathBuf>,
     /// Environment variable that holds its password.
@@ -40,6 +47,8 @@ pub struct ForestForm {
     /// one.
     #[serde(default)]
     pub domains: DomainsForm,
+    /// The attributes that are read instead of those that the rules need. Nothing else leaves the forest.
+    pub attributes: Option<Vec<String>>,
     /// Pause between two reads.
     #[serde(default = "default_poll_interval", deserialize_with = "duration")]
     pub poll_interval: Duration,
@@ -61,6 +70,63 @@ pub struct ForestForm {
     /// Likewise.
     #[serde(default)]
     pub exclude: Vec<String>,
+}
+
+/// The value of `controllers`.
+#[derive(Debug, Clone)]
+pub enum ControllersForm {
+    /// Those named.
+    Named(Vec<ControllerForm>),
+    /// Those that DNS finds.
+    Srv(SrvForm),
+}
+
+/// Controllers found by DNS.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SrvForm {
+    /// The DNS name of the domain.
+    pub srv: String,
+    /// The site whose controllers are preferred.
+    pub site: Option<String>,
+    /// StartTLS at the port of the record instead of LDAPS at port 636.
+    #[serde(default)]
+    pub starttls: bool,
+    /// The name servers, `ip:port`; without it those of the machine.
+    #[serde(default)]
+    pub dns_servers: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for ControllersForm {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+        impl<'de> Visitor<'de> for Form {
+            type Value = ControllersForm;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of controllers, or { srv = \"emea.example\" } for those that DNS finds")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<ControllersForm, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(ControllersForm::Named)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ControllersForm, A::Error> {
+                SrvForm::deserialize(MapAccessDeserializer::new(map)).map(ControllersForm::Srv)
+            }
+        }
+        deserializer.deserialize_any(Form)
+    }
+}
+
+/// Kerberos with a keytab.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KerberosForm {
+    /// The file with the account's keys.
+    pub keytab: PathBuf,
+    /// The account, `name@REALM`.
+    pub principal: String,
 }
 
 /// The value of `domains`.
@@ -149,13 +215,17 @@ fn default_failover_after() -> Duration {
 pub struct ForestSettings {
     /// Its name.
     pub name: String,
-    /// Its controllers, the preferred one first; at least one.
+    /// Its controllers, the preferred one first; at least one, unless DNS finds them.
     pub controllers: Vec<ControllerAddress>,
+    /// Where DNS finds the controllers.
+    pub srv: Option<SrvConfig>,
     /// What the controllers are trusted by; `None` for the certificates of the machine.
     pub ca_file: Option<PathBuf>,
     /// The account.
     pub bind: String,
-    /// Where its password is.
+    /// Kerberos instead of the account and its password.
+    pub kerberos: Option<KerberosConfig>,
+    /// Where its password is; nowhere with Kerberos.
     pub password: SecretRef,
     /// The folder that `password` is relative to.
     pub base: PathBuf,
@@ -163,6 +233,8 @@ pub struct ForestSettings {
     pub domains: Vec<Dn>,
     /// Whether all domains of the forest are read, whichever there are.
     pub all_domains: bool,
+    /// The attributes to read; `None` for those that the rules need.
+    pub attributes: Option<Vec<String>>,
     /// Pause between two reads.
     pub poll_interval: Duration,
     /// Whether the controller is asked to tell of changes.
@@ -181,25 +253,12 @@ impl ForestSettings {
         if !streams::is_plain(&form.name) {
             found.add(format!("{key}.name"), format!("{:?} cannot be used as a name", form.name), PLAIN);
         }
-        if form.controllers.is_empty() {
-            found.add(
-                format!("{key}.controllers"),
-                "no controller is named",
-                "name at least one, such as \"ldaps://dc01.emea.example\"",
-            );
-        }
-        let controllers_key = format!("{key}.controllers");
-        let controllers =
-            form.controllers.iter().filter_map(|c| check_controller(&controllers_key, c, found)).collect();
-        if form.bind.trim().is_empty() {
-            found.add(
-                format!("{key}.bind"),
-                "the account is empty",
-                "name the reader account: a distinguished name, user@domain or DOMAIN\\user",
-            );
-        }
+        let (controllers, srv) = check_controllers(&format!("{key}.controllers"), &form.controllers, found);
         let password = SecretRef { file: form.password_file.clone(), env: form.password_env.clone() };
-        found.secret(key, "password", &password);
+        let kerberos = check_account(key, form, &password, base, found);
+        if let Some(attributes) = &form.attributes {
+            check_attributes(&format!("{key}.attributes"), attributes, found);
+        }
         if form.poll_interval < Duration::from_millis(100) {
             found.add(format!("{key}.poll_interval"), "is less than 100ms", "use at least 100ms, such as \"1s\"");
         }
@@ -211,12 +270,15 @@ impl ForestSettings {
         Self {
             name: form.name.clone(),
             controllers,
+            srv,
             ca_file: form.ca_file.as_ref().map(|file| base.join(file)),
             bind: form.bind.clone(),
+            kerberos,
             password,
             base: base.to_owned(),
             domains,
             all_domains,
+            attributes: form.attributes.clone(),
             poll_interval: form.poll_interval,
             notifications: form.notifications,
             object_security: form.object_security,
@@ -225,23 +287,111 @@ impl ForestSettings {
         }
     }
 
-    /// Reads the account's password.
+    /// Reads the account's password; with Kerberos there is none, and it is empty.
     pub fn read_password(&self) -> Result<SecretString, SecretError> {
+        if self.kerberos.is_some() {
+            return Ok(SecretString::from(String::new()));
+        }
         self.password.read("password", &self.base)
     }
 
-    /// What a collector is told, which reads `attributes` and nothing else.
-    pub fn config(&self, password: SecretString, attributes: Vec<String>) -> ForestConfig {
+    /// What a collector is told.
+    pub fn config(&self, password: SecretString) -> ForestConfig {
         let mut config = ForestConfig::new(self.name.as_str(), self.controllers.clone(), self.bind.as_str(), password);
         config.ca_file.clone_from(&self.ca_file);
         config.naming_contexts.clone_from(&self.domains);
-        config.attributes = attributes;
+        config.srv.clone_from(&self.srv);
+        config.kerberos.clone_from(&self.kerberos);
+        config.all_domains = self.all_domains && self.domains.is_empty();
+        config.attributes = match &self.attributes {
+            Some(attributes) => attributes.clone(),
+            None => REQUESTED.map(str::to_owned).to_vec(),
+        };
         config.object_security = self.object_security;
         config.poll_interval = self.poll_interval;
         config.operation_timeout = self.operation_timeout;
         config.failover_after = self.failover_after;
         config.notifications = self.notifications;
         config
+    }
+}
+
+fn check_controllers(
+    key: &str,
+    form: &ControllersForm,
+    found: &mut Findings,
+) -> (Vec<ControllerAddress>, Option<SrvConfig>) {
+    let srv = match form {
+        ControllersForm::Named(listed) => {
+            if listed.is_empty() {
+                let hint = "name at least one, such as \"ldaps://dc01.emea.example\", or { srv = \"emea.example\" }";
+                found.add(key, "no controller is named", hint);
+            }
+            return (listed.iter().filter_map(|c| check_controller(key, c, found)).collect(), None);
+        }
+        ControllersForm::Srv(srv) => srv,
+    };
+    let label = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let part = |part: &str| (1..=63).contains(&part.len()) && part.bytes().all(label);
+    let plain = |name: &str| name.len() <= 253 && name.split('.').all(part);
+    if !plain(&srv.srv) || srv.site.as_deref().is_some_and(|site| !plain(site)) {
+        let hint = "write the domain's DNS name, as in { srv = \"emea.example\" }";
+        found.add(key, "srv or site is no DNS name", hint);
+    }
+    let mut config = SrvConfig::new(srv.srv.to_ascii_lowercase());
+    (config.site, config.start_tls) = (srv.site.clone(), srv.starttls);
+    for server in &srv.dns_servers {
+        match server.parse::<SocketAddr>() {
+            Ok(server) => config.servers.push(server),
+            Err(_) => found.add(key, format!("{server:?} is no ip:port"), "write it as in \"192.0.2.1:53\""),
+        }
+    }
+    (Vec::new(), Some(config))
+}
+
+/// The account: by name and password, or by Kerberos.
+fn check_account(
+    key: &str,
+    form: &ForestForm,
+    password: &SecretRef,
+    base: &Path,
+    found: &mut Findings,
+) -> Option<KerberosConfig> {
+    let Some(kerberos) = &form.kerberos else {
+        if form.bind.trim().is_empty() {
+            found.add(
+                format!("{key}.bind"),
+                "the account is empty",
+                "name the reader account: a distinguished name, user@domain or DOMAIN\\user",
+            );
+        }
+        found.secret(key, "password", password);
+        return None;
+    };
+    if !form.bind.is_empty() || password.file.is_some() || password.env.is_some() {
+        let hint = "keep kerberos, or bind with its password";
+        found.add(format!("{key}.kerberos"), "the account is given in two ways", hint);
+    }
+    if !cfg!(feature = "kerberos") {
+        let hint = "build forestsync with the feature kerberos, or use bind with a password";
+        found.add(format!("{key}.kerberos"), "this program was built without the feature kerberos", hint);
+    }
+    let sound = |(name, realm): (&str, &str)| !name.is_empty() && !realm.is_empty();
+    if !kerberos.principal.rsplit_once('@').is_some_and(sound) {
+        let hint = "write it as name@REALM, as in \"svc-forestsync@EMEA.EXAMPLE\"";
+        found.add(format!("{key}.kerberos.principal"), format!("{:?} is no principal", kerberos.principal), hint);
+    }
+    Some(KerberosConfig { keytab: base.join(&kerberos.keytab), principal: kerberos.principal.clone() })
+}
+
+fn check_attributes(key: &str, attributes: &[String], found: &mut Findings) {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    for attribute in attributes {
+        if attribute.is_empty() || attribute.len() > 256 || !attribute.bytes().all(legal) {
+            found.add(key, format!("{attribute:?} is no attribute name"), "use the schema's lDAPDisplayName");
+        } else if syntax::is_secret(attribute) {
+            found.add(key, format!("{attribute} holds a secret and is never read"), "remove it");
+        }
     }
 }
 
