@@ -1,10 +1,13 @@
 //! The configuration file as it is written: names, types and defaults of the keys. `settings` gives them meaning.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use forestsync_runtime::config::{duration, string_or_table};
 use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -73,16 +76,31 @@ pub struct Forest {
 }
 
 /// The controllers: a list, or where DNS finds them.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a list of controllers, or { srv = \"emea.example\", site = …, starttls = …, dns_servers = … }"
-)]
+#[derive(Debug, Clone)]
 pub enum Controllers {
     /// Listed.
     Listed(Vec<Controller>),
     /// Found by DNS.
     Srv(Srv),
+}
+
+impl<'de> Deserialize<'de> for Controllers {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListOrTable;
+        impl<'de> Visitor<'de> for ListOrTable {
+            type Value = Controllers;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of controllers, or { srv = \"emea.example\" }")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Controllers, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Controllers::Listed)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Controllers, A::Error> {
+                Srv::deserialize(MapAccessDeserializer::new(table)).map(Controllers::Srv)
+            }
+        }
+        deserializer.deserialize_any(ListOrTable)
+    }
 }
 
 /// Controllers found by DNS.
@@ -112,13 +130,31 @@ pub struct Kerberos {
 }
 
 /// The domains: a list, or a word.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "\"all\", or a list of distinguished names")]
+#[derive(Debug, Clone)]
 pub enum Domains {
     /// Listed.
     Listed(Vec<String>),
     /// A word; only `all` means something.
     Word(String),
+}
+
+impl<'de> Deserialize<'de> for Domains {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListOrWord;
+        impl<'de> Visitor<'de> for ListOrWord {
+            type Value = Domains;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"all\", or a list of distinguished names")
+            }
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Domains, E> {
+                Ok(Domains::Word(word.to_owned()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Domains, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Domains::Listed)
+            }
+        }
+        deserializer.deserialize_any(ListOrWord)
+    }
 }
 
 impl Default for Domains {
