@@ -26,6 +26,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("sled", &["projector", "provisioner"]),
     ("bincode", &["projector", "provisioner"]),
     ("ldap3", &["collector"]),
+    ("libgssapi", &["collector"]),
+    ("hickory-resolver", &["collector"]),
     ("ldap3_proto", &["practice"]),
     ("reqwest", &["provisioner"]),
     ("azure_identity", &["provisioner"]),

@@ -18,6 +18,25 @@
 //! - **Bounded.** Every wait has a time limit; an answer of any size passes through a window of fixed size.
 //! - **Nothing in the clear.** There is no connection without verified TLS, secrets are never asked for, and no message
 //!   holds a password, a cookie or an attribute's value.
+//! - **Nothing beyond the list.** Only the configured attributes are asked for; what a controller sends besides is dropped
+//!   where it is decoded, counted, and told once by name.
+//! - **One door.** Everything that binds in one [`Forest`] waits together when the account is refused: a wrong password is
+//!   sent once, then after `credentials_retry`, then twice as long each time.
+//!
+//! Which naming contexts, and from whom:
+//! - The naming contexts are those that are named, all domains of the forest ([`Forest::domains`], asked again every
+//!   `domains_interval`), or the default one of the first controller. A service that gets its naming contexts from a group
+//!   makes the [`Forest`] once and a [`Collector`] for each of them; the streams of all of them exist first
+//!   ([`Forest::create_streams`]).
+//! - The controllers are those listed or those that DNS names now. Which of them holds what is asked and remembered; one
+//!   that does not hold a naming context is no failure while another one may.
+//! - **Another controller.** The cursor belongs to one database of one controller (its invocationId). That one is waited
+//!   for: at least three tries and `failover_after`, also when it vanished from DNS. Then the others are asked in turn, at
+//!   once and for as long as it takes, and the first that answers is read: by DirSync with a full read, although Windows
+//!   would take the cookie, because what it does not have yet would be passed over in silence; in any other method as well,
+//!   because its USNs mean nothing there. The full read reconciles. Its cursor makes that controller the one that is stayed
+//!   with; when the first is back nothing goes back to it by itself.
+//! - Where there is no cursor yet, each failure goes on to the next controller.
 //!
 //! **Invariant**: the only crate that names ldap3. Writes `changes.*` and nothing else; decides nothing about the tenant.
 

@@ -216,11 +216,13 @@ impl Reader {
             if let Err(Trouble::Fatal(error)) = self.failed(&trouble, &mut failures).await {
                 return *error;
             }
-            let pause = if trouble.cause() == Some(StopCause::Credentials) {
-                self.gate.closed_for().await.unwrap_or(self.config.credentials_retry)
-            } else {
-                let delay = backoff.next_delay();
-                self.waited_for(&failures).map_or(delay, |(_, left, _)| delay.min(left))
+            let refused = trouble.cause() == Some(StopCause::Credentials);
+            let pause = match self.gate.closed_for().await.filter(|_| refused) {
+                Some(closed) => closed,
+                None => {
+                    let delay = backoff.next_delay();
+                    self.waited_for(&failures).map_or(delay, |(_, left, _)| delay.min(left))
+                }
             };
             sleep(pause).await;
         }

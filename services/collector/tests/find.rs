@@ -149,6 +149,7 @@ async fn a_controller_that_vanished_is_waited_for_then_left_for_good() {
     let mut config = by_dns(&home, &dns);
     trust(&mut config, &[&home.peer, &other.peer]);
     config.failover_after = Duration::from_hours(1);
+    config.connect_timeout = Duration::from_secs(2);
     let (stage, stream) = (Stage::new(), home.peer.stream());
     let running = stage.run(config.clone());
     running.settle().await;
@@ -158,8 +159,10 @@ async fn a_controller_that_vanished_is_waited_for_then_left_for_good() {
     let asked = dns.asked();
     home.control.pause();
     home.control.cut_all();
-    let Phase::Stopped { detail, .. } = running.stopped(StopCause::Unreachable).await.phase else { panic!() };
-    assert!(detail.contains("dc01.lab.example is waited for until 2"), "{detail}");
+    let waits = "dc01.lab.example is waited for until 2";
+    running
+        .wait("being waited for", |row| matches!(&row.phase, Phase::Stopped { detail, .. } if detail.contains(waits)))
+        .await;
     assert!(dns.asked() > asked, "the time to live is over");
     assert_eq!(other.control.counters().connections, 0);
     running.stop().await;

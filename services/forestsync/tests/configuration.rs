@@ -51,7 +51,7 @@ fn every_example_is_accepted() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 3);
+    assert_eq!(seen, 4);
 }
 
 #[test]
@@ -63,6 +63,11 @@ fn the_examples_mean_what_they_say() {
     assert!(matches!(acquired.scope.exclude[..], [ScopeEntry::Guid(_)]));
     assert!(three.tenant.soft_match_upn && three.tenant.soft_match_mail);
     assert_eq!(three.guard.window, Duration::from_hours(1));
+    let whole = &config::load(&examples().join("whole-forest.toml")).unwrap().forests[0];
+    assert!(whole.all_domains && whole.domains.is_empty() && whole.controllers.is_empty());
+    let srv = whole.srv.as_ref().unwrap();
+    assert_eq!((srv.domain.as_str(), srv.site.as_deref(), srv.start_tls), ("emea.example", Some("Berlin"), false));
+    assert_eq!((srv.servers.len(), whole.attributes.as_ref().unwrap().len()), (1, 14));
     let lab = config::load(&examples().join("lab.toml")).unwrap();
     assert_eq!(lab.tenant.graph.as_str(), "https://localhost:6443/");
     assert_eq!(lab.data, examples().join("lab/data"));
