@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::changes::{
-    ChangeContext, ChangeEvent, ChangeRecord, Controller, Cursor, CursorAdvanced, LinkValuesChanged, ObjectChanged,
-    ObjectDeleted, ObjectObserved, ObjectRestored, ReadingResumed, ReadingStopped, SnapshotCompleted, SnapshotId,
-    SnapshotProgress, SnapshotReason, SnapshotStarted, StopCause,
+    ChangeContext, ChangeEvent, ChangeRecord, Controller, Cursor, CursorAdvanced, LinkValuesChanged, Method,
+    ObjectChanged, ObjectDeleted, ObjectObserved, ObjectRestored, ReadingResumed, ReadingStopped, SnapshotCompleted,
+    SnapshotId, SnapshotProgress, SnapshotReason, SnapshotStarted, StopCause,
 };
 use crate::control::{ConfigurationActivated, ControlContext, ControlEvent, ControlRecord};
 use crate::decisions::{
@@ -64,6 +64,7 @@ pub fn changes() -> Vec<ChangeRecord> {
     ]);
     let cursor = Cursor {
         controller: controller(),
+        method: Method::Dirsync,
         highest_committed_usn: Usn(4711),
         naming_context: dn("DC=emea,DC=example"),
         flags: 0x8000_0801,

@@ -23,6 +23,7 @@ fn changes(life: Life) -> Changes {
         cleared: Vec::new(),
         links: Vec::new(),
         withheld: Vec::new(),
+        cut: Vec::new(),
     }
 }
 
