@@ -14,6 +14,8 @@
 //!   read to one that was, and would look as if it were gone.
 //! - A page's cookie is good on its connection only, so the cursor is written once, at the end. A read that was interrupted
 //!   begins again: a full one with a new snapshot, a delta from its USN, where what was written before is no news.
+//! - An object whose uSNChanged the account cannot read is found by no such filter, but by full reads: they are repeated from
+//!   time to time where there are such objects.
 //! - Every change of a database, to whatever object, makes a delta worth asking for; an empty one writes nothing.
 
 use std::collections::HashMap;
@@ -157,6 +159,10 @@ impl Reader {
             if seen.changes.dn == self.nc {
                 seen.changes.parent = None;
             }
+            if seen.usn.is_none() {
+                progress.passed_over = true;
+                self.note_unnumbered();
+            }
             if seen.changes.is_cut() || self.loses(&seen.changes, sweep) {
                 waiting.push(seen);
             } else {
@@ -175,6 +181,15 @@ impl Reader {
             self.tell(seen, sweep, progress).await?;
         }
         Ok(next)
+    }
+
+    /// Says once that there are objects which no filter by uSNChanged finds.
+    fn note_unnumbered(&mut self) {
+        if self.noticed.insert("uSNChanged".to_owned()) {
+            tracing::warn!(forest.id = self.config.name, naming_context = %self.nc,
+                "the account cannot read uSNChanged of some objects; they are found by full reads every {:?}. hint: let it read all properties",
+                self.config.snapshot_interval);
+        }
     }
 
     /// Puts what changed in an object on its way.

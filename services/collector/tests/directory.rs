@@ -100,7 +100,7 @@ async fn suite(peer: &Peer) {
     let mark = stage.tail(&stream).await;
     let records = stage.records(&stream, 0).await;
     let mut reader = peer.reader().await;
-    Mirror::of(&records).assert_is(&Mirror::of_directory(&mut reader, &peer.base).await, &[]);
+    Mirror::of(&records).assert_is(&Mirror::of_directory(&mut reader, peer).await, &[]);
 
     let mut suite =
         Suite { stage, running, stream, ldap, base: peer.base.clone(), top, tag, mark, method: peer.method };
@@ -110,7 +110,7 @@ async fn suite(peer: &Peer) {
     let restored = ends(&mut suite, &a, &c).await;
 
     let records = suite.stage.records(&suite.stream, 0).await;
-    Mirror::of(&records).assert_is(&Mirror::of_directory(&mut reader, &peer.base).await, &[restored]);
+    Mirror::of(&records).assert_is(&Mirror::of_directory(&mut reader, peer).await, &[restored]);
     restart(suite, peer).await;
 }
 
