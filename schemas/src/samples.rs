@@ -128,6 +128,47 @@ pub fn changes() -> Vec<ChangeRecord> {
     .collect()
 }
 
+/// Further samples of events of `changes`, for forms that the first one does not show, with a name for each.
+pub fn more_changes() -> Vec<(&'static str, ChangeRecord)> {
+    let cursor = Cursor {
+        controller: controller(),
+        method: Method::Usn,
+        highest_committed_usn: Usn(4711),
+        naming_context: dn("DC=emea,DC=example"),
+        flags: 0,
+        attributes: vec!["displayName".into(), "name".into()],
+        cookie: Cookie::default(),
+        snapshot: None,
+        complete: true,
+        passed_over: true,
+    };
+    let context = ChangeContext {
+        forest: "emea".into(),
+        naming_context: dn("DC=emea,DC=example"),
+        object: None,
+        controller: Some(controller()),
+        usn_changed: None,
+        when_changed: None,
+        trace: None,
+    };
+    let seen = ChangeContext {
+        object: Some(guid(1)),
+        usn_changed: Some(Usn(4710)),
+        when_changed: Some(Timestamp::UNIX_EPOCH),
+        ..context.clone()
+    };
+    let changed = ObjectChanged {
+        dn: dn("CN=Anna,DC=emea,DC=example"),
+        parent: None,
+        set: Attributes::new(),
+        cleared: vec!["mail".into()],
+    };
+    vec![
+        ("CursorAdvanced.usn", wrap(&context, ChangeEvent::CursorAdvanced(CursorAdvanced { from: None, to: cursor }))),
+        ("ObjectChanged.usn", wrap(&seen, ChangeEvent::ObjectChanged(changed))),
+    ]
+}
+
 /// A sample of each event of `decisions`.
 pub fn decisions() -> Vec<DecisionRecord> {
     let context = DecisionContext { configuration: "contoso".into() };

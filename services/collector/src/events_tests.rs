@@ -28,7 +28,7 @@ fn changes(life: Life) -> Changes {
 }
 
 fn links(removed: Vec<ObjectGuid>, added: Vec<ObjectGuid>) -> Links {
-    Links { attribute: "member".into(), removed, added, whole: false }
+    Links { attribute: "member".into(), removed, added, whole: false, next: None }
 }
 
 fn kinds(events: &[ChangeEvent]) -> Vec<&'static str> {

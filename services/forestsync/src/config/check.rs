@@ -110,6 +110,7 @@ fn check_forest(key: &str, forest: file::Forest, base: &Path, found: &mut Findin
         password,
         base: base.to_owned(),
         domains,
+        method: forest.method,
         poll_interval: forest.poll_interval,
         notifications: forest.notifications,
         object_security: forest.object_security,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use forestsync_runtime::config::{duration, string_or_table};
+use forestsync_schemas::changes::Method;
 use serde::Deserialize;
 
 /// The whole file.
@@ -44,6 +45,9 @@ pub struct Forest {
     /// The naming contexts that are read; without it the controller's default one.
     #[serde(default)]
     pub domains: Vec<String>,
+    /// How changes are found: `"dirsync"` or `"usn"`.
+    #[serde(default)]
+    pub method: Method,
     /// Pause between two reads.
     #[serde(default = "default_poll_interval", deserialize_with = "duration")]
     pub poll_interval: Duration,

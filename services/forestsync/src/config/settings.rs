@@ -11,6 +11,7 @@ use std::time::Duration;
 use forestsync_domain::{Dn, ObjectGuid};
 use forestsync_log::EmbeddedLog;
 use forestsync_runtime::secret::{SecretError, SecretRef, SecretString};
+use forestsync_schemas::changes::Method;
 use url::Url;
 
 use crate::exit::UsageError;
@@ -80,6 +81,8 @@ pub struct ForestSettings {
     pub base: PathBuf,
     /// The naming contexts; empty for the controller's default one.
     pub domains: Vec<Dn>,
+    /// How changes are found.
+    pub method: Method,
     /// Pause between two reads.
     pub poll_interval: Duration,
     /// Whether the controller is asked to tell of changes.

@@ -36,6 +36,7 @@ pub fn forest_config(forest: &ForestSettings, password: SecretString) -> Result<
     config.ca_file.clone_from(&forest.ca_file);
     config.naming_contexts.clone_from(&forest.domains);
     config.attributes = forestsync_rules::attributes::requested().into_iter().map(str::to_owned).collect();
+    config.method = forest.method;
     config.object_security = forest.object_security;
     config.poll_interval = forest.poll_interval;
     config.operation_timeout = forest.operation_timeout;
