@@ -260,6 +260,7 @@ pub enum Method {
 }
 
 impl Method {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
     fn is_dirsync(&self) -> bool {
         *self == Self::Dirsync
     }

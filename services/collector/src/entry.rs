@@ -181,6 +181,12 @@ impl Entry {
         self.attributes().find(|(n, _)| n.eq_ignore_ascii_case(name)).map_or(Elements(&[]), |(_, values)| values)
     }
 
+    /// Whether it has a value of the attribute, if only in a range.
+    pub(crate) fn shows(&self, name: &str) -> bool {
+        let base = |raw: &str| raw.split_once(';').map_or(raw, |(base, _)| base).eq_ignore_ascii_case(name);
+        self.attributes().any(|(raw, mut values)| base(raw) && values.next().is_some())
+    }
+
     /// The first value of an attribute, if it is text.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.values(name).next().and_then(|value| std::str::from_utf8(value).ok())
@@ -381,17 +387,15 @@ impl Changes {
                 links.added.extend(targets);
                 links.whole = true;
             }
-            (Some(text), _) => match range(text) {
-                Some((0, last)) => {
-                    links.added.extend(targets);
-                    links.whole = true;
-                    links.next = last.and_then(|last| last.checked_add(1));
-                }
-                _ => {
+            (Some(text), _) => {
+                let Some((0, last)) = range(text) else {
                     let attribute = format!("{name};{text}");
                     return Err(DecodeError::Option { object: self.dn.clone(), attribute });
-                }
-            },
+                };
+                links.added.extend(targets);
+                links.whole = true;
+                links.next = last.and_then(|last| last.checked_add(1));
+            }
         }
         Ok(())
     }

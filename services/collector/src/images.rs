@@ -307,6 +307,7 @@ impl Images {
             for links in &mut seen.links {
                 (links.whole, links.next) = (false, None);
             }
+            seen.withheld.clear();
             return Some(seen);
         };
         image.settle(&self.gone);
@@ -316,6 +317,7 @@ impl Images {
         let told = |name: &String| wanted.is_readable(name) && !seen.withheld.contains(name);
         seen.cleared = lost.filter(|name| !shown(name) && told(name)).cloned().collect();
         seen.cleared.sort_unstable();
+        seen.withheld.clear();
         let is_new = |name: &str, values: &[AttributeValue]| {
             let held = self.by_name.get(name).and_then(|number| image.held(*number));
             held != Some(self.hash(values))
@@ -324,7 +326,7 @@ impl Images {
         // a rename states the parent, as DirSync does
         seen.parent = seen.parent.filter(|parent| image.parent != Some(*parent) || seen.set.contains_key("name"));
         if seen.life != Life::Deleted {
-            seen.links = differing(&image.targets, std::mem::take(&mut seen.links), wanted);
+            seen.links = differing(&image.targets, &seen.links, wanted);
         }
         Some(seen)
     }
@@ -359,7 +361,7 @@ impl Images {
 }
 
 /// What came and went, per link. Nothing goes from a link that cannot be read, or of which not all values are shown.
-fn differing(known: &Targets, seen: Vec<Links>, wanted: &Wanted) -> Vec<Links> {
+fn differing(known: &Targets, seen: &[Links], wanted: &Wanted) -> Vec<Links> {
     let mut out = Vec::new();
     for (link, attribute) in (0..).zip(syntax::LINKS) {
         let shown = seen.iter().find(|links| links.attribute.eq_ignore_ascii_case(attribute));

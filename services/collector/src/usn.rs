@@ -75,14 +75,13 @@ impl Reader {
         };
         let resumes = self.position.stopped;
         let mut progress = self.start(root, terms, start)?;
-        let since = match since {
-            Some(since) => since,
-            None => {
-                self.sweep(session, &mut progress, Sweep::of(FILTER.to_owned(), false)).await?;
-                let before = terms.highest_committed_usn;
-                progress.usn = session.usn().await?.0.max(before);
-                before
-            }
+        let since = if let Some(since) = since {
+            since
+        } else {
+            self.sweep(session, &mut progress, Sweep::of(FILTER.to_owned(), false)).await?;
+            let before = terms.highest_committed_usn;
+            progress.usn = session.usn().await?.0.max(before);
+            before
         };
         let filter = format!("(&(uSNChanged>={}){FILTER})", since.0.saturating_add(1));
         self.sweep(session, &mut progress, Sweep::of(filter, true)).await?;
@@ -251,7 +250,7 @@ impl Reader {
                 controls: Vec::new(),
                 size_limit: 1,
             };
-            let found = session.collect(query, 1).await?.first().is_some();
+            let found = session.collect(query, 1).await?.iter().any(|entry| entry.shows(&name));
             if !found && self.noticed.insert(format!("{name} of all")) {
                 tracing::warn!(forest.id = self.config.name, naming_context = %self.nc, attribute = name,
                     "no object shows a value any more: not taken for cleared, but for a right that was lost");

@@ -518,6 +518,28 @@ async fn an_interrupted_full_read_begins_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_read_ends_with_what_changed_during_it() {
+    let practice = populated(6_000, |_| {}).await;
+    let stage = Stage::new();
+    let stream = practice.peer.stream();
+    let running = stage.run(practice.peer.config());
+    stage.wait_for(&stream, 0, |event| matches!(event, ChangeEvent::ObjectObserved(_))).await;
+    let dn = user(&practice, "meanwhile").await;
+    let usn = practice.control.usn();
+    assert_eq!(running.status().snapshots, 0, "too quick to be changed under way");
+    running.settle().await;
+    let object = guid(&practice, &dn).await;
+    let records = stage.records(&stream, 0).await;
+    let end = records.iter().position(|(_, r)| matches!(r.event, ChangeEvent::SnapshotCompleted(_))).unwrap();
+    let told = records.iter().position(|(_, record)| record.context.object == Some(object)).unwrap();
+    assert!(told < end, "it would look as if it were gone if it had been moved");
+    assert!(matches!(records[told].1.event, ChangeEvent::ObjectObserved(_)));
+    let ChangeEvent::CursorAdvanced(advanced) = &records[end + 1].1.event else { panic!("it goes with its cursor") };
+    assert!(advanced.to.highest_committed_usn.0 >= usn);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_during_a_read_are_neither_lost_nor_harmful() {
     let practice = populated(2_000, |_| {}).await;
     let stage = Stage::new();
