@@ -23,7 +23,7 @@
 //!
 //! What USN polling costs beyond that, and what it cannot do:
 //! - The stream is read from its beginning once at each start, and again after a pass that failed when a part of it had been
-//!   compared already. About 350 bytes of memory for each object and 30 for each member of a group stay in use.
+//!   compared already. About 350 bytes of memory for each object and 55 for each member of a group stay in use.
 //! - Full reads cannot be continued: one that is interrupted begins again.
 //! - Each change of a large group transfers all of its members again, in ranges where the controller has them so.
 //! - An account that cannot read uSNChanged of an object, or CN=Deleted Objects, learns of its changes, or of deletions, by
