@@ -36,10 +36,10 @@ pub struct ChangeContext {
     /// The controller that answered; absent when none could be reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub controller: Option<Controller>,
-    /// uSNChanged of the object on that controller, where the method of reading tells it (DirSync does not).
+    /// uSNChanged of the object on that controller, where the method of reading tells it (USN polling does).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usn_changed: Option<Usn>,
-    /// whenChanged of the object, where the method of reading tells it (DirSync does not).
+    /// whenChanged of the object, where the method of reading tells it (USN polling does).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_changed: Option<Timestamp>,
     /// W3C trace context of the read that found the change.
@@ -143,7 +143,7 @@ pub enum SnapshotReason {
     InvocationIdChanged,
     /// The controller's highestCommittedUSN lies before that of the cursor: it was rolled back.
     UsnWentBack,
-    /// The attribute list or the flags are no longer those of the cursor.
+    /// The method, the attribute list or the flags are no longer those of the cursor.
     RequestChanged,
     /// The controller refused the cookie.
     CookieRefused,
@@ -247,20 +247,43 @@ pub struct CursorAdvanced {
     pub to: Cursor,
 }
 
-/// Where a read of a naming context stands, and everything that must still hold for the cookie to mean anything.
+/// How changes are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// DirSync (MS-ADTS 3.1.1.3.4.1.3): the controller says what changed since its cookie.
+    #[default]
+    Dirsync,
+    /// Searches for what has a higher uSNChanged than the last ones covered. What changed in an object is found by
+    /// comparison with what the stream says of it.
+    Usn,
+}
+
+impl Method {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    fn is_dirsync(&self) -> bool {
+        *self == Self::Dirsync
+    }
+}
+
+/// Where a read of a naming context stands, and everything that must still hold for it to mean anything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cursor {
     /// The controller it was made by.
     pub controller: Controller,
-    /// highestCommittedUSN of that controller, read before the page was asked for; for the last page read after it.
+    /// How it was read. Another method means another full read.
+    #[serde(default, skip_serializing_if = "Method::is_dirsync")]
+    pub method: Method,
+    /// highestCommittedUSN of that controller. With DirSync read before the page was asked for, for the last page after
+    /// it; with USN polling read before the search, which covers everything up to it.
     pub highest_committed_usn: Usn,
     /// The base of the search.
     pub naming_context: Dn,
-    /// DirSync flags (MS-ADTS 3.1.1.3.4.1.3).
+    /// DirSync flags (MS-ADTS 3.1.1.3.4.1.3); 0 with USN polling.
     pub flags: u32,
     /// The attributes asked for, sorted.
     pub attributes: Vec<String>,
-    /// What the server gave.
+    /// What the server gave; empty with USN polling.
     pub cookie: Cookie,
     /// The full read that is not yet complete, with the number of `ObjectObserved` so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]

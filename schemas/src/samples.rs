@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::changes::{
-    ChangeContext, ChangeEvent, ChangeRecord, Controller, Cursor, CursorAdvanced, LinkValuesChanged, ObjectChanged,
-    ObjectDeleted, ObjectObserved, ObjectRestored, ReadingResumed, ReadingStopped, SnapshotCompleted, SnapshotId,
-    SnapshotProgress, SnapshotReason, SnapshotStarted, StopCause,
+    ChangeContext, ChangeEvent, ChangeRecord, Controller, Cursor, CursorAdvanced, LinkValuesChanged, Method,
+    ObjectChanged, ObjectDeleted, ObjectObserved, ObjectRestored, ReadingResumed, ReadingStopped, SnapshotCompleted,
+    SnapshotId, SnapshotProgress, SnapshotReason, SnapshotStarted, StopCause,
 };
 use crate::control::{ConfigurationActivated, ControlContext, ControlEvent, ControlRecord};
 use crate::decisions::{
@@ -64,6 +64,7 @@ pub fn changes() -> Vec<ChangeRecord> {
     ]);
     let cursor = Cursor {
         controller: controller(),
+        method: Method::Dirsync,
         highest_committed_usn: Usn(4711),
         naming_context: dn("DC=emea,DC=example"),
         flags: 0x8000_0801,
@@ -125,6 +126,47 @@ pub fn changes() -> Vec<ChangeRecord> {
     .into_iter()
     .map(|event| wrap(&context, event))
     .collect()
+}
+
+/// Further samples of events of `changes`, for forms that the first one does not show, with a name for each.
+pub fn more_changes() -> Vec<(&'static str, ChangeRecord)> {
+    let cursor = Cursor {
+        controller: controller(),
+        method: Method::Usn,
+        highest_committed_usn: Usn(4711),
+        naming_context: dn("DC=emea,DC=example"),
+        flags: 0,
+        attributes: vec!["displayName".into(), "name".into()],
+        cookie: Cookie::default(),
+        snapshot: None,
+        complete: true,
+        passed_over: true,
+    };
+    let context = ChangeContext {
+        forest: "emea".into(),
+        naming_context: dn("DC=emea,DC=example"),
+        object: None,
+        controller: Some(controller()),
+        usn_changed: None,
+        when_changed: None,
+        trace: None,
+    };
+    let seen = ChangeContext {
+        object: Some(guid(1)),
+        usn_changed: Some(Usn(4710)),
+        when_changed: Some(Timestamp::UNIX_EPOCH),
+        ..context.clone()
+    };
+    let changed = ObjectChanged {
+        dn: dn("CN=Anna,DC=emea,DC=example"),
+        parent: None,
+        set: Attributes::new(),
+        cleared: vec!["mail".into()],
+    };
+    vec![
+        ("CursorAdvanced.usn", wrap(&context, ChangeEvent::CursorAdvanced(CursorAdvanced { from: None, to: cursor }))),
+        ("ObjectChanged.usn", wrap(&seen, ChangeEvent::ObjectChanged(changed))),
+    ]
 }
 
 /// A sample of each event of `decisions`.

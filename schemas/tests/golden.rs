@@ -38,8 +38,16 @@ where
     B: EventBody + Serialize + PartialEq + std::fmt::Debug,
     B::Context: PartialEq,
 {
-    for record in records {
-        let path = folder("golden/v1").join(stream).join(format!("{}.json", record.event.type_name()));
+    named_golden(stream, records.into_iter().map(|record| (record.event.type_name(), record)));
+}
+
+fn named_golden<B>(stream: &str, records: impl IntoIterator<Item = (&'static str, Envelope<B>)>)
+where
+    B: EventBody + Serialize + PartialEq + std::fmt::Debug,
+    B::Context: PartialEq,
+{
+    for (name, record) in records {
+        let path = folder("golden/v1").join(stream).join(format!("{name}.json"));
         let value: serde_json::Value = serde_json::from_slice(&record.encode().unwrap()).unwrap();
         check(&path, &format!("{}\n", serde_json::to_string_pretty(&value).unwrap()));
         let read = Envelope::<B>::decode(&fs::read(&path).unwrap()).unwrap();
@@ -50,6 +58,7 @@ where
 #[test]
 fn every_golden_sample_is_readable() {
     golden::<ChangeEvent>("changes", samples::changes());
+    named_golden::<ChangeEvent>("changes", samples::more_changes());
     golden::<DecisionEvent>("decisions", samples::decisions());
     golden::<ControlEvent>("control", samples::control());
     golden::<DesiredEvent>("desired", samples::desired());

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use forestsync_domain::Dn;
-use forestsync_schemas::changes::StopCause;
+use forestsync_schemas::changes::{Method, StopCause};
 use ldap3::Scope;
 use serde::Serialize;
 
@@ -43,6 +43,8 @@ pub enum CheckCode {
     Rights,
     /// DirSync answers.
     DirSync,
+    /// USN polling answers, where that is the method.
+    UsnPolling,
     /// Deletions are visible.
     Deletions,
     /// How long deletions stay visible.
@@ -335,7 +337,10 @@ async fn naming_context(
     let mut witnesses = Witnesses::new();
     rights::verify(session, nc, &mut witnesses).await.map_err(at(CheckCode::Rights))?;
     lines.ok(CheckCode::Rights, "the root and containers below it can be read");
-    dirsync(config, session, root, nc, lines).await.map_err(at(CheckCode::DirSync))?;
+    match config.method {
+        Method::Dirsync => dirsync(config, session, root, nc, lines).await.map_err(at(CheckCode::DirSync))?,
+        Method::Usn => usn_polling(session, nc, lines).await.map_err(at(CheckCode::UsnPolling))?,
+    }
     let visible = rights::deletions_visible(session, nc).await.map_err(|e| (CheckCode::Deletions, e.into()))?;
     if visible {
         lines.ok(CheckCode::Deletions, "tombstones are visible");
@@ -384,6 +389,31 @@ async fn dirsync(
     let announced = if root.supports_dirsync { "" } else { ", although the rootDSE does not announce it" };
     let security = if config.object_security { "with the account's own rights" } else { "with Get-Changes" };
     lines.ok(CheckCode::DirSync, format!("answers {security}{announced}"));
+    Ok(())
+}
+
+/// Asks for what changed last, a page of one entry.
+async fn usn_polling(session: &mut Session, nc: &Dn, lines: &mut Lines<'_>) -> Result<(), Trouble> {
+    let (usn, service) = session.usn().await?;
+    session.invocation_id(&service).await?;
+    let base = nc.to_string();
+    let query = Query {
+        base: &base,
+        scope: Scope::Subtree,
+        filter: &format!("(uSNChanged>={})", usn.0),
+        attributes: vec!["uSNChanged".to_owned()],
+        controls: vec![control::paged(1, &[]), control::extended_dn(), control::show_deleted()],
+        size_limit: 0,
+    };
+    let mut answer = session.search(query).await?;
+    while answer.next().await?.is_some() {}
+    let outcome = answer.finish().await;
+    if outcome.code != 0 {
+        return Err(SearchError::Result { base, code: outcome.code, text: outcome.text }.into());
+    }
+    control::paged_response(&outcome.controls)
+        .map_err(|source| Trouble::Control { naming_context: nc.clone(), source })?;
+    lines.ok(CheckCode::UsnPolling, "answers in pages, with the account's own rights");
     Ok(())
 }
 

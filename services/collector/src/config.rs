@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::kerberos::KerberosConfig;
 use crate::locate::SrvConfig;
 use forestsync_domain::{Dn, syntax};
+use forestsync_schemas::changes::Method;
 use secrecy::{ExposeSecret as _, SecretString};
 
 /// Why a collector's configuration is refused. Never retryable.
@@ -180,10 +181,13 @@ pub struct ForestConfig {
     pub all_domains: bool,
     /// How often it is asked whether the forest has new domains.
     pub domains_interval: Duration,
+    /// How changes are found.
+    pub method: Method,
     /// The attributes to read, by lDAPDisplayName. What the events themselves need is added.
     pub attributes: Vec<String>,
     /// LDAP_DIRSYNC_OBJECT_SECURITY: read what the account may read. Without it the account needs the right
-    /// Replicating Directory Changes and Windows disregards the objects' own access lists.
+    /// Replicating Directory Changes and Windows disregards the objects' own access lists. Of no effect with USN polling,
+    /// which always reads what the account may read.
     pub object_security: bool,
     /// How long to wait between two looks at the controller.
     pub poll_interval: Duration,
@@ -208,6 +212,8 @@ pub struct ForestConfig {
     /// MaxBytes of the DirSync control: about how large a page is. A page that fits one append is resumed after an
     /// interruption instead of being read from the start of the snapshot.
     pub page_bytes: u32,
+    /// The entries of one page of USN polling; a controller may give fewer.
+    pub page_entries: u16,
 }
 
 impl ForestConfig {
@@ -229,6 +235,7 @@ impl ForestConfig {
             password,
             ca_file: None,
             naming_contexts: Vec::new(),
+            method: Method::Dirsync,
             attributes: Vec::new(),
             object_security: true,
             poll_interval: Duration::from_secs(1),
@@ -241,6 +248,7 @@ impl ForestConfig {
             credentials_retry: Duration::from_mins(1),
             notifications: true,
             page_bytes: 1024 * 1024,
+            page_entries: 500,
         }
     }
 

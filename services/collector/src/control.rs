@@ -16,6 +16,9 @@ const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
 /// LDAP_SERVER_NOTIFICATION_OID.
 const NOTIFICATION: &str = "1.2.840.113556.1.4.528";
 
+/// Simple paged results (RFC 2696).
+const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
+
 /// LDAP_DIRSYNC_OBJECT_SECURITY: what the account may read, instead of what the right Get-Changes shows.
 pub(crate) const OBJECT_SECURITY: u32 = 0x1;
 /// LDAP_DIRSYNC_ANCESTORS_FIRST_ORDER.
@@ -23,7 +26,7 @@ pub(crate) const ANCESTORS_FIRST: u32 = 0x800;
 /// LDAP_DIRSYNC_INCREMENTAL_VALUES: link values one by one instead of all of them.
 pub(crate) const INCREMENTAL_VALUES: u32 = 0x8000_0000;
 
-/// Why a DirSync response control cannot be read.
+/// Why the response control of an answer cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
@@ -33,6 +36,9 @@ pub enum ControlError {
     /// It is not what MS-ADTS 3.1.1.3.4.1.3 says.
     #[error("the DirSync response control cannot be read")]
     Malformed,
+    /// The paged results control is not there, or is not what RFC 2696 says.
+    #[error("the answer has no paged results control that can be read")]
+    Paged,
     /// There is said to be more, but neither an entry nor another cookie came.
     #[error("the answer promises more results and makes no progress")]
     NoProgress,
@@ -97,6 +103,28 @@ pub(crate) fn dirsync_response(controls: &[Control]) -> Result<DirSyncResponse, 
     parse(raw.val.as_deref().unwrap_or_default()).ok_or(ControlError::Malformed)
 }
 
+/// Asks for the next page of a search; with an empty cookie for the first one.
+pub(crate) fn paged(entries: u16, cookie: &[u8]) -> RawControl {
+    let size = integer(i32::from(entries.max(1)));
+    critical(PAGED_RESULTS, sequence(vec![size, universal(4, PL::P(cookie.to_vec()))]))
+}
+
+/// Reads where the next page starts, empty where there is none. realSearchControlValue ::= SEQUENCE { size INTEGER,
+/// cookie OCTET STRING }.
+pub(crate) fn paged_response(controls: &[Control]) -> Result<Vec<u8>, ControlError> {
+    let raw = controls.iter().map(|Control(_, raw)| raw).find(|raw| raw.ctype == PAGED_RESULTS);
+    parse_page(raw.and_then(|raw| raw.val.as_deref()).unwrap_or_default()).ok_or(ControlError::Paged)
+}
+
+fn parse_page(value: &[u8]) -> Option<Vec<u8>> {
+    frame::check(value).ok()?;
+    let typed = |bytes, tag| frame::element(bytes).ok().filter(|e| e.0 == tag);
+    let (_, inner, _) = typed(value, 0x30)?;
+    let (_, _, rest) = typed(inner, 0x02)?;
+    let (_, cookie, _) = typed(rest, 0x04)?;
+    Some(cookie.to_vec())
+}
+
 fn parse(value: &[u8]) -> Option<DirSyncResponse> {
     frame::check(value).ok()?;
     let typed = |bytes, tag| frame::element(bytes).ok().filter(|e| e.0 == tag);
@@ -137,10 +165,26 @@ mod tests {
         assert!(matches!(dirsync_response(&[]), Err(ControlError::Missing)));
     }
 
+    #[test]
+    fn pages_are_asked_for_and_answered() {
+        let control = paged(500, b"ab");
+        assert!(control.crit);
+        assert_eq!(control.val.unwrap(), [0x30, 8, 2, 2, 1, 0xf4, 4, 2, b'a', b'b']);
+        let answer = |val: Option<&[u8]>| {
+            let raw = RawControl { ctype: PAGED_RESULTS.into(), crit: false, val: val.map(<[u8]>::to_vec) };
+            paged_response(&[Control(None, raw)])
+        };
+        assert_eq!(answer(Some(&[0x30, 6, 2, 1, 0, 4, 1, 7])), Ok(vec![7]));
+        assert_eq!(answer(Some(&[0x30, 5, 2, 1, 0, 4, 0])), Ok(vec![]));
+        assert_eq!(answer(Some(&[0x30, 3, 2, 1, 0])), Err(ControlError::Paged));
+        assert_eq!(answer(None), Err(ControlError::Paged));
+        assert_eq!(paged_response(&[]), Err(ControlError::Paged));
+    }
+
     proptest! {
         #[test]
         fn never_panics(bytes in any::<Vec<u8>>()) {
-            let _any = parse(&bytes);
+            let _any = (parse(&bytes), parse_page(&bytes));
         }
     }
 }

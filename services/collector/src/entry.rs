@@ -6,7 +6,8 @@
 //! - Names of attributes are compared without case and kept in the spelling of the request.
 //! - An attribute without values was cleared, or the account cannot read it. Those that it cannot read are known by the
 //!   schema ([`Wanted::unreadable`]) and never taken for cleared.
-//! - `member;range=1-1` are values that came, `member;range=0-0` values that went.
+//! - In a DirSync answer `member;range=1-1` are values that came and `member;range=0-0` values that went. Anywhere else, and
+//!   with any other numbers, a range is a part of all values, and [`Links::next`] says where the rest begins.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -44,6 +45,8 @@ const OF_THE_PROTOCOL: [&str; 8] = [
 
 /// How many names of attributes that nobody asked for are remembered.
 const UNASKED_NAMES: usize = 1_000;
+/// Read with an image besides what is wanted.
+const IMAGE: [&str; 3] = ["instanceType", "uSNChanged", "whenChanged"];
 
 /// instanceType: the object is the root of a naming context (MS-ADTS 6.1.1.2.4.1).
 const INSTANCE_TYPE_NC_HEAD: i64 = 1;
@@ -105,6 +108,24 @@ impl Wanted {
         &self.names
     }
 
+    /// What to send for an image: those, and what goes into the context of events.
+    pub(crate) fn image_names(&self) -> Vec<String> {
+        let more = IMAGE.iter().filter(|name| !self.spelling.contains_key(&name.to_ascii_lowercase()));
+        self.names.iter().cloned().chain(more.map(ToString::to_string)).collect()
+    }
+
+    /// Whether it is among them, in any spelling.
+    pub(crate) fn asks_for(&self, name: &str) -> bool {
+        self.spelling(name).is_some()
+    }
+
+    /// Those that an event may state as cleared: no links, nothing that has a place of its own, nothing unreadable.
+    pub(crate) fn clearable(&self) -> impl Iterator<Item = &str> {
+        let structural = |name: &str| STRUCTURAL.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let names = self.names.iter().map(String::as_str);
+        names.filter(move |name| !structural(name) && !syntax::is_link(name) && self.is_readable(name))
+    }
+
     /// Takes note of attributes that the account may not be able to read, by any spelling.
     pub(crate) fn set_unreadable(&mut self, names: impl IntoIterator<Item = String>) {
         self.unreadable = names.into_iter().map(|name| name.to_ascii_lowercase()).collect();
@@ -119,7 +140,8 @@ impl Wanted {
         self.names.get(*index).map(String::as_str)
     }
 
-    fn is_readable(&self, name: &str) -> bool {
+    /// Whether the account can read it wherever it can read the object, as far as the schema tells.
+    pub(crate) fn is_readable(&self, name: &str) -> bool {
         self.unreadable.is_empty() || !self.unreadable.contains(&name.to_ascii_lowercase())
     }
 }
@@ -201,6 +223,12 @@ impl Entry {
         self.attributes().find(|(n, _)| n.eq_ignore_ascii_case(name)).map_or(Elements(&[]), |(_, values)| values)
     }
 
+    /// Whether it has a value of the attribute, if only in a range.
+    pub(crate) fn shows(&self, name: &str) -> bool {
+        let base = |raw: &str| raw.split_once(';').map_or(raw, |(base, _)| base).eq_ignore_ascii_case(name);
+        self.attributes().any(|(raw, mut values)| base(raw) && values.next().is_some())
+    }
+
     /// The first value of an attribute, if it is text.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.values(name).next().and_then(|value| std::str::from_utf8(value).ok())
@@ -226,9 +254,20 @@ pub(crate) struct Links {
     pub(crate) added: Vec<ObjectGuid>,
     /// The server gave all values instead of those that changed: removals cannot be told from it.
     pub(crate) whole: bool,
+    /// The server gave the first values only; the others begin at this index (MS-ADTS 3.1.1.3.1.3.3).
+    pub(crate) next: Option<u64>,
 }
 
-/// What a DirSync answer says about one object.
+/// Which kind of search gave an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// DirSync: what changed.
+    Changes,
+    /// Any other: what there is.
+    Image,
+}
+
+/// What a DirSync answer says about one object, or all that an ordinary search shows of it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Changes {
     pub(crate) object: ObjectGuid,
@@ -241,6 +280,8 @@ pub(crate) struct Changes {
     pub(crate) links: Vec<Links>,
     /// Attributes without values that may only be unreadable; dropped.
     pub(crate) withheld: Vec<String>,
+    /// Attributes of which only the first values came, and the index at which the others begin.
+    pub(crate) cut: Vec<(String, u64)>,
 }
 
 fn name_of(raw: &str) -> Result<Dn, DecodeError> {
@@ -257,6 +298,21 @@ fn guid(object: &Dn, attribute: &str, value: &[u8]) -> Result<ObjectGuid, Decode
     })
 }
 
+/// A value of an attribute that is no link.
+pub(crate) fn value(attribute: &str, bytes: &[u8]) -> AttributeValue {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !syntax::is_binary(attribute) => AttributeValue::Text(text.to_owned()),
+        _ => AttributeValue::Binary(bytes.to_vec()),
+    }
+}
+
+/// First and last index of `range=F-L`; there is no last one in `range=F-*`, where nothing is left.
+pub(crate) fn range(option: &str) -> Option<(u64, Option<u64>)> {
+    let (first, last) = option.strip_prefix("range=")?.split_once('-')?;
+    let last = if last == "*" { None } else { Some(last.parse().ok()?) };
+    Some((first.parse().ok()?, last))
+}
+
 /// The GUID of `<GUID=…>;…`; the rest of the value is not looked at.
 pub(crate) fn target(object: &Dn, attribute: &str, value: &[u8]) -> Result<ObjectGuid, DecodeError> {
     let read = || {
@@ -270,15 +326,15 @@ pub(crate) fn target(object: &Dn, attribute: &str, value: &[u8]) -> Result<Objec
 impl Changes {
     /// Reads an entry of a DirSync answer.
     pub(crate) fn decode(entry: &Entry, wanted: &Wanted) -> Result<Self, DecodeError> {
-        Self::decode_some(entry, wanted, |_| true)
+        Self::read(entry, wanted, Form::Changes)
     }
 
-    /// Reads what an ordinary search shows of an object, without its links: they have another form there.
+    /// Reads what an ordinary search shows of an object: all that it has, and nothing is cleared.
     pub(crate) fn image(entry: &Entry, wanted: &Wanted) -> Result<Self, DecodeError> {
-        Self::decode_some(entry, wanted, |name| !syntax::is_link(name))
+        Self::read(entry, wanted, Form::Image)
     }
 
-    fn decode_some(entry: &Entry, wanted: &Wanted, takes: impl Fn(&str) -> bool) -> Result<Self, DecodeError> {
+    fn read(entry: &Entry, wanted: &Wanted, form: Form) -> Result<Self, DecodeError> {
         let dn = name_of(entry.dn())?;
         let object = match entry.values("objectGUID").next() {
             Some(value) => guid(&dn, "objectGUID", value)?,
@@ -294,18 +350,20 @@ impl Changes {
             cleared: Vec::new(),
             links: Vec::new(),
             withheld: Vec::new(),
+            cut: Vec::new(),
         };
         for (name, values) in entry.attributes() {
-            let base = name.split_once(';').map_or(name, |(base, _)| base);
-            if wanted.spelling(base).is_none_or(&takes) {
-                out.attribute(name, values, wanted)?;
-            }
+            out.attribute(name, values, wanted, form)?;
+        }
+        if form == Form::Image {
+            out.cleared.clear();
+            out.withheld.clear();
         }
         out.cleared.sort_unstable();
         Ok(out)
     }
 
-    fn attribute(&mut self, raw: &str, values: Elements<'_>, wanted: &Wanted) -> Result<(), DecodeError> {
+    fn attribute(&mut self, raw: &str, values: Elements<'_>, wanted: &Wanted, form: Form) -> Result<(), DecodeError> {
         let (base, option) = raw.split_once(';').map_or((raw, None), |(base, option)| (base, Some(option)));
         if STRUCTURAL.iter().any(|known| known.eq_ignore_ascii_case(base)) {
             return self.structural(base, values);
@@ -315,12 +373,14 @@ impl Changes {
             return Ok(());
         };
         if syntax::is_link(name) {
-            return self.link(name, option, values);
+            return self.link(name, option, values, form);
         }
-        if option.is_some() {
-            return Err(DecodeError::Option { object: self.dn.clone(), attribute: raw.to_owned() });
-        }
-        if values.clone().next().is_none() {
+        if let Some(option) = option {
+            let Some((0, last)) = range(&option.to_ascii_lowercase()).filter(|_| form == Form::Image) else {
+                return Err(DecodeError::Option { object: self.dn.clone(), attribute: raw.to_owned() });
+            };
+            self.cut.extend(last.and_then(|last| last.checked_add(1)).map(|next| (name.to_owned(), next)));
+        } else if values.clone().next().is_none() {
             if wanted.is_readable(name) {
                 self.cleared.push(name.to_owned());
             } else {
@@ -328,12 +388,7 @@ impl Changes {
             }
             return Ok(());
         }
-        let binary = syntax::is_binary(name);
-        let value = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-            Ok(text) if !binary => AttributeValue::Text(text.to_owned()),
-            _ => AttributeValue::Binary(bytes.to_vec()),
-        };
-        self.set.entry(name.to_owned()).or_default().extend(values.map(value));
+        self.set.entry(name.to_owned()).or_default().extend(values.map(|bytes| value(name, bytes)));
         Ok(())
     }
 
@@ -358,7 +413,7 @@ impl Changes {
         Ok(())
     }
 
-    fn link(&mut self, name: &str, option: Option<&str>, values: Elements<'_>) -> Result<(), DecodeError> {
+    fn link(&mut self, name: &str, option: Option<&str>, values: Elements<'_>, form: Form) -> Result<(), DecodeError> {
         let targets = values.map(|value| target(&self.dn, name, value)).collect::<Result<Vec<_>, _>>()?;
         let at = self.links.iter().position(|links| links.attribute == name).unwrap_or_else(|| {
             self.links.push(Links { attribute: name.to_owned(), ..Links::default() });
@@ -367,19 +422,30 @@ impl Changes {
         let Some(links) = self.links.get_mut(at) else {
             return Ok(());
         };
-        match option.map(str::to_ascii_lowercase).as_deref() {
-            None => {
+        let option = option.map(str::to_ascii_lowercase);
+        match (option.as_deref(), form) {
+            (Some("range=1-1"), Form::Changes) => links.added.extend(targets),
+            (Some("range=0-0"), Form::Changes) => links.removed.extend(targets),
+            (None, _) => {
                 links.added.extend(targets);
                 links.whole = true;
             }
-            Some("range=1-1") => links.added.extend(targets),
-            Some("range=0-0") => links.removed.extend(targets),
-            Some(_) => {
-                let attribute = format!("{name};{}", option.unwrap_or_default());
-                return Err(DecodeError::Option { object: self.dn.clone(), attribute });
+            (Some(text), _) => {
+                let Some((0, last)) = range(text) else {
+                    let attribute = format!("{name};{text}");
+                    return Err(DecodeError::Option { object: self.dn.clone(), attribute });
+                };
+                links.added.extend(targets);
+                links.whole = true;
+                links.next = last.and_then(|last| last.checked_add(1));
             }
         }
         Ok(())
+    }
+
+    /// Whether values are missing that the server gives in further parts.
+    pub(crate) fn is_cut(&self) -> bool {
+        !self.cut.is_empty() || self.links.iter().any(|links| links.next.is_some())
     }
 
     /// Whether attributes, name or parent are stated, as opposed to link values only.

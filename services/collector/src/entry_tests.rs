@@ -96,11 +96,32 @@ fn links_come_and_go() {
 }
 
 #[test]
+fn what_comes_in_ranges_is_a_part() {
+    let read = |attributes: &[(&str, &[&[u8]])]| {
+        Changes::image(&raw("<GUID=00112233-4455-6677-8899-aabbccddeeff>;CN=A,DC=x", attributes), &wanted())
+    };
+    let one = link(GUID);
+    let members: [&[u8]; 2] = [&one, &one];
+    let image =
+        read(&[("member", &[]), ("member;range=0-1", &members), ("mail", &[]), ("displayName", &[b"A"])]).unwrap();
+    assert!(image.is_cut() && image.cleared.is_empty());
+    assert_eq!((image.links[0].added.len(), image.links[0].whole, image.links[0].next), (2, true, Some(2)));
+    let image = read(&[("member;range=0-*", &members)]).unwrap();
+    assert!(!image.is_cut() && image.links[0].whole);
+    let image = read(&[("displayName", &[]), ("displayName;Range=0-1", &[b"A", b"B"])]).unwrap();
+    assert_eq!((image.cut, image.set["displayName"].len()), (vec![("displayName".to_owned(), 2)], 2));
+    // one value each in a DirSync answer, a part of all here
+    assert_eq!(read(&[("member;range=0-0", &[&one])]).unwrap().links[0].next, Some(1));
+    assert!(decode(&[("displayName;range=0-1", &[b"A"])]).is_err());
+    assert!(decode(&[("member;range=0-1499", &members)]).unwrap().is_cut());
+}
+
+#[test]
 fn errors_name_object_and_attribute() {
     let message = |attributes: &[(&str, &[&[u8]])]| decode(attributes).unwrap_err().to_string();
     let plain = b"CN=b,DC=x".as_slice();
     assert_eq!(message(&[("member;range=1-1", &[plain])]), "object CN=A,DC=x: a value of member has no readable GUID");
-    assert!(message(&[("member;range=0-1499", &[])]).contains("member;range=0-1499"));
+    assert!(message(&[("member;range=5-1499", &[])]).contains("member;range=5-1499"));
     assert!(message(&[("displayName;lang-de", &[b"x"])]).contains("displayName;lang-de"));
     assert!(message(&[("parentGUID", &[b"short"])]).contains("parentGUID"));
     assert!(message(&[("isDeleted", &[b"maybe"])]).contains("isDeleted"));

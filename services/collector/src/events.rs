@@ -1,7 +1,7 @@
 //! From what a controller said to the events of the stream.
 
 use bytes::Bytes;
-use forestsync_domain::{Dn, ObjectGuid};
+use forestsync_domain::{Dn, ObjectGuid, Usn};
 use forestsync_log::{NewRecord, StreamName};
 use forestsync_runtime::clock;
 use forestsync_schemas::changes::{
@@ -160,6 +160,12 @@ impl Scribe {
             trace: Some(trace.clone()),
         };
         Self { stream: stream.clone(), context, trace: trace.into() }
+    }
+
+    /// Which state of its object the next events are about, where that is known.
+    pub(crate) fn stamp(&mut self, usn: Option<Usn>, when: Option<Timestamp>) {
+        self.context.usn_changed = usn;
+        self.context.when_changed = when;
     }
 
     /// The record of an event. `anchor` is the place in the history it was read at: the same event read again from the same

@@ -23,11 +23,12 @@ fn changes(life: Life) -> Changes {
         cleared: Vec::new(),
         links: Vec::new(),
         withheld: Vec::new(),
+        cut: Vec::new(),
     }
 }
 
 fn links(removed: Vec<ObjectGuid>, added: Vec<ObjectGuid>) -> Links {
-    Links { attribute: "member".into(), removed, added, whole: false }
+    Links { attribute: "member".into(), removed, added, whole: false, next: None }
 }
 
 fn kinds(events: &[ChangeEvent]) -> Vec<&'static str> {

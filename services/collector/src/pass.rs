@@ -1,4 +1,6 @@
-//! One pass: a DirSync read from where the last one ended to the end of what there is, page by page, into the log.
+//! One pass: a read from where the last one ended to the end of what there is, page by page, into the log.
+//!
+//! This is the pass by DirSync; that by USN polling ([`crate::usn`]) begins and ends in the same way.
 //!
 //! Records of a page may be appended before the page is complete. Its cursor goes with the last of them, in one append, so
 //! a page that was read to its end is never read again and one that was not is read again as a whole. `SnapshotCompleted`
@@ -8,7 +10,8 @@ use forestsync_domain::{Cookie, Dn, Usn};
 use forestsync_runtime::clock;
 use forestsync_schemas::ChangeEvent;
 use forestsync_schemas::changes::{
-    Cursor, CursorAdvanced, ReadingResumed, SnapshotCompleted, SnapshotId, SnapshotProgress, SnapshotStarted, StopCause,
+    Cursor, CursorAdvanced, Method, ReadingResumed, SnapshotCompleted, SnapshotId, SnapshotProgress, SnapshotStarted,
+    StopCause,
 };
 use ldap3::Scope;
 use uuid::Uuid;
@@ -18,6 +21,7 @@ use crate::control::{self, ControlError, DirSyncResponse};
 use crate::entry::{Changes, Life};
 use crate::error::{SearchError, Trouble};
 use crate::events::{self, Mode, Scribe};
+use crate::images::Images;
 use crate::plan::{Start, Terms};
 use crate::reader::{Answering, Reader};
 use crate::results::is_busy;
@@ -39,7 +43,7 @@ fn blames_the_cookie(code: u32) -> bool {
 
 /// What belongs to another naming context, or to nobody.
 #[derive(Debug)]
-struct Borders {
+pub(crate) struct Borders {
     nc: Dn,
     deleted_objects: Dn,
     inner: Vec<Dn>,
@@ -51,7 +55,7 @@ impl Borders {
         Self { nc: nc.clone(), deleted_objects: nc.child("CN", "Deleted Objects"), inner }
     }
 
-    fn is_foreign(&self, changes: &Changes) -> bool {
+    pub(crate) fn is_foreign(&self, changes: &Changes) -> bool {
         let dn = &changes.dn;
         !dn.is_within(&self.nc)
             || *dn == self.deleted_objects
@@ -62,20 +66,20 @@ impl Borders {
 
 /// The state of a pass between two pages.
 #[derive(Debug)]
-struct Progress {
-    scribe: Scribe,
-    borders: Borders,
+pub(crate) struct Progress {
+    pub(crate) scribe: Scribe,
+    pub(crate) borders: Borders,
     cookie: Cookie,
-    snapshot: Option<SnapshotProgress>,
+    pub(crate) snapshot: Option<SnapshotProgress>,
     /// highestCommittedUSN as last read.
-    usn: Usn,
+    pub(crate) usn: Usn,
     /// For [`Cursor::passed_over`].
-    passed_over: bool,
-    found: usize,
+    pub(crate) passed_over: bool,
+    pub(crate) found: usize,
 }
 
 impl Progress {
-    fn anchor(&self, written: Option<forestsync_schemas::EventId>) -> Vec<u8> {
+    pub(crate) fn anchor(&self, written: Option<forestsync_schemas::EventId>) -> Vec<u8> {
         match &self.snapshot {
             Some(progress) => progress.snapshot.0.as_bytes().to_vec(),
             None => written.map(|id| id.0.as_bytes().to_vec()).unwrap_or_default(),
@@ -93,8 +97,15 @@ impl Reader {
         start: Start,
     ) -> Result<usize, Trouble> {
         self.appender.begin();
-        let read = self.pages(session, root, &terms, start).await;
+        let read = match terms.method {
+            Method::Dirsync => self.pages(session, root, &terms, start).await,
+            Method::Usn => self.poll(session, root, &terms, start).await,
+        };
         let settled = self.appender.settle().await;
+        if (read.is_err() || settled.is_err()) && self.images.as_ref().is_some_and(Images::is_touched) {
+            // they know what may not have been written
+            self.images = None;
+        }
         if (read.is_err() || settled.is_err()) && self.appender.has_flushed() {
             // what was written and what was not is known by the log only
             self.stale = true;
@@ -112,28 +123,8 @@ impl Reader {
         terms: &Terms,
         start: Start,
     ) -> Result<usize, Trouble> {
-        let mut scribe = self.scribe(Some(terms.controller.clone()));
         let resumes = self.position.stopped;
-        if resumes.is_some_and(|cause| cause != StopCause::Protocol) {
-            self.appender.add(scribe.occurrence(&ChangeEvent::ReadingResumed(ReadingResumed {}))?)?;
-        }
-        let (cookie, snapshot, passed_over) = match start {
-            Start::Delta(cursor) => (cursor.cookie, None, cursor.passed_over),
-            Start::Continue(cursor, progress) => (cursor.cookie, Some(progress), cursor.passed_over),
-            Start::Snapshot(reason) => {
-                tracing::info!(forest.id = self.config.name, naming_context = %self.nc, ?reason, "a full read begins");
-                let snapshot = SnapshotId(Uuid::new_v4());
-                self.answering = Some(Answering { snapshot, requests: self.request.count() });
-                let event = ChangeEvent::SnapshotStarted(SnapshotStarted { snapshot, reason });
-                self.appender.add(scribe.record(snapshot.0.as_bytes(), None, &event)?)?;
-                // what was passed over before it comes to light in this read, or in the one that replaces it
-                (Cookie::default(), Some(SnapshotProgress { snapshot, seen: 0 }), false)
-            }
-        };
-        let borders = Borders::new(&self.nc, root);
-        let mut progress =
-            Progress { scribe, borders, cookie, snapshot, usn: terms.highest_committed_usn, passed_over, found: 0 };
-        self.show(&progress);
+        let mut progress = self.start(root, terms, start)?;
         loop {
             let before = progress.found;
             let response = self.page(session, terms, &mut progress).await?;
@@ -158,6 +149,35 @@ impl Reader {
                 return Ok(progress.found);
             }
         }
+    }
+
+    /// Begins a pass: what comes before its first page is added.
+    pub(crate) fn start(&mut self, root: &RootDse, terms: &Terms, start: Start) -> Result<Progress, Trouble> {
+        let mut scribe = self.scribe(Some(terms.controller.clone()));
+        if self.position.stopped.is_some_and(|cause| cause != StopCause::Protocol) {
+            self.appender.add(scribe.occurrence(&ChangeEvent::ReadingResumed(ReadingResumed {}))?)?;
+        }
+        let (cookie, snapshot, passed_over) = match start {
+            Start::Delta(cursor) => (cursor.cookie, None, cursor.passed_over),
+            Start::Continue(cursor, progress) => (cursor.cookie, Some(progress), cursor.passed_over),
+            Start::Snapshot(reason) => {
+                tracing::info!(forest.id = self.config.name, naming_context = %self.nc, ?reason, "a full read begins");
+                let snapshot = SnapshotId(Uuid::new_v4());
+                self.answering = Some(Answering { snapshot, requests: self.request.count() });
+                let event = ChangeEvent::SnapshotStarted(SnapshotStarted { snapshot, reason });
+                self.appender.add(scribe.record(snapshot.0.as_bytes(), None, &event)?)?;
+                if let Some(images) = &mut self.images {
+                    images.apply(None, &event);
+                }
+                // what was passed over before it comes to light in this read, or in the one that replaces it
+                (Cookie::default(), Some(SnapshotProgress { snapshot, seen: 0 }), false)
+            }
+        };
+        let borders = Borders::new(&self.nc, root);
+        let progress =
+            Progress { scribe, borders, cookie, snapshot, usn: terms.highest_committed_usn, passed_over, found: 0 };
+        self.show(&progress);
+        Ok(progress)
     }
 
     /// Reads one page and puts it on its way, all but what must go with its cursor.
@@ -212,7 +232,7 @@ impl Reader {
         Ok(response)
     }
 
-    async fn take(
+    pub(crate) async fn take(
         &mut self,
         mut changes: Changes,
         mode: Mode,
@@ -229,6 +249,9 @@ impl Reader {
         progress.passed_over |= self.notice(&changes, mode);
         let object = changes.object;
         for event in events::translate(changes, mode) {
+            if let Some(images) = &mut self.images {
+                images.apply(Some(object), &event);
+            }
             if let (ChangeEvent::ObjectObserved(_), Some(snapshot)) = (&event, &mut progress.snapshot) {
                 snapshot.seen += 1;
             }
@@ -267,7 +290,7 @@ impl Reader {
     }
 
     /// Ends a full read, if it is certain that what it did not show is not there.
-    async fn complete(&mut self, session: &mut Session, progress: &mut Progress) -> Result<(), Trouble> {
+    pub(crate) async fn complete(&mut self, session: &mut Session, progress: &mut Progress) -> Result<(), Trouble> {
         self.verify_rights(session).await?;
         self.verify_sight(session).await?;
         progress.passed_over |= self.deletions_visible != Some(true);
@@ -283,9 +306,15 @@ impl Reader {
 
     /// Ends a page: writes its cursor with what is left of it, or keeps the cursor in memory where there is nothing else to
     /// write and nothing would be lost with it.
-    async fn advance(&mut self, terms: &Terms, progress: &mut Progress, complete: bool) -> Result<(), Trouble> {
+    pub(crate) async fn advance(
+        &mut self,
+        terms: &Terms,
+        progress: &mut Progress,
+        complete: bool,
+    ) -> Result<(), Trouble> {
         let cursor = Cursor {
             controller: terms.controller.clone(),
+            method: terms.method,
             highest_committed_usn: progress.usn,
             naming_context: terms.naming_context.clone(),
             flags: terms.flags,

@@ -27,7 +27,18 @@ fn what_lies_in_another_naming_context_is_foreign() {
         let (cleared, links, withheld) = (Vec::new(), Vec::new(), Vec::new());
         let object = forestsync_domain::ObjectGuid::from_bytes([1; 16]);
         let (dn, parent, life) = (dn(text), None, Life::Unstated);
-        borders.is_foreign(&Changes { object, dn, parent, nc_head, life, set, cleared, links, withheld })
+        borders.is_foreign(&Changes {
+            object,
+            dn,
+            parent,
+            nc_head,
+            life,
+            set,
+            cleared,
+            links,
+            withheld,
+            cut: Vec::new(),
+        })
     };
     assert!(!foreign("dc=X", true) && !foreign("CN=a,DC=x", false));
     assert!(foreign("cn=configuration,DC=x", false) && foreign("CN=a,CN=Configuration,DC=x", false));
@@ -57,6 +68,7 @@ fn removals_that_are_not_told_outlive_the_process() {
         cleared: Vec::new(),
         links: vec![links],
         withheld: Vec::new(),
+        cut: Vec::new(),
     };
     let passed_over = reader.notice(&group, Mode::Delta);
     assert!(passed_over);
@@ -67,6 +79,7 @@ fn removals_that_are_not_told_outlive_the_process() {
     };
     let cursor = Cursor {
         controller,
+        method: forestsync_schemas::changes::Method::Dirsync,
         highest_committed_usn: Usn(1),
         naming_context: nc,
         flags: 0,

@@ -1,10 +1,11 @@
 //! Whether the next read is a delta, the rest of a full read, or a new one. Pure.
 //!
 //! A controller answers a cookie that means nothing to it with success: with everything, with nothing, or with a part. So a
-//! cookie is sent only while everything it was made under still holds.
+//! cookie is sent only while everything it was made under still holds. A USN is no better: it counts the changes of one
+//! database in one incarnation.
 
 use forestsync_domain::{Dn, Usn};
-use forestsync_schemas::changes::{Controller, Cursor, SnapshotProgress, SnapshotReason};
+use forestsync_schemas::changes::{Controller, Cursor, Method, SnapshotProgress, SnapshotReason};
 
 use crate::tail::Position;
 
@@ -12,6 +13,7 @@ use crate::tail::Position;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) controller: Controller,
+    pub(crate) method: Method,
     pub(crate) highest_committed_usn: Usn,
     pub(crate) naming_context: Dn,
     pub(crate) flags: u32,
@@ -51,14 +53,16 @@ pub(crate) fn decide(position: &Position, terms: &Terms, wishes: Wishes) -> Star
         let reason = if position.open.is_some() { SnapshotReason::Interrupted } else { SnapshotReason::First };
         return Start::Snapshot(reason);
     };
-    let same_request = cursor.flags == terms.flags
+    let same_request = cursor.method == terms.method
+        && cursor.flags == terms.flags
         && cursor.attributes == terms.attributes
         && cursor.naming_context == terms.naming_context;
+    let cookie_lost = cursor.method == Method::Dirsync && cursor.cookie.is_empty();
     let reasons = [
         (cursor.controller.invocation_id != terms.controller.invocation_id, SnapshotReason::InvocationIdChanged),
         (cursor.highest_committed_usn > terms.highest_committed_usn, SnapshotReason::UsnWentBack),
         (!same_request, SnapshotReason::RequestChanged),
-        (wishes.cookie_refused || cursor.cookie.is_empty(), SnapshotReason::CookieRefused),
+        (wishes.cookie_refused || cookie_lost, SnapshotReason::CookieRefused),
         (wishes.requested, SnapshotReason::Requested),
         (position.is_interrupted() || wishes.was_blind, SnapshotReason::Interrupted),
         (wishes.forgotten || (wishes.overdue && cursor.snapshot.is_none()), SnapshotReason::DeletionsInvisible),
@@ -87,6 +91,7 @@ mod tests {
     fn terms() -> Terms {
         Terms {
             controller: controller(1),
+            method: Method::Dirsync,
             highest_committed_usn: Usn(100),
             naming_context: "DC=x".parse().unwrap(),
             flags: 1,
@@ -97,6 +102,7 @@ mod tests {
     fn position() -> Position {
         let cursor = Cursor {
             controller: controller(1),
+            method: Method::Dirsync,
             highest_committed_usn: Usn(100),
             naming_context: "dc=X".parse().unwrap(),
             flags: 1,
@@ -131,12 +137,45 @@ mod tests {
         let mut other = terms();
         other.attributes.push("mail".into());
         assert_eq!(reason(&position(), &other, none), Some(SnapshotReason::RequestChanged));
+        let mut other = terms();
+        other.method = Method::Usn;
+        assert_eq!(reason(&position(), &other, none), Some(SnapshotReason::RequestChanged));
         let refused = Wishes { cookie_refused: true, ..none };
         assert_eq!(reason(&position(), &terms(), refused), Some(SnapshotReason::CookieRefused));
         let overdue = Wishes { overdue: true, ..none };
         assert_eq!(reason(&position(), &terms(), overdue), Some(SnapshotReason::DeletionsInvisible));
         let blind = Wishes { was_blind: true, ..none };
         assert_eq!(reason(&position(), &terms(), blind), Some(SnapshotReason::Interrupted));
+    }
+
+    #[test]
+    fn a_usn_needs_no_cookie_and_holds_as_long_as_the_database() {
+        let mut usn = position();
+        if let Some(cursor) = &mut usn.cursor {
+            (cursor.method, cursor.cookie) = (Method::Usn, Cookie::default());
+        }
+        let mut now = terms();
+        now.method = Method::Usn;
+        let none = Wishes::default();
+        assert_eq!(reason(&usn, &now, none), None);
+        assert_eq!(reason(&usn, &terms(), none), Some(SnapshotReason::RequestChanged));
+        now.highest_committed_usn = Usn(99);
+        assert_eq!(reason(&usn, &now, none), Some(SnapshotReason::UsnWentBack));
+        now.controller = controller(2);
+        assert_eq!(reason(&usn, &now, none), Some(SnapshotReason::InvocationIdChanged));
+        usn.open = Some(SnapshotId(Uuid::from_bytes([3; 16])));
+        assert_eq!(
+            reason(
+                &usn,
+                &{
+                    let mut t = terms();
+                    t.method = Method::Usn;
+                    t
+                },
+                none
+            ),
+            Some(SnapshotReason::Interrupted)
+        );
     }
 
     #[test]

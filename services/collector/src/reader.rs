@@ -17,7 +17,7 @@ use forestsync_log::{Log, StreamName};
 use forestsync_runtime::backoff::Backoff;
 use forestsync_runtime::clock;
 use forestsync_schemas::ChangeEvent;
-use forestsync_schemas::changes::{Controller, ReadingResumed, ReadingStopped, SnapshotId, StopCause};
+use forestsync_schemas::changes::{Controller, Method, ReadingResumed, ReadingStopped, SnapshotId, StopCause};
 use jiff::{SignedDuration, Timestamp};
 use rustls::ClientConfig;
 use tokio::sync::Notify;
@@ -33,6 +33,7 @@ use crate::error::{CollectorError, OnceError, Trouble};
 use crate::events::Scribe;
 use crate::forest::Forest;
 use crate::gate::Gate;
+use crate::images::Images;
 use crate::loyalty::{Controllers, Failures};
 use crate::notify;
 use crate::plan::{Terms, Wishes, decide};
@@ -94,7 +95,9 @@ pub(crate) struct Reader {
     pub(crate) deletions_visible: Option<bool>,
     /// What was noted once already.
     pub(crate) noticed: HashSet<String>,
-    log: Arc<dyn Log>,
+    /// What the stream says of the objects, for USN polling; `None` until it is needed.
+    pub(crate) images: Option<Images>,
+    pub(crate) log: Arc<dyn Log>,
     pub(crate) request: Arc<SnapshotRequest>,
     gate: Arc<Gate>,
     roster: Arc<Roster>,
@@ -141,6 +144,7 @@ impl Reader {
             answering: None,
             deletions_visible: None,
             noticed: HashSet::new(),
+            images: None,
             log,
             request,
             gate: Arc::clone(&forest.gate),
@@ -322,6 +326,7 @@ impl Reader {
         self.written_usn = self.position.cursor.as_ref().map_or(Usn(0), |cursor| cursor.highest_committed_usn);
         self.was_blind |= self.position.stopped == Some(StopCause::Rights);
         self.stale = false;
+        self.images = None;
         Ok(())
     }
 
@@ -372,6 +377,7 @@ impl Reader {
             let invocation_id = session.invocation_id(&service).await?;
             let terms = Terms {
                 controller: Controller { dns_name: root.dns_host_name.clone(), invocation_id },
+                method: self.config.method,
                 highest_committed_usn: usn,
                 naming_context: self.nc.clone(),
                 flags: self.flags(),
@@ -394,6 +400,9 @@ impl Reader {
     }
 
     fn flags(&self) -> u32 {
+        if self.config.method == Method::Usn {
+            return 0;
+        }
         let security = if self.config.object_security { control::OBJECT_SECURITY } else { 0 };
         control::INCREMENTAL_VALUES | control::ANCESTORS_FIRST | security
     }

@@ -11,6 +11,7 @@ use forestsync_domain::{Dn, syntax};
 use forestsync_runtime::config::{Findings, duration, string_or_table};
 use forestsync_runtime::secret::{SecretError, SecretRef, SecretString};
 use forestsync_schemas::attributes::REQUESTED;
+use forestsync_schemas::changes::Method;
 use forestsync_schemas::streams;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -49,6 +50,9 @@ pub struct ForestForm {
     pub domains: DomainsForm,
     /// The attributes that are read instead of those that the rules need. Nothing else leaves the forest.
     pub attributes: Option<Vec<String>>,
+    /// How changes are found: `"dirsync"` or `"usn"`.
+    #[serde(default)]
+    pub method: Method,
     /// Pause between two reads.
     #[serde(default = "default_poll_interval", deserialize_with = "duration")]
     pub poll_interval: Duration,
@@ -235,6 +239,8 @@ pub struct ForestSettings {
     pub all_domains: bool,
     /// The attributes to read; `None` for those that the rules need.
     pub attributes: Option<Vec<String>>,
+    /// How changes are found.
+    pub method: Method,
     /// Pause between two reads.
     pub poll_interval: Duration,
     /// Whether the controller is asked to tell of changes.
@@ -279,6 +285,7 @@ impl ForestSettings {
             domains,
             all_domains,
             attributes: form.attributes.clone(),
+            method: form.method,
             poll_interval: form.poll_interval,
             notifications: form.notifications,
             object_security: form.object_security,
@@ -307,6 +314,7 @@ impl ForestSettings {
             Some(attributes) => attributes.clone(),
             None => REQUESTED.map(str::to_owned).to_vec(),
         };
+        config.method = self.method;
         config.object_security = self.object_security;
         config.poll_interval = self.poll_interval;
         config.operation_timeout = self.operation_timeout;

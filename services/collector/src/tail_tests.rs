@@ -1,7 +1,7 @@
 use forestsync_domain::{Cookie, Dn, InvocationId, ObjectGuid, Usn};
 use forestsync_schemas::changes::{
-    ChangeContext, Controller, CursorAdvanced, ReadingResumed, ReadingStopped, SnapshotCompleted, SnapshotProgress,
-    SnapshotReason, SnapshotStarted,
+    ChangeContext, Controller, CursorAdvanced, Method, ReadingResumed, ReadingStopped, SnapshotCompleted,
+    SnapshotProgress, SnapshotReason, SnapshotStarted,
 };
 use uuid::Uuid;
 
@@ -23,6 +23,7 @@ fn record(event: ChangeEvent) -> ChangeRecord {
 fn cursor(n: u8, snapshot: Option<SnapshotProgress>) -> Cursor {
     Cursor {
         controller: Controller { dns_name: "dc".into(), invocation_id: InvocationId(ObjectGuid::from_bytes([1; 16])) },
+        method: Method::Dirsync,
         highest_committed_usn: Usn(u64::from(n)),
         naming_context: Dn::default(),
         flags: 0,

@@ -18,7 +18,7 @@ use forestsync_schemas::changes::{ChangeEvent, SnapshotReason, StopCause};
 async fn same(stage: &Stage, practice: &Practice) {
     let records = stage.records(&practice.peer.stream(), 0).await;
     let mut ldap = practice.peer.reader().await;
-    let directory = Mirror::of_directory(&mut ldap, &practice.peer.base).await;
+    let directory = Mirror::of_directory(&mut ldap, &practice.peer).await;
     Mirror::of(&records).assert_is(&directory, &[]);
 }
 

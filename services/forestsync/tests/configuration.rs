@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forestsync::config::{self, ScopeEntry, Settings, SettingsError};
+use forestsync_schemas::changes::Method;
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/examples")
@@ -61,9 +62,10 @@ fn the_examples_mean_what_they_say() {
     assert_eq!(emea.reading.domains.len(), 2);
     assert_eq!(apac.reading.controllers[0].address, Some("192.0.2.17:389".parse().unwrap()));
     assert!(matches!(acquired.scope.exclude[..], [ScopeEntry::Guid(_)]));
+    assert_eq!((apac.reading.method, acquired.reading.method), (Method::Dirsync, Method::Usn));
     assert!(three.tenant.soft_match_upn && three.tenant.soft_match_mail);
     assert_eq!(three.guard.window, Duration::from_hours(1));
-    let whole = &config::load(&examples().join("whole-forest.toml")).unwrap().forests[0];
+    let whole = &config::load(&examples().join("whole-forest.toml")).unwrap().forests[0].reading;
     assert!(whole.all_domains && whole.domains.is_empty() && whole.controllers.is_empty());
     let srv = whole.srv.as_ref().unwrap();
     assert_eq!((srv.domain.as_str(), srv.site.as_deref(), srv.start_tls), ("emea.example", Some("Berlin"), false));
@@ -99,6 +101,7 @@ fn misspelt_keys_are_refused_with_line_and_hint() {
         ("[\"ldaps://dc01.emea.example\"]", "[{ url = \"ldaps://dc01\", adress = \"1.2.3.4:636\" }]"),
         ("client_secret_file = \"secret\"", "client_secret_file = \"secret\"\nsoft_match = [\"upm\"]"),
         ("name = \"emea\"", "name = \"emea\"\npoll_interval = 1"),
+        ("name = \"emea\"", "name = \"emea\"\nmethod = \"uSN\""),
     ] {
         insta::assert_snapshot!(refusal(&GOOD.replace(from, to)));
     }

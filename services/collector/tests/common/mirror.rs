@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use forestsync_collector::Method;
 use forestsync_domain::{AttributeValue, Attributes, ExtendedDn, ObjectGuid};
 use forestsync_schemas::changes::{ChangeEvent, ChangeRecord, SnapshotId};
 use ldap3::controls::RawControl;
 use ldap3::{Ldap, ResultEntry, Scope};
 
-use super::ATTRIBUTES;
+use super::{ATTRIBUTES, Peer};
 
 const LINKS: [&str; 3] = ["member", "manager", "managedBy"];
 
@@ -34,6 +35,8 @@ impl Image {
 pub(crate) struct Mirror {
     pub(crate) objects: BTreeMap<ObjectGuid, Image>,
     snapshot: Option<(SnapshotId, BTreeSet<ObjectGuid>, u64)>,
+    /// Objects that the method need not find: the account cannot read of them what it goes by.
+    hidden: BTreeSet<ObjectGuid>,
 }
 
 fn merge(image: &mut Image, set: &Attributes, cleared: &[String]) {
@@ -123,7 +126,7 @@ impl Mirror {
     pub(crate) fn assert_is(&self, directory: &Self, restored: &[ObjectGuid]) {
         let (read, there) = (self.content(), directory.content());
         let guids: BTreeSet<&ObjectGuid> = read.keys().chain(there.keys()).collect();
-        for guid in guids {
+        for guid in guids.difference(&directory.hidden.iter().collect()).copied() {
             match (read.get(guid), there.get(guid)) {
                 (Some(read), Some(there)) => assert!(
                     read == there || restored.contains(guid),
@@ -139,43 +142,50 @@ impl Mirror {
     }
 
     /// The same by an ordinary search of an administrator.
-    pub(crate) async fn of_directory(ldap: &mut Ldap, base: &str) -> Self {
+    pub(crate) async fn of_directory(ldap: &mut Ldap, peer: &Peer) -> Self {
         let filter = "(|(objectClass=user)(objectClass=group)(objectClass=contact)(objectClass=organizationalUnit)\
             (objectClass=container)(objectClass=builtinDomain)(objectClass=domainDNS)\
             (objectClass=foreignSecurityPrincipal)(objectClass=lostAndFound))";
-        let always = ["instanceType", "name", "objectClass", "objectGUID", "objectSid"];
+        let always = ["instanceType", "name", "objectClass", "objectGUID", "objectSid", "uSNChanged"];
         let names: Vec<&str> = ATTRIBUTES.into_iter().chain(always).collect();
         let value = Some(vec![0x30, 3, 2, 1, 1]);
         let control = RawControl { ctype: "1.2.840.113556.1.4.529".into(), crit: true, val: value };
-        let found = ldap.with_controls(control).search(base, Scope::Subtree, filter, names).await.unwrap();
+        let found = ldap.with_controls(control).search(&peer.base, Scope::Subtree, filter, names).await.unwrap();
         let mut mirror = Self::default();
         for entry in found.success().unwrap().0 {
             if !entry.is_ref()
-                && let Some((guid, image)) = image(entry)
+                && let Some((guid, image, found)) = image(entry, peer.method)
             {
                 mirror.objects.insert(guid, image);
+                mirror.hidden.extend((!found).then_some(guid));
             }
         }
         mirror
     }
 }
 
-fn image(entry: ResultEntry) -> Option<(ObjectGuid, Image)> {
+fn image(entry: ResultEntry, method: Method) -> Option<(ObjectGuid, Image, bool)> {
     let mut parts = entry.0.expect_constructed().unwrap().into_iter();
     let dn = String::from_utf8(parts.next().unwrap().expect_primitive().unwrap()).unwrap();
     if dn.contains("CN=Configuration,") || dn.contains("CN=Deleted Objects,") {
         return None;
     }
-    // Samba's DirSync passes over objects whose instanceType the account cannot read
-    let (mut guid, mut whole, mut image) = (None, false, Image::default());
+    // Samba's DirSync passes over objects whose instanceType the account cannot read, a filter over those whose uSNChanged
+    let needed = match method {
+        Method::Dirsync => "instanceType",
+        Method::Usn => "uSNChanged",
+    };
+    let (mut guid, mut found, mut image) = (None, false, Image::default());
     for attribute in parts.next().unwrap().expect_constructed().unwrap() {
         let mut attribute = attribute.expect_constructed().unwrap().into_iter();
         let name = String::from_utf8(attribute.next().unwrap().expect_primitive().unwrap()).unwrap();
         let values = attribute.next().unwrap().expect_constructed().unwrap().into_iter();
         let values: BTreeSet<Vec<u8>> = values.map(|value| value.expect_primitive().unwrap()).collect();
-        if name == "instanceType" {
-            whole = true;
-        } else if name == "objectGUID" {
+        found |= name == needed;
+        if name == "instanceType" || name == "uSNChanged" {
+            continue;
+        }
+        if name == "objectGUID" {
             guid = values.first().map(|bytes| ObjectGuid::from_slice(bytes).unwrap());
         } else if LINKS.contains(&name.as_str()) {
             let target = |v: &Vec<u8>| std::str::from_utf8(v).unwrap().parse::<ExtendedDn>().unwrap().guid.unwrap();
@@ -184,5 +194,5 @@ fn image(entry: ResultEntry) -> Option<(ObjectGuid, Image)> {
             image.attributes.insert(name.to_lowercase(), values);
         }
     }
-    guid.filter(|_| whole).map(|guid| (guid, image))
+    guid.map(|guid| (guid, image, found))
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forestsync_collector::{Collector, CollectorError, CollectorHandle, CollectorStatus, ForestConfig, Phase};
+use forestsync_collector::{Collector, CollectorError, CollectorHandle, CollectorStatus, ForestConfig, Method, Phase};
 use forestsync_log::{EmbeddedLog, Log, StreamName};
 use forestsync_practice::forest::{ForestControl, ForestOptions, PracticeForest};
 use forestsync_practice::tls::PrivateCa;
@@ -53,6 +53,8 @@ pub(crate) struct Peer {
     /// Writes.
     pub(crate) admin: (String, String),
     pub(crate) ca_file: PathBuf,
+    /// How it is read.
+    pub(crate) method: Method,
 }
 
 impl Peer {
@@ -62,6 +64,8 @@ impl Peer {
         let (bind, password) = self.account.clone();
         let mut config = ForestConfig::new("lab", vec![controller.at(self.address)], bind, password.into());
         config.ca_file = Some(self.ca_file.clone());
+        config.method = self.method;
+        config.page_entries = 30;
         config.attributes = ATTRIBUTES.map(str::to_owned).to_vec();
         config.poll_interval = Duration::from_millis(20);
         config.rights_interval = Duration::ZERO;
@@ -136,6 +140,7 @@ impl Practice {
             account: ("forestsync-reader@lab.example".into(), "Re4der".into()),
             admin: ("administrator@lab.example".into(), "Adm1n".into()),
             ca_file,
+            method: Method::Dirsync,
         };
         Self { peer, control: forest.control(), forest, _folder: folder }
     }

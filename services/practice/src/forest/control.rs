@@ -144,6 +144,21 @@ impl ForestControl {
         Ok(())
     }
 
+    /// Takes the right to read an attribute of any object from everybody but the administrator, or gives it back. The schema
+    /// says nothing of it.
+    pub fn set_denied(&self, attribute: &str, on: bool) -> anyhow::Result<()> {
+        let id = schema().find(attribute).with_context(|| format!("attribute {attribute:?} is not in the schema"))?;
+        self.shared.write(|store, _| {
+            if on {
+                store.denied.insert(id)
+            } else {
+                store.denied.remove(&id)
+            };
+            Ok(())
+        })?;
+        Ok(())
+    }
+
     /// Takes the right to read a container and what is in it from everybody but the administrator, or gives it back.
     pub fn set_hidden(&self, dn: &str, on: bool) -> anyhow::Result<()> {
         let found = self.shared.read().resolve(dn)?;

@@ -59,6 +59,8 @@ pub(crate) struct Store {
     /// Invocations of this controller that ended, with the USN at which they did.
     pub(crate) retired: Vec<([u8; 16], u64)>,
     pub(crate) confidential: BTreeSet<AttrId>,
+    /// Attributes that only the administrator reads, although the schema does not say so.
+    pub(crate) denied: BTreeSet<AttrId>,
     /// Containers that only administrators may read, with what is in them.
     pub(crate) hidden: BTreeSet<Id>,
     pub(crate) landmarks: Landmarks,
@@ -91,6 +93,7 @@ impl Store {
             invocation,
             retired: Vec::new(),
             confidential: BTreeSet::new(),
+            denied: BTreeSet::new(),
             hidden: BTreeSet::new(),
             landmarks: Landmarks::default(),
         }

@@ -110,7 +110,7 @@ impl View {
         if attr == IS_DELETED && !object.deleted {
             return self.access.deleted;
         }
-        self.access.admin || !store.confidential.contains(&attr)
+        self.access.admin || !(store.confidential.contains(&attr) || store.denied.contains(&attr))
     }
 
     /// The DN of an object as this search writes it.

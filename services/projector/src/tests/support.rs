@@ -7,8 +7,8 @@ use std::sync::Arc;
 use forestsync_domain::{AttributeValue, Attributes, Cookie, Dn, InvocationId, ObjectGuid, SourceAnchor, Usn};
 use forestsync_log::{EmbeddedLog, Log, NewRecord, Record, StreamName};
 use forestsync_schemas::changes::{
-    ChangeContext, ChangeEvent, Controller, Cursor, CursorAdvanced, LinkValuesChanged, ObjectChanged, ObjectDeleted,
-    ObjectObserved, SnapshotCompleted, SnapshotId, SnapshotReason, SnapshotStarted,
+    ChangeContext, ChangeEvent, Controller, Cursor, CursorAdvanced, LinkValuesChanged, Method, ObjectChanged,
+    ObjectDeleted, ObjectObserved, SnapshotCompleted, SnapshotId, SnapshotReason, SnapshotStarted,
 };
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, DesiredEvent, DesiredRecord, RemovalReason};
 use forestsync_schemas::{ChangeRecord, EventBody as _, EventId, streams};
@@ -99,6 +99,7 @@ impl Source {
         self.cookies += 1;
         let to = Cursor {
             controller: Controller { dns_name: "dc".into(), invocation_id: InvocationId(guid(9)) },
+            method: Method::Dirsync,
             highest_committed_usn: Usn(self.cookies),
             naming_context: self.root.clone(),
             flags: 0,

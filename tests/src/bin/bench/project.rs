@@ -8,8 +8,8 @@ use forestsync_domain::{AttributeValue, Attributes, Cookie, Dn, InvocationId, Ob
 use forestsync_log::{EmbeddedLog, Log as _, NewRecord, StreamName};
 use forestsync_projector::{Projector, ProjectorConfig, SourceConfig};
 use forestsync_schemas::changes::{
-    ChangeContext, ChangeEvent, Controller, Cursor, CursorAdvanced, ObjectObserved, SnapshotCompleted, SnapshotId,
-    SnapshotReason, SnapshotStarted,
+    ChangeContext, ChangeEvent, Controller, Cursor, CursorAdvanced, Method, ObjectObserved, SnapshotCompleted,
+    SnapshotId, SnapshotReason, SnapshotStarted,
 };
 use forestsync_schemas::{ChangeRecord, Envelope, EventId, streams};
 use forestsync_tests::peers;
@@ -97,6 +97,7 @@ async fn write_stream(log: &EmbeddedLog, stream: &StreamName, base: &Dn) {
     batch.push(record(ChangeEvent::SnapshotCompleted(completed), None, base));
     let cursor = Cursor {
         controller: Controller { dns_name: "dc01".into(), invocation_id: InvocationId(guid(7)) },
+        method: Method::Dirsync,
         highest_committed_usn: Usn(1),
         naming_context: base.clone(),
         flags: 0,
