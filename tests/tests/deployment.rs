@@ -44,16 +44,18 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
 /// Every metric of ours that is named in `text`, with the labels asked for in braces behind it.
 fn named(text: &str) -> Vec<(String, Vec<String>)> {
     let mut found = Vec::new();
-    for (at, _) in text.match_indices("forestsync_") {
-        let before = text[..at].chars().next_back();
-        if before.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '/' | ':')) {
+    let mut before = None;
+    for (number, piece) in text.split("forestsync_").enumerate() {
+        let inside_a_word = before.is_some_and(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '/' | ':'));
+        before = piece.chars().next_back();
+        if number == 0 || inside_a_word {
             continue;
         }
-        let end = text[at..].find(|c: char| !(c.is_ascii_lowercase() || c == '_')).map_or(text.len(), |n| at + n);
-        let inside =
-            text[end..].strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(inside, _)| inside);
+        let rest = piece.trim_start_matches(|c: char| c.is_ascii_lowercase() || c == '_');
+        let name = piece.strip_suffix(rest).unwrap();
+        let inside = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(inside, _)| inside);
         let labels = inside.split(',').filter_map(|part| part.split_once(['=', '!'])).map(|(l, _)| l.trim().to_owned());
-        found.push((text[at..end].to_owned(), labels.collect()));
+        found.push((format!("forestsync_{name}"), labels.collect()));
     }
     found
 }
@@ -112,6 +114,9 @@ fn may(table: &[[String; 5]], who: &str, what: &str, name: &str, operation: &str
     })
 }
 
+/// Who, what it reads, what it writes, the group it is a member of.
+type Work = (&'static str, Vec<String>, Vec<String>, Option<&'static str>);
+
 #[test]
 fn everybody_may_do_on_the_log_what_its_work_needs_and_no_more() {
     let dn = |text: &str| text.parse::<Dn>().unwrap();
@@ -131,8 +136,7 @@ fn everybody_may_do_on_the_log_what_its_work_needs_and_no_more() {
     let groups = ["collector.emea", "collector.apac", "projector", "provisioner", "forestsync"];
     let projected = [desired.clone(), decisions, desired2, decisions2];
     let read_to_project = [&changes[..], &projected, &[control.clone(), control2.clone()]].concat();
-    // who, what it reads, what it writes, its group
-    let work: [(&str, Vec<String>, Vec<String>, Option<&str>); 5] = [
+    let work: [Work; 5] = [
         ("collector-emea", emea.to_vec(), emea.to_vec(), Some("collector.emea")),
         ("collector-apac", apac.to_vec(), apac.to_vec(), Some("collector.apac")),
         ("projector", read_to_project, projected.to_vec(), Some("projector")),
