@@ -16,6 +16,8 @@
 
 mod client;
 mod codec;
+mod group;
+mod member;
 mod reader;
 mod tail;
 mod topic;
@@ -35,6 +37,7 @@ use tokio::time::Duration;
 use crate::membership::{GroupStatus, Member, Membership, MembershipError, check_group};
 use crate::{Log, LogConfig, LogReader, LogWriter, OpenError, ReadError, StreamInfo, StreamName, WriterError};
 use client::{Context, Settings, as_io};
+use member::KafkaMember;
 use reader::KafkaReader;
 use tail::{Tail, blocking};
 use writer::KafkaWriter;
@@ -214,11 +217,10 @@ impl Log for KafkaLog {
 
     async fn join(&self, member: Member) -> Result<Box<dyn Membership>, MembershipError> {
         check_group(&member.group)?;
-        let detail = "membership is not there yet".to_owned();
-        Err(MembershipError::Refused { group: member.group, detail })
+        Ok(Box::new(KafkaMember::join(&self.shared, member)?))
     }
 
-    async fn group(&self, _group: &str) -> Result<GroupStatus, ReadError> {
-        crate::membership::no_group()
+    async fn group(&self, group: &str) -> Result<GroupStatus, ReadError> {
+        group::status(&self.shared, group).await
     }
 }
