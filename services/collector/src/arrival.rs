@@ -9,8 +9,9 @@ use forestsync_domain::{ObjectGuid, syntax};
 
 use crate::control;
 use crate::entry::{Changes, Entry, Life, Links, Wanted};
-use crate::error::{SearchError, Trouble, is_busy};
+use crate::error::{SearchError, Trouble};
 use crate::events::Mode;
+use crate::results::is_busy;
 use crate::session::Session;
 
 /// The most entries of one page that are kept for it.

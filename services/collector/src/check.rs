@@ -2,6 +2,8 @@
 //!
 //! Reads only, writes nothing, and stops at a controller's first line that makes the next ones pointless.
 
+use std::collections::VecDeque;
+
 use forestsync_domain::Dn;
 use forestsync_schemas::changes::StopCause;
 use ldap3::Scope;
@@ -11,9 +13,10 @@ use crate::config::{ControllerAddress, ForestConfig};
 use crate::control;
 use crate::entry::Wanted;
 use crate::error::{ConnectError, SearchError, Trouble};
+use crate::forest::{self, Forest};
 use crate::rights::{self, Witnesses};
 use crate::session::{Query, RootDse, Session};
-use crate::transport;
+use crate::transport::{self, Secured};
 
 /// What a line is about. The names are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -26,8 +29,14 @@ pub enum CheckCode {
     Reachable,
     /// The certificate is trusted and carries the name.
     Tls,
+    /// The controllers are found by DNS.
+    Controllers,
     /// The account is accepted.
     Bind,
+    /// The account is accepted by Kerberos.
+    Kerberos,
+    /// The domains of the forest.
+    Domains,
     /// The controller holds the naming context.
     NamingContext,
     /// The account reads the naming context.
@@ -108,48 +117,147 @@ impl Lines<'_> {
     }
 }
 
-/// Checks every configured controller. Bounded by the time limits of the configuration.
+/// Checks every controller, listed or found. Bounded by the time limits of the configuration.
 pub async fn check(config: &ForestConfig) -> Vec<CheckLine> {
     let mut out = Vec::new();
     let mut lines =
         Lines { forest: &config.name, controller: None, naming_context: None, refused: false, out: &mut out };
-    if let Err(error) = config.validate() {
-        lines.say(CheckCode::Configuration, CheckOutcome::Failed, error.to_string(), Some("correct the configuration"));
-        return out;
+    let forest = match Forest::new(config.clone()) {
+        Ok(forest) => forest,
+        Err(error) => {
+            let hint = Some("correct the configuration");
+            lines.say(CheckCode::Configuration, CheckOutcome::Failed, error.to_string(), hint);
+            return out;
+        }
+    };
+    let mut todo = match forest.roster.entrance().await {
+        Ok(found) => VecDeque::from(found),
+        Err(error) => {
+            lines.fail(CheckCode::Controllers, &error.into());
+            return out;
+        }
+    };
+    if let Some(srv) = &config.srv {
+        lines.ok(CheckCode::Controllers, format!("{} by the SRV records of {}", names(&todo), srv.domain));
     }
-    for to in &config.controllers {
+    let (mut done, mut wanted): (Vec<ControllerAddress>, Wanting) = (Vec::new(), Wanting::new(config));
+    while let Some(to) = todo.pop_front() {
         lines.controller = Some(to.to_string());
         lines.naming_context = None;
-        let Some(mut session) = connected(config, to, &mut lines).await else { continue };
+        done.push(to.clone());
+        let Some(stream) = connected(config, &to, &mut lines).await else { continue };
         if lines.refused {
             let hint = "correct the account first; every wrong password counts towards locking it";
             lines.say(CheckCode::Bind, CheckOutcome::Warning, "not tried again: the account was refused", Some(hint));
             continue;
         }
-        if bound(config, &mut session, &mut lines).await {
-            Box::pin(controller(config, to, session, &mut lines)).await;
+        let Some(session) = bound(config, &to, stream, &mut lines).await else { continue };
+        Box::pin(controller(config, &to, session, &mut wanted, &mut lines)).await;
+        if config.srv.is_some() {
+            lines.controller = None;
+            elsewhere(&forest, &wanted, &done, &mut todo, &mut lines).await;
         }
     }
+    holders(&wanted, &mut lines);
     out
 }
 
-async fn controller(config: &ForestConfig, to: &ControllerAddress, mut session: Session, lines: &mut Lines<'_>) {
+/// What is to be read, and who was seen to hold it.
+struct Wanting {
+    naming_contexts: Vec<Dn>,
+    /// By naming context.
+    holders: Vec<(Dn, String)>,
+    /// A controller said what it holds.
+    asked: bool,
+    last: String,
+}
+
+impl Wanting {
+    fn new(config: &ForestConfig) -> Self {
+        let naming_contexts = config.naming_contexts.clone();
+        Self { naming_contexts, holders: Vec::new(), asked: false, last: String::new() }
+    }
+}
+
+fn names<'a>(controllers: impl IntoIterator<Item = &'a ControllerAddress>) -> String {
+    controllers.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The controllers of the domains that were found meanwhile.
+async fn elsewhere(
+    forest: &Forest,
+    wanted: &Wanting,
+    done: &[ControllerAddress],
+    todo: &mut VecDeque<ControllerAddress>,
+    lines: &mut Lines<'_>,
+) {
+    for nc in &wanted.naming_contexts {
+        match forest.roster.candidates(nc, None).await {
+            Ok(found) => {
+                let new = found.into_iter().filter(|to| !done.contains(to) && !todo.contains(to)).collect::<Vec<_>>();
+                if !new.is_empty() {
+                    lines.naming_context = Some(nc.clone());
+                    lines.ok(CheckCode::Controllers, format!("{} by SRV records", names(&new)));
+                    todo.extend(new);
+                }
+            }
+            Err(error) => {
+                lines.naming_context = Some(nc.clone());
+                lines.fail(CheckCode::Controllers, &error.into());
+            }
+        }
+    }
+    lines.naming_context = None;
+}
+
+/// Tells of each naming context who holds it, where that is not plain from the lines before.
+fn holders(wanted: &Wanting, lines: &mut Lines<'_>) {
+    lines.controller = None;
+    for nc in wanted.naming_contexts.iter().filter(|_| wanted.asked) {
+        lines.naming_context = Some(nc.clone());
+        let hosts: Vec<&str> =
+            wanted.holders.iter().filter(|(held, _)| held == nc).map(|(_, host)| host.as_str()).collect();
+        if hosts.is_empty() {
+            let trouble = Trouble::NotHosted { host: wanted.last.clone(), naming_context: nc.clone() };
+            lines.fail(CheckCode::NamingContext, &trouble);
+        } else if wanted.naming_contexts.len() > 1 {
+            lines.ok(CheckCode::NamingContext, format!("held by {}", hosts.join(", ")));
+        }
+    }
+}
+
+async fn controller(
+    config: &ForestConfig,
+    to: &ControllerAddress,
+    mut session: Session,
+    wanted: &mut Wanting,
+    lines: &mut Lines<'_>,
+) {
     let root = match session.root_dse().await {
         Ok(root) => root,
         Err(trouble) => return lines.fail(CheckCode::NamingContext, &trouble),
     };
-    let naming_contexts = if config.naming_contexts.is_empty() {
-        vec![root.default_naming_context.clone()]
-    } else {
-        config.naming_contexts.clone()
-    };
-    for nc in naming_contexts {
+    if wanted.naming_contexts.is_empty() && config.all_domains {
+        match forest::domains(&mut session, &root).await {
+            Ok(found) => {
+                let names: Vec<&str> = found.iter().map(|domain| domain.dns_root.as_str()).collect();
+                lines.ok(CheckCode::Domains, format!("the forest has {}: {}", found.len(), names.join(", ")));
+                wanted.naming_contexts = found.into_iter().map(|domain| domain.naming_context).collect();
+            }
+            Err(trouble) => return lines.fail(CheckCode::Domains, &trouble),
+        }
+    }
+    if wanted.naming_contexts.is_empty() {
+        wanted.naming_contexts.push(root.default_naming_context.clone());
+    }
+    (wanted.asked, wanted.last) = (true, to.host.clone());
+    for nc in wanted.naming_contexts.clone() {
         lines.naming_context = Some(nc.clone());
         if !root.naming_contexts.contains(&nc) {
-            let trouble = Trouble::NotHosted { host: to.host.clone(), naming_context: nc };
-            lines.fail(CheckCode::NamingContext, &trouble);
+            lines.ok(CheckCode::NamingContext, "not held by this controller");
             continue;
         }
+        wanted.holders.push((nc.clone(), to.host.clone()));
         lines.ok(CheckCode::NamingContext, "held by this controller");
         if let Err((code, trouble)) = naming_context(config, &mut session, &root, &nc, lines).await {
             lines.fail(code, &trouble);
@@ -158,13 +266,13 @@ async fn controller(config: &ForestConfig, to: &ControllerAddress, mut session: 
     }
 }
 
-async fn connected(config: &ForestConfig, to: &ControllerAddress, lines: &mut Lines<'_>) -> Option<Session> {
-    let session = match transport::tls_config(config.ca_file.as_deref()) {
-        Ok(tls) => Session::connect(config, to, &tls).await,
+async fn connected(config: &ForestConfig, to: &ControllerAddress, lines: &mut Lines<'_>) -> Option<Secured> {
+    let stream = match transport::tls_config(config.ca_file.as_deref()) {
+        Ok(tls) => transport::connect(to, &tls, config.connect_timeout).await,
         Err(error) => Err(error),
     };
-    let session = match session {
-        Ok(session) => session,
+    let stream = match stream {
+        Ok(stream) => stream,
         Err(error) => {
             let code = match &error {
                 ConnectError::Certificate { .. }
@@ -182,18 +290,28 @@ async fn connected(config: &ForestConfig, to: &ControllerAddress, lines: &mut Li
     };
     lines.ok(CheckCode::Reachable, "a connection is accepted");
     lines.ok(CheckCode::Tls, "the certificate is trusted and carries the name");
-    Some(session)
+    Some(stream)
 }
 
-async fn bound(config: &ForestConfig, session: &mut Session, lines: &mut Lines<'_>) -> bool {
-    if let Err(error) = session.bind(config).await {
-        let trouble = error.into();
-        lines.fail(CheckCode::Bind, &trouble);
-        lines.refused = trouble.cause() == Some(StopCause::Credentials);
-        return false;
+async fn bound(
+    config: &ForestConfig,
+    to: &ControllerAddress,
+    stream: Secured,
+    lines: &mut Lines<'_>,
+) -> Option<Session> {
+    let code = if config.kerberos.is_some() { CheckCode::Kerberos } else { CheckCode::Bind };
+    match Session::bound(stream, to, config).await {
+        Ok(session) => {
+            lines.ok(code, format!("{} is accepted", config.account()));
+            Some(session)
+        }
+        Err(error) => {
+            let trouble = error.into();
+            lines.fail(code, &trouble);
+            lines.refused = trouble.cause() == Some(StopCause::Credentials);
+            None
+        }
     }
-    lines.ok(CheckCode::Bind, format!("{} is accepted", config.bind_name));
-    true
 }
 
 async fn naming_context(

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::kerberos::KerberosConfig;
+use crate::locate::SrvConfig;
 use forestsync_domain::{Dn, syntax};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -31,6 +33,18 @@ pub enum ConfigError {
     /// No controller is configured.
     #[error("forest {0}: no controller is configured; name at least one in `controllers`")]
     NoControllers(String),
+    /// Controllers are both listed and to be found by DNS.
+    #[error("forest {0}: controllers are both listed and to be found by DNS; keep one of them")]
+    ControllersTwice(String),
+    /// A domain or site cannot be part of a DNS name.
+    #[error("forest {0}: the domain or the site in `controllers` is no DNS name")]
+    DnsName(String),
+    /// All domains, and some of them.
+    #[error("forest {0}: both all domains and some of them are to be read; keep one of them")]
+    AllAndSome(String),
+    /// The Kerberos principal is none.
+    #[error("forest {0}: the Kerberos principal is not written as name@REALM")]
+    Principal(String),
     /// The account has no name.
     #[error("forest {0}: `bind` is empty; give the account as user@domain, DOMAIN\\user or a distinguished name")]
     NoBindName(String),
@@ -137,21 +151,35 @@ impl fmt::Display for ControllerAddress {
     }
 }
 
+/// Whether it can be a label of a DNS name; an underscore can, in the names of sites.
+fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
 /// One forest as a collector reads it.
 #[derive(Debug, Clone)]
 pub struct ForestConfig {
     /// The forest's name; part of its streams' names.
     pub name: String,
-    /// Its domain controllers. The one a cursor belongs to is preferred, then the order here counts.
+    /// Its domain controllers, of any of its domains. The one a cursor belongs to is preferred, then the order here counts.
+    /// Which of them holds which naming context is found out. Empty where `srv` finds them.
     pub controllers: Vec<ControllerAddress>,
+    /// Finds the controllers by DNS instead.
+    pub srv: Option<SrvConfig>,
     /// The account: user@domain, DOMAIN\user or a distinguished name.
     pub bind_name: String,
     /// Its password.
     pub password: SecretString,
+    /// Binds by Kerberos with a keytab instead; `bind_name` and `password` are not used then.
+    pub kerberos: Option<KerberosConfig>,
     /// Certificates (PEM) that are trusted instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// The naming contexts to read. Empty: the controller's defaultNamingContext.
+    /// The naming contexts to read. Empty: the controller's defaultNamingContext, or all domains of the forest.
     pub naming_contexts: Vec<Dn>,
+    /// Reads every domain of the forest, as the configuration partition lists them. Nothing with `naming_contexts`.
+    pub all_domains: bool,
+    /// How often it is asked whether the forest has new domains.
+    pub domains_interval: Duration,
     /// The attributes to read, by lDAPDisplayName. What the events themselves need is added.
     pub attributes: Vec<String>,
     /// LDAP_DIRSYNC_OBJECT_SECURITY: read what the account may read. Without it the account needs the right
@@ -193,6 +221,10 @@ impl ForestConfig {
         Self {
             name: name.into(),
             controllers,
+            srv: None,
+            kerberos: None,
+            all_domains: false,
+            domains_interval: Duration::from_mins(15),
             bind_name: bind_name.into(),
             password,
             ca_file: None,
@@ -212,21 +244,45 @@ impl ForestConfig {
         }
     }
 
+    /// The account's name, for people.
+    pub(crate) fn account(&self) -> &str {
+        self.kerberos.as_ref().map_or(&self.bind_name, |kerberos| &kerberos.principal)
+    }
+
+    fn validate_account(&self) -> Result<(), ConfigError> {
+        if let Some(kerberos) = &self.kerberos {
+            let sound =
+                kerberos.principal.rsplit_once('@').is_some_and(|(name, realm)| !name.is_empty() && !realm.is_empty());
+            return if sound { Ok(()) } else { Err(ConfigError::Principal(self.name.clone())) };
+        }
+        if self.bind_name.trim().is_empty() {
+            return Err(ConfigError::NoBindName(self.name.clone()));
+        }
+        if self.password.expose_secret().is_empty() {
+            return Err(ConfigError::EmptyPassword(self.name.clone()));
+        }
+        Ok(())
+    }
+
     /// Refuses what cannot work or must not happen.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let forest = || self.name.clone();
         if !forestsync_schemas::streams::is_plain(&self.name) {
             return Err(ConfigError::Name(forest()));
         }
-        if self.controllers.is_empty() {
+        if self.controllers.is_empty() && self.srv.is_none() {
             return Err(ConfigError::NoControllers(forest()));
         }
-        if self.bind_name.trim().is_empty() {
-            return Err(ConfigError::NoBindName(forest()));
+        if let Some(srv) = &self.srv {
+            let plain = |name: &str| !name.is_empty() && name.len() <= 253 && name.split('.').all(is_label);
+            if !self.controllers.is_empty() {
+                return Err(ConfigError::ControllersTwice(forest()));
+            }
+            if !plain(&srv.domain) || srv.site.as_deref().is_some_and(|site| !plain(site)) {
+                return Err(ConfigError::DnsName(forest()));
+            }
         }
-        if self.password.expose_secret().is_empty() {
-            return Err(ConfigError::EmptyPassword(forest()));
-        }
+        self.validate_account()?;
         for attribute in &self.attributes {
             let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
             if attribute.is_empty() || attribute.len() > 256 || !attribute.bytes().all(legal) {
@@ -235,6 +291,9 @@ impl ForestConfig {
             if syntax::is_secret(attribute) {
                 return Err(ConfigError::SecretAttribute { forest: forest(), attribute: attribute.clone() });
             }
+        }
+        if self.all_domains && !self.naming_contexts.is_empty() {
+            return Err(ConfigError::AllAndSome(forest()));
         }
         for (i, naming_context) in self.naming_contexts.iter().enumerate() {
             if self.naming_contexts.iter().take(i).any(|other| other == naming_context) {

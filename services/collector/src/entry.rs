@@ -10,6 +10,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use forestsync_domain::{AttributeValue, Attributes, Dn, ExtendedDn, ObjectGuid, syntax};
@@ -28,6 +30,21 @@ const ALWAYS: [&str; 6] = ["isDeleted", "name", "objectClass", "objectGUID", "ob
 /// Read, but not kept as attributes: the event has a place of its own for each of them.
 const STRUCTURAL: [&str; 4] = ["instanceType", "isDeleted", "objectGUID", "parentGUID"];
 
+/// Sent or asked for because of how changes are read, and never kept.
+const OF_THE_PROTOCOL: [&str; 8] = [
+    "distinguishedName",
+    "isRecycled",
+    "lastKnownParent",
+    "uSNChanged",
+    "uSNCreated",
+    "whenChanged",
+    "whenCreated",
+    "replPropertyMetaData",
+];
+
+/// How many names of attributes that nobody asked for are remembered.
+const UNASKED_NAMES: usize = 1_000;
+
 /// instanceType: the object is the root of a naming context (MS-ADTS 6.1.1.2.4.1).
 const INSTANCE_TYPE_NC_HEAD: i64 = 1;
 
@@ -40,6 +57,14 @@ pub(crate) struct Wanted {
     spelling: HashMap<String, usize>,
     /// Lower-case names of those that the account may not be able to read.
     unreadable: HashSet<String>,
+    unasked: Arc<Unasked>,
+}
+
+/// What servers sent beyond the list. It is dropped where it is met.
+#[derive(Debug, Default)]
+struct Unasked {
+    count: AtomicU64,
+    names: Mutex<HashSet<String>>,
 }
 
 impl Wanted {
@@ -54,7 +79,25 @@ impl Wanted {
         let names: BTreeSet<String> = unique.into_values().collect();
         let names: Vec<String> = names.into_iter().collect();
         let spelling = names.iter().enumerate().map(|(i, name)| (name.to_ascii_lowercase(), i)).collect();
-        Self { names, spelling, unreadable: HashSet::new() }
+        Self { names, spelling, unreadable: HashSet::new(), unasked: Arc::default() }
+    }
+
+    /// How many attributes of entries were dropped because they are not on the list.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.unasked.count.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of an attribute that is not on the list: it goes no further. Told once by name.
+    fn drop_unasked(&self, name: &str) {
+        if OF_THE_PROTOCOL.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return;
+        }
+        self.unasked.count.fetch_add(1, Ordering::Relaxed);
+        let mut names = self.unasked.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() < UNASKED_NAMES && names.insert(name.to_ascii_lowercase()) {
+            let attribute: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
+            tracing::warn!(attribute, "a controller sends an attribute that was not asked for; it is dropped");
+        }
     }
 
     /// What to send.
@@ -268,7 +311,8 @@ impl Changes {
             return self.structural(base, values);
         }
         let Some(name) = wanted.spelling(base) else {
-            return Ok(()); // servers add what nobody asked for
+            wanted.drop_unasked(base);
+            return Ok(());
         };
         if syntax::is_link(name) {
             return self.link(name, option, values);

@@ -11,6 +11,9 @@ use forestsync_schemas::changes::StopCause;
 use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::frame::{FrameError, seconds};
+use crate::kerberos::KerberosError;
+use crate::locate::LocateError;
+use crate::results;
 
 /// Why a collector ended. What a directory does never ends it; it retries for ever.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +61,60 @@ pub enum CollectorError {
         #[source]
         source: forestsync_log::StreamNameError,
     },
+}
+
+impl CollectorError {
+    /// Whether the same may succeed later without anybody's doing.
+    pub(crate) fn is_retryable(&self) -> bool {
+        match self {
+            Self::Writer(error) => error.is_retryable(),
+            Self::Read(error) => !matches!(error, ReadError::Damaged { .. }),
+            _ => false,
+        }
+    }
+}
+
+/// Why a single pass did not come to its end. What was written before is durable, and the next pass goes on from there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OnceError {
+    /// It must not be tried again without somebody's doing.
+    #[error(transparent)]
+    Collector(#[from] CollectorError),
+    /// The directory cannot be read now. Retryable, as the hint says.
+    #[error("naming context {naming_context}: {detail}; {hint}")]
+    Stopped {
+        /// What was being read; empty while the naming contexts were being sought.
+        naming_context: Dn,
+        /// Why.
+        cause: StopCause,
+        /// What was seen.
+        detail: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The log cannot be written now, such as because another collector writes the stream. Retryable.
+    #[error("naming context {naming_context}: {detail}")]
+    Log {
+        /// What was being read.
+        naming_context: Dn,
+        /// What the log said.
+        detail: String,
+    },
+    /// It was told to stop. Retryable.
+    #[error("the pass was interrupted")]
+    Interrupted,
+}
+
+impl OnceError {
+    pub(crate) fn of(naming_context: Dn, trouble: Trouble) -> Self {
+        let (detail, hint) = (trouble.to_string(), trouble.hint().to_owned());
+        match (trouble.cause(), trouble) {
+            (_, Trouble::Fatal(error)) => Self::Collector(*error),
+            (Some(cause), _) => Self::Stopped { naming_context, cause, detail, hint },
+            (None, _) => Self::Log { naming_context, detail },
+        }
+    }
 }
 
 /// Why there is no session with a controller.
@@ -146,6 +203,15 @@ pub enum ConnectError {
         host: String,
         /// The account's name.
         account: String,
+    },
+    /// There is no Kerberos credential, or the controller does not take it.
+    #[error("{host}: {fault}")]
+    Kerberos {
+        /// The controller.
+        host: String,
+        /// What is wrong.
+        #[source]
+        fault: KerberosError,
     },
     /// The connection ended before the session was there. Retryable.
     #[error("{host}: the connection ended: {reason}")]
@@ -301,6 +367,8 @@ pub(crate) enum Trouble {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
+    Locate(#[from] LocateError),
+    #[error(transparent)]
     Search(#[from] SearchError),
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -336,35 +404,28 @@ impl From<CollectorError> for Trouble {
     }
 }
 
-/// Result codes that say "not now" (busy, unavailable).
-pub(crate) fn is_busy(code: u32) -> bool {
-    matches!(code, 51 | 52)
-}
-
 impl Trouble {
     /// What kind of cause it is, `None` where the directory has no part in it.
     pub(crate) fn cause(&self) -> Option<StopCause> {
         Some(match self {
             Self::Connect(error) => match error {
                 ConnectError::Roots { .. } | ConnectError::Certificate { .. } => StopCause::Certificate,
-                ConnectError::Refused { code, .. } if is_busy(*code) => StopCause::Unreachable,
-                ConnectError::Refused { .. } | ConnectError::EmptyPassword { .. } => StopCause::Credentials,
-                ConnectError::StartTls { code, .. } if !is_busy(*code) => StopCause::Protocol,
+                ConnectError::Refused { code, text, .. } => results::of_bind(*code, text).cause,
+                ConnectError::EmptyPassword { .. } => StopCause::Credentials,
+                ConnectError::Kerberos { fault, .. } => fault.cause(),
+                ConnectError::Ended { reason: EndReason::Notice { code, .. }, .. } => results::of_notice(*code).cause,
+                ConnectError::StartTls { code, .. } if !results::is_busy(*code) => StopCause::Protocol,
                 ConnectError::Ended { reason: EndReason::Frame(_) | EndReason::Rejected { .. }, .. } => {
                     StopCause::Protocol
                 }
                 _ => StopCause::Unreachable,
             },
-            Self::Search(SearchError::Result { code, .. }) => match code {
-                50 => StopCause::Rights,
-                10 | 32 => StopCause::NamingContext,
-                8 | 49 => StopCause::Credentials,
-                code if is_busy(*code) => StopCause::Unreachable,
-                _ => StopCause::Protocol,
-            },
+            Self::Locate(_) => StopCause::Unreachable,
+            Self::Search(SearchError::Result { code, .. }) => results::of_search(*code).cause,
             Self::Search(SearchError::TimedOut { .. }) => StopCause::Unreachable,
             Self::Search(SearchError::Ended { reason, .. }) => match reason {
                 EndReason::Frame(_) | EndReason::Rejected { .. } => StopCause::Protocol,
+                EndReason::Notice { code, .. } => results::of_notice(*code).cause,
                 _ => StopCause::Unreachable,
             },
             Self::Blind { .. } => StopCause::Rights,
@@ -385,7 +446,7 @@ impl Trouble {
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Search(SearchError::TimedOut { .. } | SearchError::Ended { .. }) | Self::CookieRefused { .. } => true,
-            Self::Search(SearchError::Result { code, .. }) => is_busy(*code),
+            Self::Search(SearchError::Result { code, .. }) => results::of_search(*code).passing,
             _ => false,
         }
     }
@@ -394,9 +455,14 @@ impl Trouble {
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } => "remove that attribute from `attributes`, or values from the object",
-            Self::Search(SearchError::Result { code: 50, .. }) => {
-                "grant the account Replicating Directory Changes on the naming context, or set object_security = true"
+            Self::Search(SearchError::Result { code, .. }) => results::of_search(*code).hint,
+            Self::Connect(ConnectError::Refused { code, text, .. }) => results::of_bind(*code, text).hint,
+            Self::Connect(ConnectError::Kerberos { fault, .. }) => fault.hint(),
+            Self::Connect(ConnectError::Ended { reason: EndReason::Notice { code, .. }, .. })
+            | Self::Search(SearchError::Ended { reason: EndReason::Notice { code, .. }, .. }) => {
+                results::of_notice(*code).hint
             }
+            Self::Locate(error) => error.hint(),
             Self::Blind { .. } => {
                 "give the account back the right to read the naming context; a full read follows by itself"
             }

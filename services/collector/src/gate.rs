@@ -7,9 +7,12 @@ use forestsync_runtime::backoff::Backoff;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::config::ForestConfig;
-use crate::error::{ConnectError, is_busy};
+use crate::config::{ControllerAddress, ForestConfig};
+use crate::error::ConnectError;
+use crate::kerberos::KerberosError;
+use crate::results::blames_the_account;
 use crate::session::Session;
+use crate::transport::Secured;
 
 /// The longest wait.
 const LONGEST: Duration = Duration::from_hours(1);
@@ -26,16 +29,33 @@ struct State {
 
 /// What the account was told last.
 #[derive(Debug, Clone)]
-struct Refusal {
-    host: String,
-    account: String,
-    code: u32,
-    text: String,
+enum Refusal {
+    Bind { host: String, account: String, code: u32, text: String },
+    Kerberos { host: String, fault: KerberosError },
+}
+
+impl Refusal {
+    /// If knocking again with the same name and secret may lock the account.
+    fn of(error: &ConnectError) -> Option<Self> {
+        match error {
+            ConnectError::Refused { host, account, code, text } if blames_the_account(*code) => {
+                let (host, account, text) = (host.clone(), account.clone(), text.clone());
+                Some(Self::Bind { host, account, code: *code, text })
+            }
+            ConnectError::Kerberos { host, fault } if fault.blames_the_account() => {
+                Some(Self::Kerberos { host: host.clone(), fault: fault.clone() })
+            }
+            _ => None,
+        }
+    }
 }
 
 impl From<Refusal> for ConnectError {
-    fn from(Refusal { host, account, code, text }: Refusal) -> Self {
-        Self::Refused { host, account, code, text }
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Bind { host, account, code, text } => Self::Refused { host, account, code, text },
+            Refusal::Kerberos { host, fault } => Self::Kerberos { host, fault },
+        }
     }
 }
 
@@ -46,11 +66,16 @@ impl Gate {
     }
 
     /// Binds, one at a time. While the gate is closed nothing is sent and the last refusal is the answer.
-    pub(crate) async fn bind(&self, session: &mut Session, config: &ForestConfig) -> Result<(), ConnectError> {
-        self.pass(session.bind(config)).await
+    pub(crate) async fn bind(
+        &self,
+        stream: Secured,
+        to: &ControllerAddress,
+        config: &ForestConfig,
+    ) -> Result<Session, ConnectError> {
+        self.pass(Session::bound(stream, to, config)).await
     }
 
-    async fn pass(&self, bind: impl Future<Output = Result<(), ConnectError>>) -> Result<(), ConnectError> {
+    async fn pass<T>(&self, bind: impl Future<Output = Result<T, ConnectError>>) -> Result<T, ConnectError> {
         let mut state = self.0.lock().await;
         if let Some((until, refusal)) = &state.closed
             && Instant::now() < *until
@@ -59,16 +84,16 @@ impl Gate {
         }
         let bound = bind.await;
         match &bound {
-            Ok(()) => {
+            Ok(_) => {
                 state.backoff.reset();
                 state.closed = None;
             }
-            Err(ConnectError::Refused { host, account, code, text }) if !is_busy(*code) => {
-                let (host, account, text) = (host.clone(), account.clone(), text.clone());
-                let until = Instant::now() + state.backoff.next_delay();
-                state.closed = Some((until, Refusal { host, account, code: *code, text }));
+            Err(error) => {
+                if let Some(refusal) = Refusal::of(error) {
+                    let until = Instant::now() + state.backoff.next_delay();
+                    state.closed = Some((until, refusal));
+                }
             }
-            Err(_) => {}
         }
         bound
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use forestsync_domain::Dn;
 use forestsync_runtime::backoff::Backoff;
+use forestsync_schemas::changes::StopCause;
 use ldap3::Scope;
 use rustls::ClientConfig;
 use tokio::sync::Notify;
@@ -37,7 +38,8 @@ pub(crate) async fn run(
         let began = Instant::now();
         match watch(&config, &gate, &to, &tls, &nc, &wake).await {
             Ok(()) => backoff.reset(),
-            Err(Trouble::Connect(ConnectError::Refused { .. } | ConnectError::EmptyPassword { .. })) => return,
+            Err(Trouble::Connect(ConnectError::EmptyPassword { .. })) => return,
+            Err(error) if error.cause() == Some(StopCause::Credentials) => return,
             Err(error) => {
                 if began.elapsed() > Duration::from_mins(1) {
                     backoff.reset();

@@ -16,10 +16,11 @@ use uuid::Uuid;
 use crate::arrival::Arrivals;
 use crate::control::{self, ControlError, DirSyncResponse};
 use crate::entry::{Changes, Life};
-use crate::error::{SearchError, Trouble, is_busy};
+use crate::error::{SearchError, Trouble};
 use crate::events::{self, Mode, Scribe};
 use crate::plan::{Start, Terms};
 use crate::reader::{Answering, Reader};
+use crate::results::is_busy;
 use crate::session::{Query, RootDse, Session};
 use crate::status::Phase;
 

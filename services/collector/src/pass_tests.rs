@@ -18,6 +18,7 @@ fn what_lies_in_another_naming_context_is_foreign() {
         default_naming_context: dn("DC=x"),
         naming_contexts: ["DC=x", "CN=Configuration,DC=x", "DC=y"].map(dn).to_vec(),
         schema_naming_context: String::new(),
+        configuration_naming_context: String::new(),
         supports_dirsync: true,
     };
     let borders = Borders::new(&dn("DC=x"), &root);
@@ -38,12 +39,13 @@ fn what_lies_in_another_naming_context_is_foreign() {
 #[test]
 fn removals_that_are_not_told_outlive_the_process() {
     let folder = tempfile::tempdir().unwrap();
-    let config = crate::ForestConfig::new("f", Vec::new(), "a", "b".to_owned().into());
+    let controllers = vec!["ldaps://dc01".parse().unwrap()];
+    let config = crate::ForestConfig::new("f", controllers, "a", "b".to_owned().into());
     let (nc, stream): (Dn, _) = ("DC=x".parse().unwrap(), "changes.f.x".parse().unwrap());
     let status = crate::status::StatusBoard::new("f", &[]).line(0);
     let log = std::sync::Arc::new(forestsync_log::EmbeddedLog::open(folder.path()).unwrap());
-    let gate = std::sync::Arc::new(crate::gate::Gate::new(config.credentials_retry));
-    let mut reader = Reader::new(config.into(), log, nc.clone(), stream, status, std::sync::Arc::default(), gate);
+    let forest = crate::Forest::new(config).unwrap();
+    let mut reader = Reader::new(&forest, log, nc.clone(), stream, status, std::sync::Arc::default());
     let links = crate::entry::Links { attribute: "member".into(), whole: true, ..Default::default() };
     let group = Changes {
         object: forestsync_domain::ObjectGuid::from_bytes([1; 16]),

@@ -19,22 +19,25 @@ use forestsync_runtime::clock;
 use forestsync_schemas::ChangeEvent;
 use forestsync_schemas::changes::{Controller, ReadingResumed, ReadingStopped, SnapshotId, StopCause};
 use jiff::{SignedDuration, Timestamp};
+use rustls::ClientConfig;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::appender::Appender;
-use crate::config::ForestConfig;
+use crate::config::{ControllerAddress, ForestConfig};
 use crate::control;
 use crate::entry::Wanted;
-use crate::error::{CollectorError, Trouble};
+use crate::error::{CollectorError, OnceError, Trouble};
 use crate::events::Scribe;
+use crate::forest::Forest;
 use crate::gate::Gate;
 use crate::loyalty::{Controllers, Failures};
 use crate::notify;
 use crate::plan::{Terms, Wishes, decide};
 use crate::rights::{self, Witnesses};
+use crate::roster::Roster;
 use crate::session::{RootDse, Session};
 use crate::status::{Phase, StatusLine};
 use crate::tail::{self, Position};
@@ -94,6 +97,9 @@ pub(crate) struct Reader {
     log: Arc<dyn Log>,
     pub(crate) request: Arc<SnapshotRequest>,
     gate: Arc<Gate>,
+    roster: Arc<Roster>,
+    /// The controllers as they were known when one was chosen last.
+    known: Vec<ControllerAddress>,
     /// The requests that were answered by a complete read.
     answered: u64,
     witnesses: Witnesses,
@@ -107,14 +113,14 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(
-        config: Arc<ForestConfig>,
+        forest: &Forest,
         log: Arc<dyn Log>,
         nc: Dn,
         stream: StreamName,
         status: StatusLine,
         request: Arc<SnapshotRequest>,
-        gate: Arc<Gate>,
     ) -> Self {
+        let config = Arc::clone(&forest.config);
         let (naming_context, name) = (nc.clone(), stream.to_string());
         status.update(move |row| {
             row.naming_context = naming_context;
@@ -123,6 +129,7 @@ impl Reader {
         Self {
             wanted: Wanted::new(&config.attributes),
             appender: Appender::new(Arc::clone(&log), stream.clone(), status.clone()),
+            known: config.controllers.clone(),
             config,
             nc,
             stream,
@@ -136,7 +143,8 @@ impl Reader {
             noticed: HashSet::new(),
             log,
             request,
-            gate,
+            gate: Arc::clone(&forest.gate),
+            roster: Arc::clone(&forest.roster),
             answered: 0,
             witnesses: Witnesses::new(),
             rights_checked: None,
@@ -144,6 +152,41 @@ impl Reader {
             caught_up: None,
             succeeded: false,
         }
+    }
+
+    /// Makes one complete pass, or tells why there is none.
+    pub(crate) async fn run_once(mut self, stop: CancellationToken) -> Result<(), OnceError> {
+        let ended = tokio::select! {
+            () = stop.cancelled() => Err(OnceError::Interrupted),
+            ended = self.read_once() => ended,
+        };
+        let settled = self.appender.settle().await;
+        ended?;
+        settled.map_err(|trouble| OnceError::of(self.nc.clone(), trouble))
+    }
+
+    /// Tries until a pass is made, or until there is something to tell.
+    async fn read_once(&mut self) -> Result<(), OnceError> {
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        let mut failures = Failures::default();
+        loop {
+            let Err(trouble) = Box::pin(self.pass_once(&mut failures)).await else {
+                return Ok(());
+            };
+            let of_log = trouble.cause().is_none();
+            match self.failed(&trouble, &mut failures).await {
+                Ok(told) if told || of_log => return Err(OnceError::of(self.nc.clone(), trouble)),
+                Err(Trouble::Fatal(error)) => return Err((*error).into()),
+                _ => sleep(backoff.next_delay()).await,
+            }
+        }
+    }
+
+    async fn pass_once(&mut self, failures: &mut Failures) -> Result<(), Trouble> {
+        let tls = self.prepare().await?;
+        let (_, mut session, root) = self.arrive(failures, &tls).await?;
+        self.survey(&mut session, &root).await?;
+        Box::pin(self.look(&mut session, &root)).await
     }
 
     /// Reads until `stop`. What was sent to the log is durable when this returns.
@@ -170,15 +213,7 @@ impl Reader {
                 failures = Failures::default();
                 backoff.reset();
             }
-            failures.add(Instant::now());
-            self.caught_up = None;
-            if trouble.cause() == Some(StopCause::Rights) {
-                self.blinded();
-            }
-            if let Trouble::CookieRefused { .. } = trouble {
-                self.refusals += 1;
-            }
-            if let Err(Trouble::Fatal(error)) = self.report(&trouble, &failures).await {
+            if let Err(Trouble::Fatal(error)) = self.failed(&trouble, &mut failures).await {
                 return *error;
             }
             let pause = if trouble.cause() == Some(StopCause::Credentials) {
@@ -191,9 +226,26 @@ impl Reader {
         }
     }
 
+    /// Takes note of a failure and tells of it; whether it was told.
+    async fn failed(&mut self, trouble: &Trouble, failures: &mut Failures) -> Result<bool, Trouble> {
+        failures.add(Instant::now());
+        self.caught_up = None;
+        if trouble.cause() == Some(StopCause::Rights) {
+            self.blinded();
+        }
+        if let Trouble::CookieRefused { .. } = trouble {
+            self.refusals += 1;
+        }
+        self.report(trouble, failures).await
+    }
+
+    /// The name of the controller that the cursor belongs to.
+    fn home(&self) -> Option<&str> {
+        self.position.cursor.as_ref().map(|cursor| cursor.controller.dns_name.as_str())
+    }
+
     fn controllers(&self) -> Controllers<'_> {
-        let home = self.position.cursor.as_ref().map(|cursor| cursor.controller.dns_name.as_str());
-        Controllers::new(&self.config.controllers, home, self.config.failover_after)
+        Controllers::new(&self.known, self.home(), self.config.failover_after)
     }
 
     /// The controller that is waited for although there are others: its name, for how long, and until when.
@@ -203,17 +255,9 @@ impl Reader {
     }
 
     async fn follow(&mut self, failures: &mut Failures) -> Result<Infallible, Trouble> {
-        let (tail, new) = self.appender.open().await?;
-        if new || self.stale {
-            self.recall(tail).await?;
-        }
-        let Some(to) = self.controllers().pick(failures, Instant::now()).cloned() else {
-            return Err(CollectorError::from(crate::ConfigError::NoControllers(self.config.name.clone())).into());
-        };
-        let tls = transport::tls_config(self.config.ca_file.as_deref())?;
-        let mut session = Session::open(&self.config, &self.gate, &to, &tls).await?;
-        let root = session.root_dse().await?;
-        self.inspect(&mut session, &root).await?;
+        let tls = self.prepare().await?;
+        let (to, mut session, root) = self.arrive(failures, &tls).await?;
+        self.survey(&mut session, &root).await?;
         let wake = Arc::new(Notify::new());
         let _notifier = self.config.notifications.then(|| {
             let (config, gate) = (Arc::clone(&self.config), Arc::clone(&self.gate));
@@ -231,6 +275,42 @@ impl Reader {
         }
     }
 
+    /// Becomes the stream's writer and knows where reading stands.
+    async fn prepare(&mut self) -> Result<Arc<ClientConfig>, Trouble> {
+        let (tail, new) = self.appender.open().await?;
+        if new || self.stale {
+            self.recall(tail).await?;
+        }
+        Ok(transport::tls_config(self.config.ca_file.as_deref())?)
+    }
+
+    /// Opens a session with a controller that holds the naming context. One that does not is no failure while there are
+    /// others to ask.
+    async fn arrive(
+        &mut self,
+        failures: &mut Failures,
+        tls: &Arc<ClientConfig>,
+    ) -> Result<(ControllerAddress, Session, RootDse), Trouble> {
+        let mut asked: Vec<ControllerAddress> = Vec::new();
+        loop {
+            self.known = self.roster.candidates(&self.nc, self.home()).await?;
+            let Some(to) = self.controllers().pick(failures, Instant::now()).cloned() else {
+                return Err(CollectorError::from(crate::ConfigError::NoControllers(self.config.name.clone())).into());
+            };
+            if asked.contains(&to) {
+                return Err(Trouble::NotHosted { host: to.host, naming_context: self.nc.clone() });
+            }
+            let mut session = Session::open(&self.config, &self.gate, &to, tls).await?;
+            let root = session.root_dse().await?;
+            self.roster.learn(&to, &root.naming_contexts);
+            if root.naming_contexts.contains(&self.nc) {
+                return Ok((to, session, root));
+            }
+            tracing::debug!(forest.id = self.config.name, naming_context = %self.nc, controller = %to, "does not hold the naming context");
+            asked.push(to);
+        }
+    }
+
     /// Learns from the log where reading stands.
     async fn recall(&mut self, tail: u64) -> Result<(), Trouble> {
         self.position = tail::read(self.log.as_ref(), &self.stream, tail).await.map_err(|error| match error {
@@ -241,15 +321,6 @@ impl Reader {
         self.was_blind |= self.position.stopped == Some(StopCause::Rights);
         self.stale = false;
         Ok(())
-    }
-
-    /// Verifies, once per session, what silence would hide.
-    async fn inspect(&mut self, session: &mut Session, root: &RootDse) -> Result<(), Trouble> {
-        if !root.naming_contexts.contains(&self.nc) {
-            let (host, naming_context) = (session.host().to_owned(), self.nc.clone());
-            return Err(Trouble::NotHosted { host, naming_context });
-        }
-        self.survey(session, root).await
     }
 
     /// Verifies what the account may read. Rights are given and taken at any time, so not only when a session begins.
@@ -310,7 +381,9 @@ impl Reader {
             self.refusals = 0;
         }
         self.succeeded = true;
+        let dropped = self.wanted.dropped();
         self.status.update(|row| {
+            row.dropped_attributes = dropped;
             row.phase = Phase::Following;
             row.passes += 1;
             row.last_pass_found = found;
@@ -372,28 +445,28 @@ impl Reader {
         Ok(())
     }
 
-    /// Tells the log, the status and the stream that reading stopped. In the stream only once per cause.
-    async fn report(&mut self, trouble: &Trouble, failures: &Failures) -> Result<(), Trouble> {
+    /// Tells the log, the status and the stream that reading stopped. In the stream only once per cause. Whether it was told.
+    async fn report(&mut self, trouble: &Trouble, failures: &Failures) -> Result<bool, Trouble> {
         let (mut detail, hint) = (trouble.to_string(), trouble.hint());
         tracing::warn!(forest.id = self.config.name, naming_context = %self.nc, error = %detail, hint, "reading was interrupted");
         let Some(cause) = trouble.cause() else {
             self.status.update(|row| row.phase = Phase::Connecting);
             self.stale = true;
-            return Ok(());
+            return Ok(false);
         };
         let tell = match cause {
             StopCause::Credentials | StopCause::Rights => true,
             _ => self.controllers().is_round_over(failures, Instant::now(), trouble.is_passing()),
         };
         if !tell {
-            return Ok(());
+            return Ok(false);
         }
         if let Some((home, _, end)) = self.waited_for(failures) {
             detail = format!("{detail}; {home} is waited for until {end:.0}, then another controller is read in full");
         }
         let written = self.write_stop(cause, &detail, hint).await;
         self.status.update(|row| row.phase = Phase::Stopped { cause, detail, hint: hint.to_owned() });
-        written
+        written.map(|()| true)
     }
 
     async fn write_stop(&mut self, cause: StopCause, detail: &str, hint: &str) -> Result<(), Trouble> {

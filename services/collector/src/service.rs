@@ -9,22 +9,19 @@ use forestsync_domain::Dn;
 use forestsync_host::{Board, Loaded, Pass, Post, Service, ServiceForm, StartError, WorkerError, Workers, metering};
 use forestsync_log::{Lease, Log, LogConfig, StreamName};
 use forestsync_runtime::backoff::Backoff;
+use forestsync_runtime::clock;
 use forestsync_runtime::config::{Findings, load};
 use forestsync_runtime::metrics as names;
-use forestsync_runtime::{clock, secret};
-use forestsync_schemas::attributes::REQUESTED;
 use forestsync_schemas::changes::StopCause;
-use forestsync_schemas::streams;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::ForestConfig;
-use crate::domains::default_domain;
-use crate::error::CollectorError;
+use crate::config::{ConfigError, ForestConfig};
+use crate::error::{CollectorError, OnceError};
+use crate::forest::Forest;
 use crate::settings::{ForestForm, ForestSettings};
 use crate::status::{CollectorStatus, Phase};
-use crate::{Collector, ConfigError};
 
 /// `collector.toml` as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -39,7 +36,8 @@ struct File {
 /// Reads one forest, together with its stand-bys.
 #[derive(Debug)]
 pub struct CollectorService {
-    forest: ForestSettings,
+    /// Shared by the workers of all naming contexts, so that a refused account knocks once for all of them.
+    forest: Forest,
     log: Option<Arc<dyn Log>>,
     /// The naming contexts that were offered, to know which one a stream is.
     known: watch::Sender<Vec<Dn>>,
@@ -47,52 +45,20 @@ pub struct CollectorService {
 
 impl CollectorService {
     /// The service of a forest.
-    pub fn new(forest: ForestSettings) -> Self {
-        Self { forest, log: None, known: watch::Sender::new(Vec::new()) }
-    }
-
-    /// What a collector is told. The password is read anew each time, so that a new one needs no restart.
-    fn config(&self) -> Result<ForestConfig, secret::SecretError> {
-        let attributes = REQUESTED.iter().map(|&name| name.to_owned()).collect();
-        Ok(self.forest.config(self.forest.read_password()?, attributes))
+    pub fn new(config: ForestConfig) -> Result<Self, ConfigError> {
+        Ok(Self { forest: Forest::new(config)?, log: None, known: watch::Sender::new(Vec::new()) })
     }
 
     fn log(&self) -> Result<Arc<dyn Log>, WorkerError> {
         self.log.clone().ok_or_else(|| WorkerError::retryable("the log is not open yet"))
     }
 
-    fn stream(&self, naming_context: &Dn) -> Result<StreamName, CollectorError> {
-        let stream = streams::changes(&self.forest.name, naming_context).parse();
-        stream.map_err(|source| CollectorError::StreamName { naming_context: naming_context.clone(), source })
-    }
-
-    /// The naming contexts: those of the file, or what the directory says, asked for as long as it takes.
-    async fn domains(&self, board: &Board) -> Vec<Dn> {
-        if !self.forest.domains.is_empty() {
-            return self.forest.domains.clone();
-        }
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-        loop {
-            let found = match self.config() {
-                Ok(config) => self.ask(&config).await,
-                Err(error) => Err(error.to_string()),
-            };
-            match found {
-                Ok(found) => {
-                    board.trouble("domains", None);
-                    return found;
-                }
-                Err(error) => {
-                    tracing::warn!(forest.id = self.forest.name, error, "the naming contexts are not known yet");
-                    board.trouble("domains", Some(error));
-                }
-            }
-            tokio::time::sleep(backoff.next_delay()).await;
-        }
-    }
-
-    async fn ask(&self, config: &ForestConfig) -> Result<Vec<Dn>, String> {
-        default_domain(config).await.map(|domain| vec![domain])
+    /// The naming contexts with their streams, which exist from then on.
+    async fn wanted(&self, log: &dyn Log) -> Result<(Vec<Dn>, Vec<StreamName>), String> {
+        let domains = self.forest.naming_contexts().await.map_err(|error| error.to_string())?;
+        let streams = domains.iter().map(|domain| self.forest.stream(domain)).collect::<Result<Vec<_>, _>>();
+        self.forest.create_streams(log, &domains).await.map_err(|error| error.to_string())?;
+        Ok((domains, streams.map_err(|error| error.to_string())?))
     }
 }
 
@@ -115,12 +81,15 @@ impl Service for CollectorService {
                 found.add(format!("forest.{key}"), "a collector has no scope", hint);
             }
         }
-        let loaded = Loaded::new(path, log, &service, found, Some(Self::new(forest)))?;
-        loaded.own.forest.read_password().map_err(|error| StartError::Unusable {
-            message: format!("{}: forest.{error}", path.display()),
-            hint: "put it there, readable for the account that runs the collector".to_owned(),
+        let loaded = Loaded::new(path, log, &service, found, Some(forest))?;
+        let unusable = |message: String, hint: &str| StartError::Unusable { message, hint: hint.to_owned() };
+        let password = loaded.own.read_password().map_err(|error| {
+            let message = format!("{}: forest.{error}", path.display());
+            unusable(message, "put it there, readable for the account that runs the collector")
         })?;
-        Ok(loaded)
+        let own = Self::new(loaded.own.config(password));
+        let own = own.map_err(|error| unusable(format!("{}: {error}", path.display()), "correct the file"))?;
+        Ok(Loaded { log: loaded.log, base: loaded.base, service: loaded.service, own })
     }
 
     fn begin(&mut self, log: Arc<dyn Log>) {
@@ -128,66 +97,64 @@ impl Service for CollectorService {
     }
 
     fn group(&self) -> String {
-        format!("collector.{}", self.forest.name)
+        format!("collector.{}", self.forest.config().name)
     }
 
     async fn offer(self: Arc<Self>, offers: watch::Sender<Vec<StreamName>>, board: Board) {
-        let domains = self.domains(&board).await;
-        match domains.iter().map(|domain| self.stream(domain)).collect::<Result<Vec<_>, _>>() {
-            Ok(streams) => {
-                self.known.send_replace(domains);
-                offers.send_replace(streams);
-            }
-            Err(error) => board.trouble("domains", Some(error.to_string())),
+        let Ok(log) = self.log() else { return };
+        let config = self.forest.config();
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        loop {
+            let pause = match self.wanted(log.as_ref()).await {
+                Ok((domains, streams)) => {
+                    backoff.reset();
+                    board.trouble("domains", None);
+                    self.known.send_replace(domains);
+                    offers.send_if_modified(|old| {
+                        let is_news = *old != streams;
+                        *old = streams;
+                        is_news
+                    });
+                    if !config.all_domains {
+                        // the sender lives as long as this
+                        std::future::pending::<()>().await;
+                    }
+                    config.domains_interval
+                }
+                Err(error) => {
+                    tracing::warn!(forest.id = config.name, error, "the naming contexts are not known");
+                    if offers.borrow().is_empty() {
+                        board.trouble("domains", Some(error));
+                    }
+                    backoff.next_delay()
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
-        // the sender lives as long as this
-        std::future::pending().await
     }
 
     async fn once(&self, stop: CancellationToken) -> Result<Pass, StartError> {
-        let failed = |source: CollectorError| StartError::failed("reading the forest", source);
         let log = self.log().map_err(|error| StartError::failed("opening the log", error))?;
-        let board = Board::default();
-        let domains = tokio::select! {
-            domains = self.domains(&board) => domains,
-            () = stop.cancelled() => return Ok(Pass::Stopped),
-        };
-        let mut config = self.config().map_err(|error| StartError::failed("reading the password", error))?;
-        config.naming_contexts = domains;
-        let collector = Collector::new(config, log).map_err(failed)?;
-        let (mut status, end) = (collector.status(), stop.child_token());
-        let running = collector.run(end.clone());
-        tokio::pin!(running);
-        let verdict = async {
-            loop {
-                let verdict = pass_of(&status.borrow_and_update());
-                if let Some(verdict) = verdict {
-                    return verdict;
+        match Box::pin(self.forest.collector(Vec::new(), log).run_once(stop)).await {
+            Ok(passes) => {
+                for pass in passes {
+                    tracing::info!(
+                        stream = pass.stream,
+                        pass.found,
+                        pass.appended,
+                        pass.snapshot,
+                        pass.tail,
+                        "read everything there is"
+                    );
                 }
-                if status.changed().await.is_err() {
-                    return Pass::Stopped;
-                }
+                Ok(Pass::Done)
             }
-        };
-        let verdict = tokio::select! {
-            ended = &mut running => return ended.map(|()| Pass::Stopped).map_err(failed),
-            verdict = verdict => verdict,
-        };
-        end.cancel();
-        running.await.map_err(failed)?;
-        Ok(verdict)
-    }
-}
-
-/// How a single pass came out, once every naming context was read or cannot be.
-fn pass_of(rows: &[CollectorStatus]) -> Option<Pass> {
-    let stopped = |row: &CollectorStatus| matches!(row.phase, Phase::Stopped { .. });
-    if rows.iter().all(|row| row.passes > 0 && row.phase == Phase::Following) {
-        Some(Pass::Done)
-    } else if rows.iter().all(|row| row.passes > 0 || stopped(row)) && rows.iter().any(stopped) {
-        Some(Pass::Stopped)
-    } else {
-        None
+            Err(error @ (OnceError::Stopped { .. } | OnceError::Interrupted)) => {
+                tracing::error!(error = %error, "the pass was not completed");
+                Ok(Pass::Stopped)
+            }
+            Err(error) => Err(StartError::failed("reading the forest", error)),
+        }
     }
 }
 
@@ -195,11 +162,10 @@ fn pass_of(rows: &[CollectorStatus]) -> Option<Pass> {
 impl Workers for CollectorService {
     async fn work(&self, lease: Lease, stop: CancellationToken, post: Post) -> Result<(), WorkerError> {
         let log = self.log()?;
-        let domain = self.known.borrow().iter().find(|nc| self.stream(nc).is_ok_and(|s| s == *lease.stream())).cloned();
+        let is_it = |nc: &&Dn| self.forest.stream(nc).is_ok_and(|stream| stream == *lease.stream());
+        let domain = self.known.borrow().iter().find(is_it).cloned();
         let domain = domain.ok_or_else(|| WorkerError::fatal(format!("{} is no stream of ours", lease.stream())))?;
-        let mut config = self.config().map_err(WorkerError::fatal)?;
-        config.naming_contexts = vec![domain];
-        let collector = Collector::new(config, log).map_err(worker_error)?;
+        let collector = self.forest.collector(vec![domain], log);
         let status = collector.status();
         tokio::select! {
             ended = Box::pin(collector.run(stop)) => ended.map_err(worker_error),
@@ -211,9 +177,7 @@ impl Workers for CollectorService {
 fn worker_error(error: CollectorError) -> WorkerError {
     match error {
         CollectorError::Fenced(_) => WorkerError::fenced(error),
-        CollectorError::Writer(ref inner) if inner.is_retryable() => WorkerError::retryable(error),
-        CollectorError::Read(forestsync_log::ReadError::Io { .. }) => WorkerError::retryable(error),
-        CollectorError::Config(ConfigError::EmptyPassword(_)) => WorkerError::fatal(error),
+        _ if error.is_retryable() => WorkerError::retryable(error),
         _ => WorkerError::fatal(error),
     }
 }

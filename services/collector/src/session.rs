@@ -26,8 +26,9 @@ use crate::entry::Entry;
 use crate::error::{ConnectError, EndReason, SearchError, Trouble};
 use crate::frame::{self, op};
 use crate::gate::Gate;
+use crate::kerberos;
 use crate::pump::{self, Chunk, Flow, WINDOW_BYTES};
-use crate::transport;
+use crate::transport::{self, Secured};
 
 /// What a controller says about itself (MS-ADTS 3.1.1.3.2).
 #[derive(Debug, Clone)]
@@ -36,6 +37,7 @@ pub(crate) struct RootDse {
     pub(crate) default_naming_context: Dn,
     pub(crate) naming_contexts: Vec<Dn>,
     pub(crate) schema_naming_context: String,
+    pub(crate) configuration_naming_context: String,
     pub(crate) supports_dirsync: bool,
 }
 
@@ -76,8 +78,22 @@ impl Session {
         to: &ControllerAddress,
         tls: &Arc<ClientConfig>,
     ) -> Result<Self, ConnectError> {
-        let mut session = Self::connect(config, to, tls).await?;
-        gate.bind(&mut session, config).await?;
+        let stream = transport::connect(to, tls, config.connect_timeout).await?;
+        gate.bind(stream, to, config).await
+    }
+
+    /// Binds on a connection that nothing was sent on yet.
+    pub(crate) async fn bound(
+        mut stream: Secured,
+        to: &ControllerAddress,
+        config: &ForestConfig,
+    ) -> Result<Self, ConnectError> {
+        if let Some(account) = &config.kerberos {
+            kerberos::bind(&mut stream, to, account, config.connect_timeout).await?;
+            return Self::over(stream, to, config).await;
+        }
+        let mut session = Self::over(stream, to, config).await?;
+        session.bind(config).await?;
         Ok(session)
     }
 
@@ -87,7 +103,11 @@ impl Session {
         to: &ControllerAddress,
         tls: &Arc<ClientConfig>,
     ) -> Result<Self, ConnectError> {
-        let stream = transport::connect(to, tls, config.connect_timeout).await?;
+        Self::over(transport::connect(to, tls, config.connect_timeout).await?, to, config).await
+    }
+
+    /// Gives the connection to the LDAP client.
+    async fn over(stream: Secured, to: &ControllerAddress, config: &ForestConfig) -> Result<Self, ConnectError> {
         let local = |source| ConnectError::Tcp { host: to.host.clone(), source };
         let (outer, inner) = StdUnixStream::pair().map_err(local)?;
         inner.set_nonblocking(true).map_err(local)?;
@@ -120,7 +140,7 @@ impl Session {
 
     /// Binds by name and password. An empty password is refused before it is sent: RFC 4513 5.1.2 makes it an anonymous
     /// bind that succeeds.
-    pub(crate) async fn bind(&mut self, config: &ForestConfig) -> Result<(), ConnectError> {
+    async fn bind(&mut self, config: &ForestConfig) -> Result<(), ConnectError> {
         let (host, account) = (self.host.clone(), config.bind_name.clone());
         let password = config.password.expose_secret();
         if password.is_empty() {
@@ -135,11 +155,6 @@ impl Session {
             0 => Ok(()),
             code => Err(ConnectError::Refused { host, account, code, text: frame::diagnostic(&result.text) }),
         }
-    }
-
-    /// The controller's configured name.
-    pub(crate) fn host(&self) -> &str {
-        &self.host
     }
 
     fn end_reason(&self, error: &LdapError) -> EndReason {
@@ -218,8 +233,14 @@ impl Session {
 
     /// Reads what the controller says about itself.
     pub(crate) async fn root_dse(&mut self) -> Result<RootDse, Trouble> {
-        const NAMES: [&str; 5] =
-            ["dnsHostName", "defaultNamingContext", "namingContexts", "schemaNamingContext", "supportedControl"];
+        const NAMES: [&str; 6] = [
+            "dnsHostName",
+            "defaultNamingContext",
+            "namingContexts",
+            "schemaNamingContext",
+            "configurationNamingContext",
+            "supportedControl",
+        ];
         let entry = self.read("", &NAMES, Vec::new()).await?;
         let missing = |attribute| Trouble::RootDse { host: self.host.clone(), attribute };
         let entry = entry.ok_or_else(|| missing("everything"))?;
@@ -232,6 +253,7 @@ impl Session {
                 .map_err(|_| missing("defaultNamingContext"))?,
             naming_contexts: entry.values("namingContexts").filter_map(name).collect(),
             schema_naming_context: text("schemaNamingContext")?.to_owned(),
+            configuration_naming_context: text("configurationNamingContext")?.to_owned(),
             supports_dirsync: entry.values("supportedControl").any(|oid| oid == control::DIRSYNC.as_bytes()),
         })
     }

@@ -7,15 +7,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use forestsync_domain::Dn;
+use forestsync_domain::{Dn, syntax};
 use forestsync_runtime::config::{Findings, duration, string_or_table};
 use forestsync_runtime::secret::{SecretError, SecretRef, SecretString};
+use forestsync_schemas::attributes::REQUESTED;
 use forestsync_schemas::streams;
 use serde::Deserialize;
-use serde::de::{SeqAccess, Visitor, value::SeqAccessDeserializer};
 use url::Url;
 
-use crate::config::{ControllerAddress, ForestConfig};
+use crate::{ControllerAddress, ForestConfig, KerberosConfig, SrvConfig};
 
 /// What a name must look like that becomes part of a stream's name.
 const PLAIN: &str = "use 1 to 100 of a-z, 0-9, '-' and '_': it becomes part of the names of streams and folders";
@@ -26,12 +26,15 @@ const PLAIN: &str = "use 1 to 100 of a-z, 0-9, '-' and '_': it becomes part of t
 pub struct ForestForm {
     /// Its name: part of the names of its streams.
     pub name: String,
-    /// Its domain controllers, the preferred one first.
-    pub controllers: Vec<ControllerForm>,
+    /// Its domain controllers, the preferred one first, or where DNS finds them.
+    pub controllers: ControllersForm,
     /// PEM file with the certificates that the controllers are trusted by; without it those of the machine.
     pub ca_file: Option<PathBuf>,
     /// The account: a distinguished name, a user principal name or `DOMAIN\name`.
+    #[serde(default)]
     pub bind: String,
+    /// Kerberos with a keytab instead of `bind` and a password.
+    pub kerberos: Option<KerberosForm>,
     /// File that holds its password.
     pub password_file: Option<PathBuf>,
     /// Environment variable that holds its password.
@@ -40,6 +43,8 @@ pub struct ForestForm {
     /// one.
     #[serde(default)]
     pub domains: DomainsForm,
+    /// The attributes that are read instead of those that the rules need. Nothing else leaves the forest.
+    pub attributes: Option<Vec<String>>,
     /// Pause between two reads.
     #[serde(default = "default_poll_interval", deserialize_with = "duration")]
     pub poll_interval: Duration,
@@ -63,40 +68,91 @@ pub struct ForestForm {
     pub exclude: Vec<String>,
 }
 
-/// The value of `domains`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The controllers: a list, or where DNS finds them.
+#[derive(Debug, Clone)]
+pub enum ControllersForm {
+    /// Listed.
+    Listed(Vec<ControllerForm>),
+    /// Found by DNS.
+    Srv(SrvForm),
+}
+
+impl<'de> Deserialize<'de> for Controllers {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListOrTable;
+        impl<'de> Visitor<'de> for ListOrTable {
+            type Value = Controllers;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of controllers, or { srv = \"emea.example\" }")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Controllers, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Controllers::Listed)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Controllers, A::Error> {
+                Srv::deserialize(MapAccessDeserializer::new(table)).map(Controllers::Srv)
+            }
+        }
+        deserializer.deserialize_any(ListOrTable)
+    }
+}
+
+/// Controllers found by DNS.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SrvForm {
+    /// The DNS name of the domain.
+    pub srv: String,
+    /// The site whose controllers are preferred.
+    pub site: Option<String>,
+    /// StartTLS at the port of the record instead of LDAPS at port 636.
+    #[serde(default)]
+    pub starttls: bool,
+    /// The name servers, `ip:port`; without it those of the machine.
+    #[serde(default)]
+    pub dns_servers: Vec<String>,
+}
+
+/// Kerberos with a keytab.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KerberosForm {
+    /// The file with the account's keys.
+    pub keytab: PathBuf,
+    /// The account, `name@REALM`.
+    pub principal: String,
+}
+
+/// The domains: a list, or a word.
+#[derive(Debug, Clone)]
 pub enum DomainsForm {
-    /// Those named; none for the controller's default one.
-    Named(Vec<String>),
-    /// A word that stands for several: `"all"` is the only one.
+    /// Listed.
+    Listed(Vec<String>),
+    /// A word; only `all` means something.
     Word(String),
+}
+
+impl<'de> Deserialize<'de> for Domains {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListOrWord;
+        impl<'de> Visitor<'de> for ListOrWord {
+            type Value = Domains;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"all\", or a list of distinguished names")
+            }
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Domains, E> {
+                Ok(Domains::Word(word.to_owned()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Domains, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Domains::Listed)
+            }
+        }
+        deserializer.deserialize_any(ListOrWord)
+    }
 }
 
 impl Default for DomainsForm {
     fn default() -> Self {
-        Self::Named(Vec::new())
-    }
-}
-
-impl<'de> Deserialize<'de> for DomainsForm {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Form;
-        impl<'de> Visitor<'de> for Form {
-            type Value = DomainsForm;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a list of naming contexts, or \"all\"")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<DomainsForm, E> {
-                Ok(DomainsForm::Word(text.to_owned()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<DomainsForm, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(DomainsForm::Named)
-            }
-        }
-        deserializer.deserialize_any(Form)
+        Self::Listed(Vec::new())
     }
 }
 
@@ -149,13 +205,17 @@ fn default_failover_after() -> Duration {
 pub struct ForestSettings {
     /// Its name.
     pub name: String,
-    /// Its controllers, the preferred one first; at least one.
+    /// Its controllers, the preferred one first; at least one, unless DNS finds them.
     pub controllers: Vec<ControllerAddress>,
+    /// Where DNS finds the controllers.
+    pub srv: Option<SrvConfig>,
     /// What the controllers are trusted by; `None` for the certificates of the machine.
     pub ca_file: Option<PathBuf>,
     /// The account.
     pub bind: String,
-    /// Where its password is.
+    /// Kerberos instead of the account and its password.
+    pub kerberos: Option<KerberosConfig>,
+    /// Where its password is; nowhere with Kerberos.
     pub password: SecretRef,
     /// The folder that `password` is relative to.
     pub base: PathBuf,
@@ -163,6 +223,8 @@ pub struct ForestSettings {
     pub domains: Vec<Dn>,
     /// Whether all domains of the forest are read, whichever there are.
     pub all_domains: bool,
+    /// The attributes to read; `None` for those that the rules need.
+    pub attributes: Option<Vec<String>>,
     /// Pause between two reads.
     pub poll_interval: Duration,
     /// Whether the controller is asked to tell of changes.
@@ -181,25 +243,25 @@ impl ForestSettings {
         if !streams::is_plain(&form.name) {
             found.add(format!("{key}.name"), format!("{:?} cannot be used as a name", form.name), PLAIN);
         }
-        if form.controllers.is_empty() {
-            found.add(
-                format!("{key}.controllers"),
-                "no controller is named",
-                "name at least one, such as \"ldaps://dc01.emea.example\"",
-            );
-        }
-        let controllers_key = format!("{key}.controllers");
-        let controllers =
-            form.controllers.iter().filter_map(|c| check_controller(&controllers_key, c, found)).collect();
-        if form.bind.trim().is_empty() {
-            found.add(
-                format!("{key}.bind"),
-                "the account is empty",
-                "name the reader account: a distinguished name, user@domain or DOMAIN\\user",
-            );
-        }
+        let (controllers, srv) = check_controllers(&format!("{key}.controllers"), &form.controllers, found);
         let password = SecretRef { file: form.password_file.clone(), env: form.password_env.clone() };
-        found.secret(key, "password", &password);
+        let kerberos = match &form.kerberos {
+            Some(kerberos) => Some(check_kerberos(key, kerberos, &form.bind, &password, base, found)),
+            None => {
+                if form.bind.trim().is_empty() {
+                    found.add(
+                        format!("{key}.bind"),
+                        "the account is empty",
+                        "name the reader account: a distinguished name, user@domain or DOMAIN\\user",
+                    );
+                }
+                found.secret(key, "password", &password);
+                None
+            }
+        };
+        if let Some(attributes) = &form.attributes {
+            check_attributes(&format!("{key}.attributes"), attributes, found);
+        }
         if form.poll_interval < Duration::from_millis(100) {
             found.add(format!("{key}.poll_interval"), "is less than 100ms", "use at least 100ms, such as \"1s\"");
         }
@@ -211,6 +273,9 @@ impl ForestSettings {
         Self {
             name: form.name.clone(),
             controllers,
+            srv,
+            kerberos,
+            attributes: form.attributes.clone(),
             ca_file: form.ca_file.as_ref().map(|file| base.join(file)),
             bind: form.bind.clone(),
             password,
@@ -225,23 +290,106 @@ impl ForestSettings {
         }
     }
 
-    /// Reads the account's password.
+    /// Reads the account's password; with Kerberos there is none, and it is empty.
     pub fn read_password(&self) -> Result<SecretString, SecretError> {
+        if self.kerberos.is_some() {
+            return Ok(SecretString::from(String::new()));
+        }
         self.password.read("password", &self.base)
     }
 
-    /// What a collector is told, which reads `attributes` and nothing else.
-    pub fn config(&self, password: SecretString, attributes: Vec<String>) -> ForestConfig {
+    /// What a collector is told.
+    pub fn config(&self, password: SecretString) -> ForestConfig {
         let mut config = ForestConfig::new(self.name.as_str(), self.controllers.clone(), self.bind.as_str(), password);
         config.ca_file.clone_from(&self.ca_file);
         config.naming_contexts.clone_from(&self.domains);
-        config.attributes = attributes;
+        config.srv.clone_from(&self.srv);
+        config.kerberos.clone_from(&self.kerberos);
+        config.all_domains = self.all_domains && self.domains.is_empty();
+        config.attributes = match &self.attributes {
+            Some(attributes) => attributes.clone(),
+            None => REQUESTED.map(str::to_owned).to_vec(),
+        };
         config.object_security = self.object_security;
         config.poll_interval = self.poll_interval;
         config.operation_timeout = self.operation_timeout;
         config.failover_after = self.failover_after;
         config.notifications = self.notifications;
         config
+    }
+}
+
+fn check_controllers(
+    key: &str,
+    controllers: &ControllersForm,
+    found: &mut Findings,
+) -> (Vec<ControllerAddress>, Option<SrvConfig>) {
+    match controllers {
+        ControllersForm::Listed(listed) => {
+            if listed.is_empty() {
+                let hint = "name at least one, such as \"ldaps://dc01.emea.example\", or { srv = \"emea.example\" }";
+                found.add(key, "no controller is named", hint);
+            }
+            (listed.iter().filter_map(|c| check_controller(key, c, found)).collect(), None)
+        }
+        ControllersForm::Srv(srv) => {
+            let label = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+            let plain = |name: &str| {
+                name.len() <= 253
+                    && name.split('.').all(|part| (1..=63).contains(&part.len()) && part.bytes().all(label))
+            };
+            if !plain(&srv.srv) || srv.site.as_deref().is_some_and(|site| !plain(site)) {
+                found.add(
+                    key,
+                    "srv or site is no DNS name",
+                    "write the domain's DNS name, as in { srv = \"emea.example\" }",
+                );
+            }
+            let mut config = SrvConfig::new(srv.srv.to_ascii_lowercase());
+            (config.site, config.start_tls) = (srv.site.clone(), srv.starttls);
+            for server in &srv.dns_servers {
+                match server.parse::<SocketAddr>() {
+                    Ok(server) => config.servers.push(server),
+                    Err(_) => found.add(key, format!("{server:?} is no ip:port"), "write it as in \"192.0.2.1:53\""),
+                }
+            }
+            (Vec::new(), Some(config))
+        }
+    }
+}
+
+fn check_kerberos(
+    key: &str,
+    kerberos: &KerberosForm,
+    bind: &str,
+    password: &SecretRef,
+    base: &Path,
+    found: &mut Findings,
+) -> KerberosConfig {
+    if !bind.is_empty() || password.file.is_some() || password.env.is_some() {
+        let hint = "keep kerberos, or bind with its password";
+        found.add(format!("{key}.kerberos"), "the account is given in two ways", hint);
+    }
+    if !cfg!(feature = "kerberos") {
+        let hint = "build forestsync with the feature kerberos, or use bind with a password";
+        found.add(format!("{key}.kerberos"), "this program was built without the feature kerberos", hint);
+    }
+    let sound = |(name, realm): (&str, &str)| !name.is_empty() && !realm.is_empty();
+    if !kerberos.principal.rsplit_once('@').is_some_and(sound) {
+        let hint = "write it as name@REALM, as in \"svc-forestsync@EMEA.EXAMPLE\"";
+        found.add(format!("{key}.kerberos.principal"), format!("{:?} is no principal", kerberos.principal), hint);
+    }
+    KerberosConfig { keytab: base.join(&kerberos.keytab), principal: kerberos.principal.clone() }
+}
+
+fn check_attributes(key: &str, attributes: &[String], found: &mut Findings) {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    for attribute in attributes {
+        if attribute.is_empty() || attribute.len() > 256 || !attribute.bytes().all(legal) {
+            found.add(key, format!("{attribute:?} is no attribute name"), "use the schema's lDAPDisplayName");
+        } else if syntax::is_secret(attribute) {
+            found.add(key, format!("{attribute} holds a secret and is never read"), "remove it");
+        }
     }
 }
 
@@ -281,14 +429,11 @@ fn check_controller(key: &str, controller: &ControllerForm, found: &mut Findings
 /// The domains that are named, and whether all there are is what is meant.
 fn check_domains(key: &str, domains: &DomainsForm, found: &mut Findings) -> (Vec<Dn>, bool) {
     let domains = match domains {
-        DomainsForm::Named(domains) => domains,
+        DomainsForm::Listed(domains) => domains,
         DomainsForm::Word(word) => {
             if word != "all" {
-                found.add(
-                    format!("{key}.domains"),
-                    format!("{word:?} is no list of naming contexts"),
-                    "write a list such as [\"DC=emea,DC=example\"], or \"all\" for every domain of the forest",
-                );
+                let hint = "write domains = \"all\", or a list of the domains' distinguished names";
+                found.add(format!("{key}.domains"), format!("{word:?} means nothing here"), hint);
             }
             return (Vec::new(), true);
         }

@@ -53,6 +53,9 @@ pub struct CollectorStatus {
     pub deletions_visible: Option<bool>,
     /// Full reads completed since start.
     pub snapshots: u64,
+    /// Attributes of entries, since start, that a controller sent although they are not on the list of those to read. They
+    /// were dropped.
+    pub dropped_attributes: u64,
 }
 
 impl CollectorStatus {
@@ -68,6 +71,7 @@ impl CollectorStatus {
             tail: 0,
             deletions_visible: None,
             snapshots: 0,
+            dropped_attributes: 0,
         }
     }
 }
@@ -80,6 +84,20 @@ impl StatusBoard {
     pub(crate) fn new(forest: &str, naming_contexts: &[Dn]) -> Self {
         let rows = if naming_contexts.is_empty() { vec![Dn::default()] } else { naming_contexts.to_vec() };
         Self(watch::Sender::new(rows.into_iter().map(|nc| CollectorStatus::new(forest, nc)).collect()))
+    }
+
+    /// Sees to it that there is a row for each of these, in this order; those that are there stay as they are.
+    pub(crate) fn fit(&self, forest: &str, naming_contexts: &[Dn]) {
+        self.0.send_if_modified(|rows| {
+            let before = rows.len();
+            let missing = naming_contexts.iter().skip(before);
+            rows.extend(missing.map(|nc| CollectorStatus::new(forest, nc.clone())));
+            rows.len() != before
+        });
+    }
+
+    pub(crate) fn rows(&self) -> Vec<CollectorStatus> {
+        self.0.borrow().clone()
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<Vec<CollectorStatus>> {

@@ -26,6 +26,9 @@ const START_TLS: [u8; 31] = *b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1
 /// The largest answer to StartTLS that is read.
 const START_TLS_ANSWER_BYTES: usize = 4096;
 
+/// A connection under TLS.
+pub(crate) type Secured = TlsStream<TcpStream>;
+
 /// Trusts the certificates of `ca_file`, or those of the system.
 pub(crate) fn tls_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, ConnectError> {
     let mut roots = RootCertStore::empty();
@@ -56,7 +59,7 @@ pub(crate) async fn connect(
     to: &ControllerAddress,
     tls: &Arc<ClientConfig>,
     limit: Duration,
-) -> Result<TlsStream<TcpStream>, ConnectError> {
+) -> Result<Secured, ConnectError> {
     let mut tcp = tcp(to, limit).await?;
     let late = |step| ConnectError::TimedOut { host: to.host.clone(), step, after: limit };
     if to.security == Security::StartTls {

@@ -427,3 +427,85 @@ async fn another_controller_is_read_only_after_a_while() {
     assert_eq!(stage.snapshots(&stream).await, [SnapshotReason::First, SnapshotReason::InvocationIdChanged]);
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_refusal_of_a_search_has_its_cause_and_passes() {
+    let practice = Practice::populated(10, |_| {}).await;
+    let (stage, running) = started(&practice).await;
+    let stream = practice.peer.stream();
+    let lasting = [
+        (1, StopCause::Protocol, "event log"),
+        (3, StopCause::Unreachable, "time limit"),
+        (8, StopCause::Credentials, "signing"),
+        (10, StopCause::NamingContext, "refers elsewhere"),
+        (11, StopCause::Unreachable, "query policy"),
+        (32, StopCause::NamingContext, "`domains`"),
+        (50, StopCause::Rights, "Replicating Directory Changes"),
+        (51, StopCause::Unreachable, "busy"),
+        (52, StopCause::Unreachable, "busy"),
+        (53, StopCause::Unreachable, "unwilling"),
+        (80, StopCause::Protocol, "report it"),
+    ];
+    for (code, cause, word) in lasting {
+        let dn = user(&practice, &format!("refused-{code}")).await;
+        practice.control.answer(code, "told to refuse", u32::MAX);
+        let status = running.stopped(cause).await;
+        let Phase::Stopped { detail, hint, .. } = status.phase else { panic!() };
+        // a code may come to the collector by more than one search; what it says must be about it
+        assert!(hint.contains(word) || detail.contains(&format!("code {code}")), "{code}: {detail}: {hint}");
+        practice.control.answer(0, "", 0);
+        running.wait("following again", |row| row.phase == Phase::Following).await;
+        delete(&mut practice.peer.admin().await, &dn).await;
+    }
+    running.settle().await;
+    same(&stage, &practice).await;
+    let stops = stage.stops(&stream).await;
+    assert!(
+        stops.chunks(2).all(|pair| pair.len() == 2 && pair[1].is_none()),
+        "each stop is followed by its end: {stops:?}"
+    );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_passes_at_once_is_not_told() {
+    let practice = Practice::populated(10, |_| {}).await;
+    let (stage, running) = started(&practice).await;
+    for code in [1, 3, 11, 51, 52, 53] {
+        user(&practice, &format!("passes-{code}")).await;
+        practice.control.answer(code, "told to refuse", 1);
+        running.settle().await;
+    }
+    for code in [8, 51, 52, 80] {
+        practice.control.disconnect(code, "told to end it");
+        running.settle().await;
+    }
+    let stream = practice.peer.stream();
+    assert_eq!(stage.stops(&stream).await, []);
+    assert_eq!(stage.snapshots(&stream).await.len(), 1);
+    same(&stage, &practice).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_refused_account_closes_the_door() {
+    let practice = Practice::populated(10, |_| {}).await;
+    let binds = |practice: &Practice| practice.control.counters().refused_binds;
+    // the controller is the one that cannot: asked again at once, and well when it can
+    practice.control.answer_binds(53, "told to be unwilling", 3);
+    let stage = Stage::new();
+    let running = stage.run(practice.peer.config());
+    running.settle().await;
+    assert_eq!(binds(&practice), 3);
+    running.stop().await;
+    // the account is locked: said as that, and not knocked on again
+    let text = "80090308: LdapErr: DSID-0C090449, comment: AcceptSecurityContext error, data 775, v4563";
+    practice.control.answer_binds(49, text, u32::MAX);
+    let stage = Stage::new();
+    let running = stage.run(practice.peer.config());
+    let Phase::Stopped { hint, .. } = running.stopped(StopCause::Credentials).await.phase else { panic!() };
+    assert!(hint.contains("locked"), "{hint}");
+    running.handle.request_snapshot();
+    assert_eq!(binds(&practice), 4);
+    running.stop().await;
+}

@@ -74,6 +74,11 @@ impl Peer {
         self.bind(&self.admin).await
     }
 
+    /// The same under another name.
+    pub(crate) async fn admin_as(&self, name: &str) -> Ldap {
+        self.bind(&(name.to_owned(), self.admin.1.clone())).await
+    }
+
     /// A connection of the account that the collector uses.
     pub(crate) async fn reader(&self) -> Ldap {
         self.bind(&self.account).await

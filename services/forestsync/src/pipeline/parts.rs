@@ -25,8 +25,7 @@ type Rows = watch::Receiver<Vec<CollectorStatus>>;
 
 /// A forest's configuration for its collector.
 pub fn forest_config(forest: &ForestSettings, password: SecretString) -> ForestConfig {
-    let attributes = forestsync_rules::attributes::requested().into_iter().map(str::to_owned).collect();
-    forest.reading.config(password, attributes)
+    forest.reading.config(password)
 }
 
 /// The tenant's configuration for the provisioner.
@@ -136,9 +135,12 @@ pub async fn projector_config_from_log(settings: &Settings, log: &dyn Log) -> Re
     if settings.log.is_some() {
         return shared_config(settings, log).await;
     }
-    let settings = settled(settings, log).await?;
+    let mut settings = settled(settings, log).await?;
     let mut sources = Vec::new();
-    for forest in &settings.forests {
+    for forest in &mut settings.forests {
+        if forest.reading.all_domains {
+            forest.reading.domains = domains_in(forest, log).await?;
+        }
         if forest.reading.domains.is_empty() {
             let hint = "start forestsync run first, or name its domains in the configuration";
             return Err(UsageError::new(format!("forest {} was never read", forest.name()), hint).into());
@@ -168,7 +170,7 @@ pub(super) async fn settled(settings: &Settings, log: &dyn Log) -> Result<Settin
     let mut settings = settings.clone();
     refuse_others(&settings, log).await?;
     for forest in &mut settings.forests {
-        if forest.reading.domains.is_empty() {
+        if forest.reading.domains.is_empty() && !forest.reading.all_domains {
             let mut read = domains_in(forest, log).await?;
             if read.len() > 1 {
                 let names: Vec<String> = read.iter().map(ToString::to_string).collect();
@@ -206,10 +208,13 @@ async fn domains_in(forest: &ForestSettings, log: &dyn Log) -> Result<Vec<Dn>> {
     let prefix = format!("changes.{}.", forest.name());
     let mut domains = Vec::new();
     for stream in log.streams().await? {
-        if stream.as_str().starts_with(&prefix)
-            && let Some(record) = log.reader(&stream, 0).await?.poll(1).await?.first()
-        {
-            domains.push(ChangeRecord::decode(&record.value)?.context.naming_context);
+        let Some(domain) = stream.as_str().strip_prefix(&prefix) else { continue };
+        match log.reader(&stream, 0).await?.poll(1).await?.first() {
+            Some(record) => domains.push(ChangeRecord::decode(&record.value)?.context.naming_context),
+            // made together with those of the forest's other domains, and not yet written
+            None => {
+                domains.push(domain.split('.').map(|part| format!("DC={part}")).collect::<Vec<_>>().join(",").parse()?)
+            }
         }
     }
     Ok(domains)
