@@ -27,6 +27,7 @@ mod envelope;
 pub mod outcomes;
 pub mod samples;
 pub mod streams;
+pub mod trace;
 mod upcast;
 
 pub use changes::{ChangeEvent, ChangeRecord};

@@ -8,6 +8,7 @@ use forestsync_schemas::changes::{
     ChangeContext, Controller, LinkValuesChanged, ObjectChanged, ObjectDeleted, ObjectObserved, ObjectRestored,
     SnapshotId,
 };
+use forestsync_schemas::trace;
 use forestsync_schemas::{ChangeEvent, EventBody as _, EventId, VERSION};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -142,8 +143,7 @@ struct Wire<'a> {
 
 /// A new W3C traceparent (version 00, sampled).
 pub(crate) fn new_trace() -> String {
-    let (trace, span) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
-    format!("00-{trace}-{}-01", span.get(..16).unwrap_or("0000000000000001"))
+    trace::begin(clock::now(), *Uuid::new_v4().as_bytes())
 }
 
 impl Scribe {
@@ -202,7 +202,7 @@ impl Scribe {
         let mut record = NewRecord::new(Some(key), value);
         record.headers = vec![
             ("type".to_owned(), Bytes::from_static(kind.as_bytes())),
-            ("traceparent".to_owned(), self.trace.clone()),
+            (trace::HEADER.to_owned(), self.trace.clone()),
         ];
         Ok(record)
     }

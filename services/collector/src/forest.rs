@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use forestsync_domain::Dn;
-use forestsync_log::{Log, StreamName, WriterError};
+use forestsync_log::{Log, StreamName};
 use forestsync_schemas::changes::StopCause;
 use forestsync_schemas::streams;
 use ldap3::Scope;
@@ -106,7 +106,7 @@ impl Forest {
     /// called again then.
     pub async fn create_streams(&self, log: &dyn Log, naming_contexts: &[Dn]) -> Result<(), CollectorError> {
         let names = naming_contexts.iter().map(|nc| self.stream(nc)).collect::<Result<Vec<_>, _>>()?;
-        create(log, &names).await
+        log.create(&names).await.map_err(CollectorError::Writer)
     }
 
     /// A collector of these naming contexts, which shares the door and the controllers with all others of this forest. One
@@ -211,17 +211,4 @@ pub(crate) async fn domains(session: &mut Session, root: &RootDse) -> Result<Vec
         return Err(SearchError::Result { base, code: 50, text }.into());
     }
     Ok(found)
-}
-
-/// Makes those streams exist that do not. A stream that somebody else writes exists already.
-async fn create(log: &dyn Log, names: &[StreamName]) -> Result<(), CollectorError> {
-    let there = log.streams().await.map_err(CollectorError::Read)?;
-    for name in names.iter().filter(|name| !there.contains(name)) {
-        match log.writer(name).await {
-            Ok(writer) => drop(writer),
-            Err(WriterError::Busy(_)) => {}
-            Err(error) => return Err(CollectorError::Writer(error)),
-        }
-    }
-    Ok(())
 }

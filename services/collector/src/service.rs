@@ -1,7 +1,7 @@
 //! The collector as a service: its file, the streams it would own, and a worker for each naming context.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,18 +13,15 @@ use forestsync_runtime::clock;
 use forestsync_runtime::config::{Findings, load};
 use forestsync_runtime::metrics as names;
 use forestsync_schemas::changes::StopCause;
-use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::{ConfigError, ForestConfig};
 use crate::error::{CollectorError, OnceError};
 use crate::forest::Forest;
 use crate::settings::{ForestForm, ForestSettings};
 use crate::status::{CollectorStatus, Phase};
-
-/// How often a forest of which all domains are read is asked whether there are others now.
-const LOOK_FOR_DOMAINS: Duration = Duration::from_mins(10);
 
 /// `collector.toml` as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -39,63 +36,29 @@ struct File {
 /// Reads one forest, together with its stand-bys.
 #[derive(Debug)]
 pub struct CollectorService {
-    settings: ForestSettings,
+    /// Shared by the workers of all naming contexts, so that a refused account knocks once for all of them.
+    forest: Forest,
     log: Option<Arc<dyn Log>>,
-    /// What all collectors of this process share, for as long as the password is the same.
-    forest: Mutex<Option<Forest>>,
     /// The naming contexts that were offered, to know which one a stream is.
     known: watch::Sender<Vec<Dn>>,
 }
 
 impl CollectorService {
     /// The service of a forest.
-    pub fn new(settings: ForestSettings) -> Self {
-        Self { settings, log: None, forest: Mutex::default(), known: watch::Sender::new(Vec::new()) }
-    }
-
-    /// The forest with the password as it is now, so that a new one needs no restart. While it is the same all share one
-    /// door: a refused password is sent once for all naming contexts.
-    fn forest(&self) -> Result<Forest, String> {
-        let password = self.settings.read_password().map_err(|error| error.to_string())?;
-        let mut shared = self.forest.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same = |forest: &&Forest| forest.config().password.expose_secret() == password.expose_secret();
-        if let Some(forest) = shared.as_ref().filter(is_same) {
-            return Ok(forest.clone());
-        }
-        let forest = Forest::new(self.settings.config(password)).map_err(|error| error.to_string())?;
-        *shared = Some(forest.clone());
-        Ok(forest)
+    pub fn new(config: ForestConfig) -> Result<Self, ConfigError> {
+        Ok(Self { forest: Forest::new(config)?, log: None, known: watch::Sender::new(Vec::new()) })
     }
 
     fn log(&self) -> Result<Arc<dyn Log>, WorkerError> {
         self.log.clone().ok_or_else(|| WorkerError::retryable("the log is not open yet"))
     }
 
-    /// The naming contexts and their streams, all of which exist then; asked for as long as it takes.
-    async fn domains(&self, board: &Board) -> (Vec<Dn>, Vec<StreamName>) {
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-        loop {
-            match self.ask().await {
-                Ok(found) => {
-                    board.trouble("domains", None);
-                    return found;
-                }
-                Err(error) => {
-                    tracing::warn!(forest.id = self.settings.name, error, "the naming contexts are not known yet");
-                    board.trouble("domains", Some(error));
-                }
-            }
-            tokio::time::sleep(backoff.next_delay()).await;
-        }
-    }
-
-    async fn ask(&self) -> Result<(Vec<Dn>, Vec<StreamName>), String> {
-        let (forest, log) = (self.forest()?, self.log().map_err(|error| error.to_string())?);
-        let domains = forest.naming_contexts().await.map_err(|error| error.to_string())?;
-        let text = |error: CollectorError| error.to_string();
-        let streams = domains.iter().map(|nc| forest.stream(nc)).collect::<Result<Vec<_>, _>>().map_err(text)?;
-        forest.create_streams(log.as_ref(), &domains).await.map_err(text)?;
-        Ok((domains, streams))
+    /// The naming contexts with their streams, which exist from then on.
+    async fn wanted(&self, log: &dyn Log) -> Result<(Vec<Dn>, Vec<StreamName>), String> {
+        let domains = self.forest.naming_contexts().await.map_err(|error| error.to_string())?;
+        let streams = domains.iter().map(|domain| self.forest.stream(domain)).collect::<Result<Vec<_>, _>>();
+        self.forest.create_streams(log, &domains).await.map_err(|error| error.to_string())?;
+        Ok((domains, streams.map_err(|error| error.to_string())?))
     }
 }
 
@@ -111,19 +74,22 @@ impl Service for CollectorService {
         let loaded = load::<File>(path).map_err(forestsync_runtime::config::SettingsError::from)?;
         let mut found = Findings::default();
         let File { log, service, forest: form } = loaded.value;
-        let settings = ForestSettings::check("forest", &form, &loaded.base, &mut found);
+        let forest = ForestSettings::check("forest", &form, &loaded.base, &mut found);
         for (key, list) in [("include", &form.include), ("exclude", &form.exclude)] {
             if !list.is_empty() {
                 let hint = "take it out: what is synchronized stands in the configuration that is activated";
                 found.add(format!("forest.{key}"), "a collector has no scope", hint);
             }
         }
-        let loaded = Loaded::new(path, log, &service, found, Some(Self::new(settings)))?;
-        loaded.own.settings.read_password().map_err(|error| StartError::Unusable {
-            message: format!("{}: forest.{error}", path.display()),
-            hint: "put it there, readable for the account that runs the collector".to_owned(),
+        let loaded = Loaded::new(path, log, &service, found, Some(forest))?;
+        let unusable = |message: String, hint: &str| StartError::Unusable { message, hint: hint.to_owned() };
+        let password = loaded.own.read_password().map_err(|error| {
+            let message = format!("{}: forest.{error}", path.display());
+            unusable(message, "put it there, readable for the account that runs the collector")
         })?;
-        Ok(loaded)
+        let own = Self::new(loaded.own.config(password));
+        let own = own.map_err(|error| unusable(format!("{}: {error}", path.display()), "correct the file"))?;
+        Ok(Loaded { log: loaded.log, base: loaded.base, service: loaded.service, own })
     }
 
     fn begin(&mut self, log: Arc<dyn Log>) {
@@ -131,46 +97,60 @@ impl Service for CollectorService {
     }
 
     fn group(&self) -> String {
-        format!("collector.{}", self.settings.name)
+        format!("collector.{}", self.forest.config().name)
     }
 
     async fn offer(self: Arc<Self>, offers: watch::Sender<Vec<StreamName>>, board: Board) {
+        let Ok(log) = self.log() else { return };
+        let config = self.forest.config();
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
         loop {
-            let (domains, streams) = self.domains(&board).await;
-            self.known.send_replace(domains);
-            offers.send_if_modified(|old| {
-                let is_news = *old != streams;
-                *old = streams;
-                is_news
-            });
-            if !self.settings.all_domains {
-                // the sender lives as long as this
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep(LOOK_FOR_DOMAINS).await;
+            let pause = match self.wanted(log.as_ref()).await {
+                Ok((domains, streams)) => {
+                    backoff.reset();
+                    board.trouble("domains", None);
+                    self.known.send_replace(domains);
+                    offers.send_if_modified(|old| {
+                        let is_news = *old != streams;
+                        *old = streams;
+                        is_news
+                    });
+                    if !config.all_domains {
+                        // the sender lives as long as this
+                        std::future::pending::<()>().await;
+                    }
+                    config.domains_interval
+                }
+                Err(error) => {
+                    tracing::warn!(forest.id = config.name, error, "the naming contexts are not known");
+                    if offers.borrow().is_empty() {
+                        board.trouble("domains", Some(error));
+                    }
+                    backoff.next_delay()
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
     async fn once(&self, stop: CancellationToken) -> Result<Pass, StartError> {
         let log = self.log().map_err(|error| StartError::failed("opening the log", error))?;
-        let forest = self.forest().map_err(|error| StartError::failed("reading the password", error))?;
-        match forest.collector(Vec::new(), log).run_once(stop).await {
+        match Box::pin(self.forest.collector(Vec::new(), log).run_once(stop)).await {
             Ok(passes) => {
                 for pass in passes {
                     tracing::info!(
                         stream = pass.stream,
-                        entries = pass.found,
-                        events = pass.appended,
-                        snapshot = pass.snapshot,
-                        stream.tail = pass.tail,
-                        "read once"
+                        pass.found,
+                        pass.appended,
+                        pass.snapshot,
+                        pass.tail,
+                        "read everything there is"
                     );
                 }
                 Ok(Pass::Done)
             }
-            Err(OnceError::Interrupted) => Ok(Pass::Stopped),
-            Err(error @ OnceError::Stopped { .. }) => {
-                tracing::error!(forest.id = self.settings.name, error = %error, "the forest cannot be read");
+            Err(error @ (OnceError::Stopped { .. } | OnceError::Interrupted)) => {
+                tracing::error!(error = %error, "the pass was not completed");
                 Ok(Pass::Stopped)
             }
             Err(error) => Err(StartError::failed("reading the forest", error)),
@@ -181,11 +161,11 @@ impl Service for CollectorService {
 #[async_trait]
 impl Workers for CollectorService {
     async fn work(&self, lease: Lease, stop: CancellationToken, post: Post) -> Result<(), WorkerError> {
-        let (log, forest) = (self.log()?, self.forest().map_err(WorkerError::fatal)?);
-        let ours = |nc: &&Dn| forest.stream(nc).is_ok_and(|stream| stream == *lease.stream());
-        let domain = self.known.borrow().iter().find(ours).cloned();
+        let log = self.log()?;
+        let is_it = |nc: &&Dn| self.forest.stream(nc).is_ok_and(|stream| stream == *lease.stream());
+        let domain = self.known.borrow().iter().find(is_it).cloned();
         let domain = domain.ok_or_else(|| WorkerError::fatal(format!("{} is no stream of ours", lease.stream())))?;
-        let collector = forest.collector(vec![domain], log);
+        let collector = self.forest.collector(vec![domain], log);
         let status = collector.status();
         tokio::select! {
             ended = Box::pin(collector.run(stop)) => ended.map_err(worker_error),
@@ -197,8 +177,7 @@ impl Workers for CollectorService {
 fn worker_error(error: CollectorError) -> WorkerError {
     match error {
         CollectorError::Fenced(_) => WorkerError::fenced(error),
-        CollectorError::Writer(ref inner) if inner.is_retryable() => WorkerError::retryable(error),
-        CollectorError::Read(forestsync_log::ReadError::Io { .. }) => WorkerError::retryable(error),
+        _ if error.is_retryable() => WorkerError::retryable(error),
         _ => WorkerError::fatal(error),
     }
 }

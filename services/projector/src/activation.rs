@@ -208,7 +208,7 @@ impl Projection {
                     found.add(format!("{key}.domains"), format!("{word:?} is not known"), "write a list, or \"all\"");
                 }
             }
-            let scope = ScopeSettings::check(&key, &forest.include, &forest.exclude, &domains, &mut found);
+            let scope = ScopeSettings::check(&key, &forest.include, &forest.exclude, (&domains, all), &mut found);
             forests.push(Part { name: forest.name, domains, all, scope });
         }
         Ok(found.into_result(place, Some(Self { forests }))?)

@@ -103,6 +103,9 @@ impl<'a> Emission<'a> {
         let record = DesiredRecord { id, time: self.now, context: self.context.clone(), event };
         let mut record = NewRecord::new(Some(key), record.encode()?);
         record.headers.push(("type".into(), kind.into()));
+        if let Some(trace) = trace {
+            record.headers.push((forestsync_schemas::trace::HEADER.into(), trace.clone().into()));
+        }
         self.bytes += record.size();
         self.records.push(record);
         Ok(())

@@ -40,11 +40,17 @@ pub enum SourcesError {
 }
 
 impl ScopeSettings {
-    /// Gives a scope its meaning. `domains` are those that are named, empty if that is left to the directory. What is wrong
-    /// goes to `found`, under `key`.
-    pub fn check(key: &str, include: &[String], exclude: &[String], domains: &[Dn], found: &mut Findings) -> Self {
-        let include = check_scope(&format!("{key}.include"), include, domains, found);
-        let exclude = check_scope(&format!("{key}.exclude"), exclude, domains, found);
+    /// Gives a scope its meaning. `domains` are those that are named, empty if that is left to the directory; `all` if those
+    /// are all that the forest has. What is wrong goes to `found`, under `key`.
+    pub fn check(
+        key: &str,
+        include: &[String],
+        exclude: &[String],
+        (domains, all): (&[Dn], bool),
+        found: &mut Findings,
+    ) -> Self {
+        let include = check_scope(&format!("{key}.include"), include, domains, all, found);
+        let exclude = check_scope(&format!("{key}.exclude"), exclude, domains, all, found);
         check_coverage(key, domains, &include, &exclude, found);
         Self { include, exclude }
     }
@@ -86,11 +92,11 @@ fn part_of(
     Ok(here)
 }
 
-fn check_scope(key: &str, entries: &[String], domains: &[Dn], found: &mut Findings) -> Vec<ScopeEntry> {
+fn check_scope(key: &str, entries: &[String], domains: &[Dn], all: bool, found: &mut Findings) -> Vec<ScopeEntry> {
     let mut checked = Vec::with_capacity(entries.len());
     for text in entries {
         if let Ok(object) = text.trim().parse::<ObjectGuid>() {
-            if domains.len() > 1 {
+            if domains.len() > 1 || all {
                 found.add(
                     key,
                     format!("{text:?}: with several domains it is not clear where this object lies"),

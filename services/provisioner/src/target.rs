@@ -171,8 +171,9 @@ pub(crate) struct Outage {
 /// An endpoint.
 #[async_trait::async_trait]
 pub(crate) trait Target: Send + Sync + std::fmt::Debug {
-    /// Answers each call, in their order. The calls together take at most one batch.
-    async fn perform(&self, calls: &[Call]) -> Result<Vec<Reply>, Outage>;
+    /// Answers each call, in their order. The calls together take at most one batch. `traces` are those of the changes that
+    /// caused them, in the same order; requests carry them.
+    async fn perform(&self, calls: &[Call], traces: &[Option<String>]) -> Result<Vec<Reply>, Outage>;
 
     /// Whether the application may write objects of a class, looked up afresh; a class is missing if nobody can tell.
     async fn permitted(&self) -> BTreeMap<CloudClass, bool>;

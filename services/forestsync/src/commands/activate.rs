@@ -23,7 +23,7 @@ struct Activated {
 pub async fn activate(args: ReadArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
     let log: Arc<dyn Log> = match &settings.log {
-        Some(log) => log.open(&settings.base).await?,
+        Some(log) => log.open(&settings.base)?,
         None => Arc::new(EmbeddedLog::open(settings.log_dir())?),
     };
     let revision = control::activate(log.as_ref(), &settings).await?;

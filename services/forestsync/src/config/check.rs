@@ -60,6 +60,6 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
 
 fn check_forest(key: &str, form: &ForestForm, base: &Path, found: &mut Findings) -> ForestSettings {
     let reading = Reading::check(key, form, base, found);
-    let scope = ScopeSettings::check(key, &form.include, &form.exclude, &reading.domains, found);
+    let scope = ScopeSettings::check(key, &form.include, &form.exclude, (&reading.domains, reading.all_domains), found);
     ForestSettings { reading, scope }
 }

@@ -47,7 +47,7 @@ impl Settings {
     /// The log, for a command that only reads: it must be there already.
     pub async fn existing_log(&self) -> anyhow::Result<Arc<dyn Log>> {
         if let Some(log) = &self.log {
-            return Ok(log.open(&self.base).await?);
+            return Ok(log.open(&self.base)?);
         }
         let dir = self.log_dir();
         if !dir.is_dir() {

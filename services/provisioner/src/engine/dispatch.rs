@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
+use forestsync_runtime::clock;
 use forestsync_schemas::outcomes::StopCause;
+use forestsync_schemas::trace;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::failures::Wait;
 use super::plan::Plan;
@@ -38,6 +41,8 @@ pub(super) struct Finished {
 struct Job {
     anchors: Vec<SourceAnchor>,
     calls: Vec<Call>,
+    /// Of the changes that caused them.
+    traces: Vec<Option<String>>,
     requests: usize,
 }
 
@@ -54,12 +59,12 @@ impl Packer {
         Self { size, open: Job::default(), full: Vec::new() }
     }
 
-    fn add(&mut self, anchor: SourceAnchor, call: Call) {
+    fn add(&mut self, anchor: SourceAnchor, call: Call, trace: Option<String>) {
         let requests = call.requests();
         // a list has pages of its own and shares no batch
         let alone = matches!(call, Call::ListMembers { .. });
         if alone {
-            self.full.push(Job { anchors: vec![anchor], calls: vec![call], requests });
+            self.full.push(Job { anchors: vec![anchor], calls: vec![call], traces: vec![trace], requests });
             return;
         }
         if self.open.requests + requests > self.size && !self.open.calls.is_empty() {
@@ -67,6 +72,7 @@ impl Packer {
         }
         self.open.anchors.push(anchor);
         self.open.calls.push(call);
+        self.open.traces.push(trace);
         self.open.requests += requests;
     }
 
@@ -119,9 +125,9 @@ impl Engine {
             let flight = self.flight(&anchor, purpose)?;
             if let Purpose::Write(write) = &flight.purpose {
                 tx.push((anchor.clone(), Intent { offset: flight.offset, write: write.as_ref().clone() }));
-                writes.add(anchor.clone(), call);
+                writes.add(anchor.clone(), call, flight.trace.clone());
             } else {
-                reads.add(anchor.clone(), call);
+                reads.add(anchor.clone(), call, flight.trace.clone());
             }
             self.flights.insert(anchor, flight);
         }
@@ -167,12 +173,24 @@ impl Engine {
         for job in jobs {
             let target = Arc::clone(&self.target);
             let slots = Arc::clone(&self.slots);
-            self.jobs.spawn(async move {
+            let waits = writes.then(|| self.waits.clone());
+            let span = tracing::info_span!("graph", configuration = %self.config.configuration, writes, calls = job.calls.len(), trace.id = tracing::field::Empty);
+            if let Some(trace) = job.traces.iter().flatten().find_map(|trace| trace::trace_id(trace)) {
+                span.record("trace.id", trace);
+            }
+            let send = async move {
                 // closed only when the engine is gone, and the task with it
                 let _slot = slots.acquire().await;
-                let result = target.perform(&job.calls).await;
+                if let Some(waits) = waits {
+                    observe(&waits, &job.traces);
+                }
+                for trace in job.traces.iter().flatten() {
+                    tracing::debug!(trace.id = trace::trace_id(trace), "a request leaves");
+                }
+                let result = target.perform(&job.calls, &job.traces).await;
                 Finished { anchors: job.anchors, writes, result }
-            });
+            };
+            self.jobs.spawn(send.instrument(span));
         }
     }
 
@@ -277,6 +295,14 @@ impl Engine {
         let intent = Intent { offset: flight.offset, write: write.as_ref().clone() };
         self.doubt(anchor, intent, Wait { delay: Duration::ZERO, quiet: false });
         Ok(())
+    }
+}
+
+/// Counts how long ago the changes were read that cause these writes.
+fn observe(waits: &metrics::Histogram, traces: &[Option<String>]) {
+    let now = clock::now();
+    for began in traces.iter().flatten().filter_map(|trace| trace::began(trace)) {
+        waits.record(now.duration_since(began).as_secs_f64().max(0.0));
     }
 }
 

@@ -141,6 +141,8 @@ pub(crate) struct Engine {
     writer: Box<dyn LogWriter>,
     target: Arc<dyn Target>,
     status: watch::Sender<Status>,
+    /// From a change being read to its write leaving.
+    waits: metrics::Histogram,
     index: Index,
     flows: HashMap<CloudClass, Vec<String>>,
     guard: GuardView,
@@ -204,6 +206,10 @@ impl Engine {
             outage: Pause::new(first, longest),
             denial: Pause::new(first, longest),
             slots: Arc::new(Semaphore::new(tenant.in_flight)),
+            waits: metrics::histogram!(
+                forestsync_runtime::metrics::PROVISIONER_CHANGE_TO_REQUEST,
+                "configuration" => config.configuration.clone()
+            ),
             desired_next: store.meta()?.desired_next,
             streams,
             store,

@@ -5,7 +5,7 @@ use forestsync_log::NewRecord;
 use forestsync_runtime::clock;
 use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::outcomes::{OutcomeContext, OutcomeEvent};
-use forestsync_schemas::{EventBody as _, EventId, OutcomeRecord};
+use forestsync_schemas::{EventBody as _, EventId, OutcomeRecord, trace};
 
 use super::fold::set_failed;
 use super::{CrashPoint, Engine, Flight, fold};
@@ -207,7 +207,12 @@ impl Engine {
         for outcome in outcomes {
             let record = outcome.record(&self.config.configuration).map_err(ProvisionerError::Encode)?;
             let key = Some(record.context.anchor.as_str().to_owned()).filter(|key| !key.is_empty());
-            encoded.push(NewRecord::new(key, record.encode().map_err(ProvisionerError::Encode)?));
+            let mut encoded_record = NewRecord::new(key, record.encode().map_err(ProvisionerError::Encode)?);
+            encoded_record.headers.push(("type".to_owned(), record.event.type_name().into()));
+            if let Some(trace) = &record.context.trace {
+                encoded_record.headers.push((trace::HEADER.to_owned(), trace.clone().into()));
+            }
+            encoded.push(encoded_record);
             records.push(record);
         }
         let first = self.writer.append(encoded).await?;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use forestsync_log::Lease;
 use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::outcomes::StopCause;
+use forestsync_schemas::trace;
 use serde_json::Value;
 
 use crate::config::{ConfigError, TenantConfig};
@@ -139,16 +140,21 @@ impl Graph {
 
 #[async_trait::async_trait]
 impl Target for Graph {
-    async fn perform(&self, calls: &[Call]) -> Result<Vec<Reply>, Outage> {
+    async fn perform(&self, calls: &[Call], traces: &[Option<String>]) -> Result<Vec<Reply>, Outage> {
         if let [Call::ListMembers { group }] = calls {
             return Ok(vec![self.members(group).await?]);
         }
         let mut requests = Vec::new();
         let mut lengths = Vec::with_capacity(calls.len());
         let no_filter = self.deleted.is_filter_refused();
-        for call in calls {
+        for (place, call) in calls.iter().enumerate() {
             let before = requests.len();
             requests::of(call, self.http.root(), no_filter, &mut requests);
+            if let Some(trace) = traces.get(place).and_then(Option::as_ref) {
+                for request in requests.iter_mut().skip(before) {
+                    request.headers.push((trace::HEADER, trace.clone()));
+                }
+            }
             lengths.push(requests.len() - before);
         }
         let mut answers = self.exchange(requests).await?.into_iter();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clap::{Arg, ArgAction, Command, value_parser};
-use forestsync_log::{Log, LogConfig, Member, StreamName};
+use forestsync_log::{Log, LogConfig, Member, OpenError, StreamName};
 use forestsync_runtime::backoff::Backoff;
 use forestsync_runtime::config::{Findings, SettingsError};
 use forestsync_runtime::metrics as names;
@@ -260,12 +260,14 @@ async fn open(
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(15));
     loop {
         board.turn();
-        let error = match config.open(base).await {
+        let error = match config.open(base) {
             Ok(log) => {
                 board.trouble("log", None);
                 return Ok(Some(log));
             }
-            Err(error) if !error.is_retryable() => return Err(StartError::failed("opening the log", error)),
+            Err(error) if !matches!(error, OpenError::Directory(_)) => {
+                return Err(StartError::failed("opening the log", error));
+            }
             Err(error) => error,
         };
         board.trouble("log", Some(error.to_string()));
