@@ -120,11 +120,11 @@ fn begin(account: &KerberosConfig, host: &str) -> Result<ClientCtx, KerberosErro
     File::open(&account.keytab)
         .map_err(|error| KerberosError::Keytab { path: account.keytab.clone(), detail: error.to_string() })?;
     let failed = |error: libgssapi::error::Error| told(&error);
-    let mut mechanisms = OidSet::new().map_err(failed)?;
-    mechanisms.add(&GSS_MECH_KRB5).map_err(failed)?;
-    let name = Name::new(account.principal.as_bytes(), Some(&GSS_NT_KRB5_PRINCIPAL)).map_err(failed)?;
+    let mut mechanisms = OidSet::new();
+    mechanisms.add(GSS_MECH_KRB5).map_err(failed)?;
+    let name = Name::new(account.principal.as_bytes(), Some(GSS_NT_KRB5_PRINCIPAL)).map_err(failed)?;
     let credential = Cred::acquire(Some(&name), None, CredUsage::Initiate, Some(&mechanisms)).map_err(failed)?;
-    let service = Name::new(format!("ldap@{host}").as_bytes(), Some(&GSS_NT_HOSTBASED_SERVICE)).map_err(failed)?;
+    let service = Name::new(format!("ldap@{host}").as_bytes(), Some(GSS_NT_HOSTBASED_SERVICE)).map_err(failed)?;
     Ok(ClientCtx::new(Some(credential), service, CtxFlags::GSS_C_MUTUAL_FLAG, Some(GSS_MECH_KRB5)))
 }
 
