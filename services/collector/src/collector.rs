@@ -93,14 +93,16 @@ impl Collector {
         Ok(Self::of(Forest::new(config)?, Vec::new(), log))
     }
 
-    pub(crate) fn of(forest: Forest, naming_contexts: Vec<Dn>, log: Arc<dyn Log>) -> Self {
-        let known = if naming_contexts.is_empty() { &forest.config.naming_contexts } else { &naming_contexts };
-        let board = StatusBoard::new(&forest.config.name, known);
+    pub(crate) fn of(forest: Forest, mut naming_contexts: Vec<Dn>, log: Arc<dyn Log>) -> Self {
+        if naming_contexts.is_empty() {
+            naming_contexts.clone_from(&forest.config.naming_contexts);
+        }
+        let board = StatusBoard::new(&forest.config.name, &naming_contexts);
         let requests = Arc::new(Requests::default());
-        for index in 0..known.len().max(1) {
+        for index in 0..naming_contexts.len().max(1) {
             requests.at(index);
         }
-        Self { naming_contexts: known.clone(), forest, log, board, requests }
+        Self { forest, naming_contexts, log, board, requests }
     }
 
     /// For watching and asking.
@@ -159,15 +161,13 @@ impl Collector {
         };
         let stop = shutdown.child_token();
         let mut tasks = JoinSet::new();
-        for (index, reader) in self.readers(&[], &found)?.into_iter().enumerate() {
-            let stop = stop.clone();
-            tasks.spawn(async move { (index, reader.run_once(stop).await) });
+        for reader in self.readers(&[], &found)? {
+            tasks.spawn(reader.run_once(stop.clone()));
         }
         let mut result = Ok(());
         while let Some(ended) = tasks.join_next().await {
             match ended {
-                Ok((_, Ok(()))) => {}
-                Ok((_, Err(error))) => {
+                Ok(Err(error)) => {
                     stop.cancel();
                     // what stopped the others is no news
                     if result.is_ok() || matches!(result, Err(OnceError::Interrupted)) {
@@ -175,7 +175,7 @@ impl Collector {
                     }
                 }
                 Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
-                Err(_) => {}
+                Ok(Ok(())) | Err(_) => {}
             }
         }
         result?;

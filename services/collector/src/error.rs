@@ -420,9 +420,8 @@ impl Trouble {
                 }
                 _ => StopCause::Unreachable,
             },
-            Self::Locate(_) => StopCause::Unreachable,
             Self::Search(SearchError::Result { code, .. }) => results::of_search(*code).cause,
-            Self::Search(SearchError::TimedOut { .. }) => StopCause::Unreachable,
+            Self::Locate(_) | Self::Search(SearchError::TimedOut { .. }) => StopCause::Unreachable,
             Self::Search(SearchError::Ended { reason, .. }) => match reason {
                 EndReason::Frame(_) | EndReason::Rejected { .. } => StopCause::Protocol,
                 EndReason::Notice { code, .. } => results::of_notice(*code).cause,

@@ -58,6 +58,14 @@ pub enum KerberosError {
         /// What is wrong.
         detail: String,
     },
+    /// The keytab has no key of the principal. Nothing was sent.
+    #[error("the keytab has no key of {principal}: {detail}")]
+    NoKey {
+        /// The account.
+        principal: String,
+        /// What Kerberos said.
+        detail: String,
+    },
     /// No key distribution centre answers. Retryable.
     #[error("no Kerberos key distribution centre can be reached: {0}")]
     Kdc(String),
@@ -114,6 +122,7 @@ impl KerberosError {
                 "set it where the service is started: KRB5_CLIENT_KTNAME=FILE:<the keytab> and KRB5CCNAME=MEMORY:forestsync"
             }
             Self::Keytab { .. } => "let the service's account read the keytab, and nobody else",
+            Self::NoKey { .. } => "check `principal` against the keytab (klist -k), or write a new one",
             Self::Kdc(_) => {
                 "check the realm in krb5.conf or its DNS records, and port 88 to the controllers; retried by itself"
             }

@@ -221,12 +221,11 @@ impl Reader {
                 return *error;
             }
             let refused = trouble.cause() == Some(StopCause::Credentials);
-            let pause = match self.gate.closed_for().await.filter(|_| refused) {
-                Some(closed) => closed,
-                None => {
-                    let delay = backoff.next_delay();
-                    self.waited_for(&failures).map_or(delay, |(_, left, _)| delay.min(left))
-                }
+            let pause = if let Some(closed) = self.gate.closed_for().await.filter(|_| refused) {
+                closed
+            } else {
+                let delay = backoff.next_delay();
+                self.waited_for(&failures).map_or(delay, |(_, left, _)| delay.min(left))
             };
             sleep(pause).await;
         }

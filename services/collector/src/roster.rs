@@ -27,14 +27,16 @@ struct Known {
     until: Instant,
 }
 
+/// By host and port: the naming contexts that it holds, and when it said so.
+type Held = HashMap<(String, u16), (Vec<Dn>, Instant)>;
+
 /// Shared by everything that reads one forest.
 #[derive(Debug)]
 pub(crate) struct Roster {
     listed: Vec<ControllerAddress>,
     locator: Option<Locator>,
     located: Mutex<HashMap<String, Known>>,
-    /// By host and port: the naming contexts that it holds, and when it said so.
-    held: Mutex<HashMap<(String, u16), (Vec<Dn>, Instant)>>,
+    held: Mutex<Held>,
 }
 
 impl Roster {

@@ -78,8 +78,8 @@ impl Session {
         to: &ControllerAddress,
         tls: &Arc<ClientConfig>,
     ) -> Result<Self, ConnectError> {
-        let stream = transport::connect(to, tls, config.connect_timeout).await?;
-        gate.bind(stream, to, config).await
+        let stream = Box::pin(transport::connect(to, tls, config.connect_timeout)).await?;
+        Box::pin(gate.bind(stream, to, config)).await
     }
 
     /// Binds on a connection that nothing was sent on yet.
@@ -89,7 +89,7 @@ impl Session {
         config: &ForestConfig,
     ) -> Result<Self, ConnectError> {
         if let Some(account) = &config.kerberos {
-            kerberos::bind(&mut stream, to, account, config.connect_timeout).await?;
+            Box::pin(kerberos::bind(&mut stream, to, account, config.connect_timeout)).await?;
             return Self::over(stream, to, config).await;
         }
         let mut session = Self::over(stream, to, config).await?;
@@ -103,7 +103,8 @@ impl Session {
         to: &ControllerAddress,
         tls: &Arc<ClientConfig>,
     ) -> Result<Self, ConnectError> {
-        Self::over(transport::connect(to, tls, config.connect_timeout).await?, to, config).await
+        let stream = Box::pin(transport::connect(to, tls, config.connect_timeout)).await?;
+        Self::over(stream, to, config).await
     }
 
     /// Gives the connection to the LDAP client.

@@ -119,12 +119,19 @@ fn begin(account: &KerberosConfig, host: &str) -> Result<ClientCtx, KerberosErro
     check_environment(&account.keytab, named.as_deref(), cache.as_deref())?;
     File::open(&account.keytab)
         .map_err(|error| KerberosError::Keytab { path: account.keytab.clone(), detail: error.to_string() })?;
-    let failed = |error: libgssapi::error::Error| told(&error);
-    let mut mechanisms = OidSet::new().map_err(failed)?;
-    mechanisms.add(&GSS_MECH_KRB5).map_err(failed)?;
-    let name = Name::new(account.principal.as_bytes(), Some(&GSS_NT_KRB5_PRINCIPAL)).map_err(failed)?;
-    let credential = Cred::acquire(Some(&name), None, CredUsage::Initiate, Some(&mechanisms)).map_err(failed)?;
-    let service = Name::new(format!("ldap@{host}").as_bytes(), Some(&GSS_NT_HOSTBASED_SERVICE)).map_err(failed)?;
+    let failed = told;
+    let mut mechanisms = OidSet::new();
+    mechanisms.add(GSS_MECH_KRB5).map_err(failed)?;
+    let name = Name::new(account.principal.as_bytes(), Some(GSS_NT_KRB5_PRINCIPAL)).map_err(failed)?;
+    let credential = Cred::acquire(Some(&name), None, CredUsage::Initiate, Some(&mechanisms)).map_err(|error| {
+        let (principal, detail) = (account.principal.clone(), frame::diagnostic(&error.to_string()));
+        // neither the cache nor the keytab knows the principal
+        match code(error) {
+            141 | 181 => KerberosError::NoKey { principal, detail },
+            _ => told(error),
+        }
+    })?;
+    let service = Name::new(format!("ldap@{host}").as_bytes(), Some(GSS_NT_HOSTBASED_SERVICE)).map_err(failed)?;
     Ok(ClientCtx::new(Some(credential), service, CtxFlags::GSS_C_MUTUAL_FLAG, Some(GSS_MECH_KRB5)))
 }
 
@@ -133,33 +140,36 @@ fn step(
     token: Option<&[u8]>,
     binding: Option<&[u8]>,
 ) -> Result<Option<Vec<u8>>, KerberosError> {
-    context.step(token, binding).map(|token| token.map(|token| token.to_vec())).map_err(|error| told(&error))
+    context.step(token, binding).map(|token| token.map(|token| token.to_vec())).map_err(told)
 }
 
 /// Chooses no layer, if that is offered: one octet of layers, three of a size that then must be 0.
 fn agree(context: &mut ClientCtx, wrapped: &[u8]) -> Result<Vec<u8>, KerberosError> {
-    let offered = context.unwrap(wrapped).map_err(|error| told(&error))?;
+    let offered = context.unwrap(wrapped).map_err(told)?;
     match offered.first() {
         Some(layers) if layers & NO_LAYER != 0 => {}
         Some(_) => return Err(KerberosError::Answer("the controller insists on a security layer inside TLS")),
         None => return Err(KerberosError::Answer("no security layers")),
     }
-    context.wrap(false, &[NO_LAYER, 0, 0, 0]).map(|choice| choice.to_vec()).map_err(|error| told(&error))
+    context.wrap(false, &[NO_LAYER, 0, 0, 0]).map(|choice| choice.to_vec()).map_err(told)
 }
 
-/// What MIT Kerberos says, by its own codes (krb5_err.et, counted from the base of its table).
-fn told(error: &libgssapi::error::Error) -> KerberosError {
+/// The code of MIT Kerberos (krb5_err.et), counted from the base of its table.
+fn code(error: libgssapi::error::Error) -> i32 {
     const BASE: i32 = -1_765_328_384;
+    error.minor.cast_signed().wrapping_sub(BASE)
+}
+
+/// What MIT Kerberos says.
+fn told(error: libgssapi::error::Error) -> KerberosError {
     let text = frame::diagnostic(&error.to_string());
-    match error.minor.cast_signed().wrapping_sub(BASE) {
+    match code(error) {
         // principal unknown, expired, key expired, revoked, not yet valid, pre-authentication failed, bad integrity
         1 | 6 | 18 | 21 | 23 | 24 | 31 => KerberosError::Account(text),
         7 => KerberosError::Service(text),
         37 => KerberosError::Skew(text),
         // realm not known, no KDC answers
         154 | 156 => KerberosError::Kdc(text),
-        // no such entry in the keytab, or it cannot be read
-        181 | 182 => KerberosError::Account(text),
         _ => KerberosError::Failed(text),
     }
 }
