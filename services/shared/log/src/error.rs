@@ -97,7 +97,8 @@ pub enum AppendError {
         /// Where the next one belongs.
         expected: u64,
     },
-    /// The storage did not take the append. Nothing was written, and nothing of it will appear.
+    /// The storage did not take the append. Nothing was written, and nothing of it will appear; the writer is unusable,
+    /// unless it was the append itself that could not be taken ([`io::ErrorKind::InvalidInput`]).
     #[error("stream {stream} did not take an append: {source}")]
     NotWritten {
         /// The stream.
