@@ -79,11 +79,10 @@ async fn settings_that_lose_history_are_refused() {
         make(&brokers, name.as_str(), partitions, &all).await;
         let refused = log.writer(&name).await;
         match &refused {
-            Err(error @ WriterError::Settings { topic, setting: s, found: f, wanted: w, hint, .. }) => {
-                assert_eq!(
-                    (topic.as_str(), s.as_str(), f.as_str(), w.as_str()),
-                    (name.as_str(), setting, found, wanted)
-                );
+            Err(error @ WriterError::Settings(said)) => {
+                let told = (said.topic.as_str(), said.setting.as_str(), said.found.as_str(), said.wanted.as_str());
+                assert_eq!(told, (name.as_str(), setting, found, wanted));
+                let hint = &said.hint;
                 assert!(!error.is_retryable());
                 assert!(
                     setting == "partitions" || hint.contains(&format!("--add-config {setting}={wanted}")),

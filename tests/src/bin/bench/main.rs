@@ -6,6 +6,7 @@
 
 mod collect;
 mod latency;
+mod log;
 mod objects;
 mod project;
 mod sync;
@@ -40,6 +41,9 @@ async fn main() {
     }
     if chosen("latency") {
         table.extend(latency::on_samba().await);
+    }
+    if chosen("log on Kafka") {
+        table.extend(log::against_bare_client().await);
     }
     if chosen("memory") {
         table.push(sync::memory().await);

@@ -20,7 +20,8 @@ pub async fn restored_records_keep_their_places(engine: &dyn Engine) -> Result<(
     let changes = stream(engine, "changes", "restored_records_keep_their_places")?;
     let desired = stream(engine, "desired", "restored_records_keep_their_places")?;
     // times need not grow, and some are shared
-    let time = |offset: u64| 1_600_000_000_123 + (offset as i64 / 2) * if offset.is_multiple_of(5) { -7 } else { 11 };
+    let time =
+        |offset: u64| 1_600_000_000_123 + (offset.cast_signed() / 2) * if offset.is_multiple_of(5) { -7 } else { 11 };
     let all: Vec<Record> = (0..40).map(|offset| record(offset, time(offset))).collect::<Result<_, _>>()?;
     let gaps: Vec<Record> = all.iter().filter(|record| record.offset % 7 > 2).cloned().collect();
     for (stream, records) in [(&changes, &all), (&desired, &gaps)] {

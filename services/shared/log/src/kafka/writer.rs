@@ -36,7 +36,7 @@ const TRANSACTION_MS: &str = "10000";
 const OPEN: Duration = Duration::from_secs(30);
 
 /// How long a commit is tried before its outcome is given up as unknown.
-const COMMIT: Duration = Duration::from_secs(60);
+const COMMIT: Duration = Duration::from_mins(1);
 
 /// How long an abort is tried; where it fails the transaction dies by its timeout.
 const ABORT: Duration = Duration::from_secs(5);
