@@ -8,6 +8,7 @@
 //!  Engine::open()  -> handle A --writer--> stream <--reader-- handle B <- Engine::open()
 //! ```
 
+mod copying;
 mod ownership;
 mod reading;
 mod writing;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 
 use crate::{AppendError, Log, LogReader, NewRecord, ReadError, Record, StreamName, StreamNameError, WriterError};
 
+pub use copying::{restored_records_keep_their_places, streams_are_made_empty};
 pub use ownership::{appends_survive_reopening, compaction_keeps_the_last, one_writer, streams_are_apart};
 pub use reading::{
     follows_the_tail, next_is_cancel_safe, poll_stops_at_the_tail, starts_anywhere, unknown_stream_is_empty,
@@ -103,7 +105,7 @@ type Run<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
 
 /// Runs everything, one after the other, up to the first expectation that is not met.
 pub async fn run_all(engine: &dyn Engine) -> Result<(), Failed> {
-    let runs: [(&'static str, Run<'_>); 15] = [
+    let runs: [(&'static str, Run<'_>); 17] = [
         ("offsets_are_contiguous", Box::pin(offsets_are_contiguous(engine))),
         ("everything_round_trips", Box::pin(everything_round_trips(engine))),
         ("empty_append_is_none", Box::pin(empty_append_is_none(engine))),
@@ -118,6 +120,8 @@ pub async fn run_all(engine: &dyn Engine) -> Result<(), Failed> {
         ("one_writer", Box::pin(one_writer(engine))),
         ("appends_survive_reopening", Box::pin(appends_survive_reopening(engine))),
         ("streams_are_apart", Box::pin(streams_are_apart(engine))),
+        ("streams_are_made_empty", Box::pin(streams_are_made_empty(engine))),
+        ("restored_records_keep_their_places", Box::pin(restored_records_keep_their_places(engine))),
         ("compaction_keeps_the_last", Box::pin(compaction_keeps_the_last(engine))),
     ];
     for (expectation, run) in runs {

@@ -22,21 +22,8 @@ pub enum WriterError {
         detail: String,
     },
     /// The stream is kept in a way that would lose records or their order. Not retryable.
-    #[error("topic {topic} of stream {stream} has {setting} {found} where {wanted} is needed; {hint}")]
-    Settings {
-        /// The stream.
-        stream: StreamName,
-        /// Where it is kept.
-        topic: String,
-        /// What is set wrongly.
-        setting: String,
-        /// How it is set.
-        found: String,
-        /// How it must be.
-        wanted: String,
-        /// What to do.
-        hint: String,
-    },
+    #[error(transparent)]
+    Settings(Box<WrongSetting>),
     /// The log refuses: rights, or a cluster that cannot do it. Not retryable.
     #[error("stream {stream} cannot be opened for writing: {detail}")]
     Refused {
@@ -54,6 +41,24 @@ pub enum WriterError {
         #[source]
         source: io::Error,
     },
+}
+
+/// A setting of a topic that would lose records or their order.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("topic {topic} of stream {stream} has {setting} {found} where {wanted} is needed; {hint}")]
+pub struct WrongSetting {
+    /// The stream.
+    pub stream: StreamName,
+    /// Where it is kept.
+    pub topic: String,
+    /// What is set wrongly.
+    pub setting: String,
+    /// How it is set.
+    pub found: String,
+    /// How it must be.
+    pub wanted: String,
+    /// What to do.
+    pub hint: String,
 }
 
 impl WriterError {
@@ -97,7 +102,8 @@ pub enum AppendError {
         /// Where the next one belongs.
         expected: u64,
     },
-    /// The storage did not take the append. Nothing was written, and nothing of it will appear.
+    /// The storage did not take the append. Nothing was written, and nothing of it will appear; the writer is unusable,
+    /// unless it was the append itself that could not be taken ([`io::ErrorKind::InvalidInput`]).
     #[error("stream {stream} did not take an append: {source}")]
     NotWritten {
         /// The stream.

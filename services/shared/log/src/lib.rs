@@ -44,7 +44,7 @@ pub mod membership;
 
 pub use config::{LogConfig, OpenError, SaslMechanism, Security};
 pub use embedded::{EmbeddedLog, EmbeddedOptions};
-pub use error::{AppendError, ReadError, WriterError};
+pub use error::{AppendError, ReadError, WriterError, WrongSetting};
 pub use membership::{Change, GroupMember, GroupStatus, Lease, Member, Membership, MembershipError, Report};
 pub use name::{StreamName, StreamNameError};
 pub use record::{MAX_APPEND_BYTES, MAX_RECORD_BYTES, NewRecord, Record};

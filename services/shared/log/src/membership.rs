@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{ReadError, StreamName, StreamNameError};
+use crate::{StreamName, StreamNameError};
 
 /// How a process takes part in a group.
 #[derive(Debug, Clone)]
@@ -253,11 +253,6 @@ impl Membership for Alone {
 pub(crate) fn check_group(group: &str) -> Result<(), MembershipError> {
     let named = group.parse::<StreamName>();
     named.map(drop).map_err(|source| MembershipError::Name { group: group.to_owned(), source })
-}
-
-/// What an engine without groups answers.
-pub(crate) fn no_group() -> Result<GroupStatus, ReadError> {
-    Ok(GroupStatus::default())
 }
 
 #[cfg(test)]

@@ -146,3 +146,87 @@ async fn streams_are_shared_and_taken_over() {
     until("the group is empty", TAKEOVER, async || log.group(&group).await.unwrap().members.is_empty().then_some(()))
         .await;
 }
+
+const ROLE: &str = "FORESTSYNC_LOG_TEST_MEMBER";
+
+/// A member in another process, which does nothing in an ordinary run: it joins, writes, and says what its lease is as soon
+/// as it runs again after having been stopped.
+#[test]
+fn another_member() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let (bootstrap, rest) = role.split_once(' ').unwrap();
+    let (group, name) = rest.split_once(' ').unwrap();
+    let config = forestsync_log::LogConfig { kafka: Some(bootstrap.to_owned()), ..Default::default() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (log, name) = (config.open(std::path::Path::new(".")).unwrap(), stream(name));
+        let member = Member { group: group.to_owned(), instance: "stopped".to_owned(), session_timeout: SESSION };
+        let mut membership = log.join(member).await.unwrap();
+        membership.offer(std::slice::from_ref(&name)).await.unwrap();
+        let Change::Gained(lease) = membership.next().await.unwrap() else { panic!("nothing gained") };
+        let mut writer = log.writer(&name).await.unwrap();
+        writer.append(vec![value("its own")]).await.unwrap();
+        println!("\n@ owner");
+        // a gap in time can only be the stop: what the lease says right behind it is what counts
+        let mut last = Instant::now();
+        loop {
+            let (now, valid) = (Instant::now(), lease.is_valid());
+            if now.duration_since(last) > SESSION {
+                println!("\n@ valid={valid}");
+                break;
+            }
+            last = now;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let late = writer.append(vec![value("late")]).await;
+        println!("\n@ fenced={}", matches!(late, Err(AppendError::Fenced(_))));
+        println!("\n@ valid={}", lease.is_valid());
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_stopped_finds_its_lease_over() {
+    use std::io::{BufRead as _, BufReader};
+    let Some(brokers) = kafka::Brokers::any("stopped") else { return };
+    let run = kafka::run();
+    let (group, name, log) = (format!("collector.{run}"), stream(&format!("changes.stopped.{run}")), brokers.log());
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "another_member", "--nocapture", "--test-threads=1"])
+        .env(ROLE, format!("{} {group} {name}", brokers.bootstrap))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let (said, mut heard) = tokio::sync::mpsc::channel(16);
+    std::thread::spawn(move || {
+        for line in lines.filter_map(|line| line.split_once("@ ").map(|(_, said)| said.to_owned())) {
+            said.blocking_send(line).unwrap();
+        }
+    });
+    let mut hear = async || tokio::time::timeout(Duration::from_mins(1), heard.recv()).await.unwrap().unwrap();
+    assert_eq!(hear().await, "owner");
+    let pid = child.id().to_string();
+    let signal = |name: &str| {
+        assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
+    };
+    let heir = Follower::join(&log, &group, "heir", std::slice::from_ref(&name)).await;
+    // it is joined, and waits, before the other one stops
+    until("both are members", TAKEOVER, async || (log.group(&group).await.unwrap().members.len() == 2).then_some(()))
+        .await;
+    assert!(heir.owns().is_empty() || heir.owns().len() == 1);
+    signal("-STOP");
+    let start = Instant::now();
+    until("the heir owns it", TAKEOVER, async || (heir.owns().len() == 1).then_some(())).await;
+    println!("taken over after {:?}", start.elapsed());
+    log.writer(&name).await.unwrap().append(vec![value("the heir's")]).await.unwrap();
+    tokio::time::sleep((SESSION + Duration::from_secs(1)).saturating_sub(start.elapsed())).await;
+    signal("-CONT");
+    assert_eq!(hear().await, "valid=false", "the lease of a stopped member is valid once it goes on");
+    assert_eq!(hear().await, "fenced=true", "the writer of a stopped member writes on");
+    assert_eq!(hear().await, "valid=false");
+    assert!(child.wait().unwrap().success());
+    assert_eq!(heir.owns().len(), 1);
+    heir.end(true).await;
+    let values: Vec<_> = kafka::read_all(log.as_ref(), &name).await.into_iter().map(|r| r.value).collect();
+    assert_eq!(values, ["its own", "the heir's"]);
+}

@@ -6,6 +6,7 @@
 
 mod collect;
 mod latency;
+mod log;
 mod objects;
 mod project;
 mod sync;
@@ -41,6 +42,9 @@ async fn main() {
     if chosen("latency") {
         table.extend(latency::on_samba().await);
         table.extend(latency::through_kafka().await);
+    }
+    if chosen("log on Kafka") {
+        table.extend(log::against_bare_client().await);
     }
     if chosen("memory") {
         table.push(sync::memory().await);

@@ -117,7 +117,7 @@ impl KafkaReader {
                     Ok(None) => {}
                     Err(error) => *trouble = Some(error),
                 },
-                Some(Err(error)) => *trouble = serious(stream, error),
+                Some(Err(error)) => *trouble = serious(stream, &error),
                 None => break,
             }
             // kept at once: the next wait may be where this call is dropped
@@ -180,14 +180,14 @@ impl Place<'_> {
 }
 
 /// What reading on does not get over.
-fn serious(stream: &StreamName, error: KafkaError) -> Option<ReadError> {
+fn serious(stream: &StreamName, error: &KafkaError) -> Option<ReadError> {
     let code = error.rdkafka_error_code()?;
     let lost = matches!(
         code,
         RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::Fatal
     );
     if lost || refuses(code) || matches!(error, KafkaError::MessageConsumptionFatal(_)) {
-        return Some(ReadError::Io { stream: stream.clone(), source: as_io(&error) });
+        return Some(ReadError::Io { stream: stream.clone(), source: as_io(error) });
     }
     tracing::debug!(stream = %stream, error = %error, "reading goes on after an error");
     None
@@ -252,5 +252,5 @@ impl LogReader for KafkaReader {
 
 /// The tail of a stream for whoever asks.
 pub(super) async fn tail(shared: &Arc<Shared>, stream: &StreamName) -> Result<Tail, ReadError> {
-    Ok(blocking(shared, stream, |shared, stream| shared.tail(stream)).await?.unwrap_or_default())
+    Ok(blocking(shared, stream, Shared::tail).await?.unwrap_or_default())
 }

@@ -125,18 +125,9 @@ impl Shared {
             if unknown && self.known(stream).is_none() && !self.exists(topic).unwrap_or(true) {
                 return Ok(None);
             }
-            self.pass(stream, &error, deadline)?;
+            pass(stream, &error, deadline)?;
             std::thread::sleep(Duration::from_millis(50));
         }
-    }
-
-    /// Lets a passing error pass, until the deadline.
-    fn pass(&self, stream: &StreamName, error: &KafkaError, deadline: Instant) -> Result<(), ReadError> {
-        let refused = error.rdkafka_error_code().is_some_and(refuses);
-        if refused || Instant::now() > deadline {
-            return Err(ReadError::Io { stream: stream.clone(), source: as_io(error) });
-        }
-        Ok(())
     }
 
     /// The last record below `end`, an offset that everything below is decided of.
@@ -242,52 +233,13 @@ impl Shared {
             return Ok(Vec::new());
         }
         let client = self.lookup().map_err(|e| ReadError::Io { stream: stream.clone(), source: as_io(&e) })?;
-        let found = self.scan_with(&client, stream, topic, range, max, deadline);
+        let found = scan(&client, stream, topic, range, max, deadline);
         if found.is_ok() && client.unassign().is_ok() {
             // what is left of this lookup must not be taken for the next one's
             while client.poll(Duration::ZERO).is_some() {}
             self.give_back(client);
         }
         found
-    }
-
-    fn scan_with(
-        &self,
-        client: &BaseConsumer<Context>,
-        stream: &StreamName,
-        topic: &str,
-        range: (i64, i64),
-        max: usize,
-        deadline: Instant,
-    ) -> Result<Vec<Place>, ReadError> {
-        assign(client, topic, range.0).map_err(|e| ReadError::Io { stream: stream.clone(), source: as_io(&e) })?;
-        let mut found: Vec<Place> = Vec::new();
-        while found.len() < max {
-            match client.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => {
-                    let kafka = message.offset();
-                    if kafka >= range.1 {
-                        break;
-                    }
-                    let own = codec::offset(&message).map_err(|detail| damaged(stream, topic, kafka, detail))?;
-                    let place = Place { kafka, own, time: message.timestamp().to_millis() };
-                    if max == usize::MAX {
-                        found.clear();
-                    }
-                    found.push(place);
-                    if kafka + 1 >= range.1 {
-                        break;
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => break,
-                Some(Err(error)) => self.pass(stream, &error, deadline)?,
-                None if Instant::now() > deadline => {
-                    return Err(timed_out(stream, format!("topic {topic} cannot be read at {}; try again", range.0)));
-                }
-                None => {}
-            }
-        }
-        Ok(found)
     }
 
     /// A consumer for lookups.
@@ -315,6 +267,54 @@ impl Shared {
             super::retire(client);
         }
     }
+}
+
+/// [`Shared::scan`] with one consumer.
+fn scan(
+    client: &BaseConsumer<Context>,
+    stream: &StreamName,
+    topic: &str,
+    range: (i64, i64),
+    max: usize,
+    deadline: Instant,
+) -> Result<Vec<Place>, ReadError> {
+    assign(client, topic, range.0).map_err(|e| ReadError::Io { stream: stream.clone(), source: as_io(&e) })?;
+    let mut found: Vec<Place> = Vec::new();
+    while found.len() < max {
+        match client.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => {
+                let kafka = message.offset();
+                if kafka >= range.1 {
+                    break;
+                }
+                let own = codec::offset(&message).map_err(|detail| damaged(stream, topic, kafka, detail))?;
+                let place = Place { kafka, own, time: message.timestamp().to_millis() };
+                if max == usize::MAX {
+                    found.clear();
+                }
+                found.push(place);
+                if kafka + 1 >= range.1 {
+                    break;
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => break,
+            Some(Err(error)) => pass(stream, &error, deadline)?,
+            None if Instant::now() > deadline => {
+                return Err(timed_out(stream, format!("topic {topic} cannot be read at {}; try again", range.0)));
+            }
+            None => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Lets a passing error pass, until the deadline.
+fn pass(stream: &StreamName, error: &KafkaError, deadline: Instant) -> Result<(), ReadError> {
+    let refused = error.rdkafka_error_code().is_some_and(refuses);
+    if refused || Instant::now() > deadline {
+        return Err(ReadError::Io { stream: stream.clone(), source: as_io(error) });
+    }
+    Ok(())
 }
 
 /// Has a consumer read one topic from one of Kafka's offsets on. Blocking.

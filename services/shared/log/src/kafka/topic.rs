@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::Shared;
 use super::client::{as_io, refuses};
-use crate::{StreamName, WriterError};
+use crate::{StreamName, WriterError, WrongSetting};
 
 /// The largest batch and message a client sends, in bytes. It holds the largest record with its headers, and is below what
 /// a broker takes where nothing is said.
@@ -56,7 +56,7 @@ impl Shared {
                     existed = false;
                     self.make(stream, &topic).await?;
                 }
-                Err(error) => self.again(stream, error, deadline)?,
+                Err(error) => again(stream, &error, deadline)?,
             }
             if Instant::now() > deadline {
                 let source = std::io::Error::other(format!("topic {topic} has no leader yet"));
@@ -113,14 +113,14 @@ impl Shared {
                      --add-config {setting}={value}",
                     self.settings.bootstrap
                 );
-                return Err(WriterError::Settings {
+                return Err(WriterError::Settings(Box::new(WrongSetting {
                     stream: stream.clone(),
                     topic: topic.clone(),
                     setting: setting.to_owned(),
                     found: entry.to_owned(),
                     wanted: value.to_owned(),
                     hint: format!("set it: {hint}"),
-                });
+                })));
             }
         }
         Ok(())
@@ -138,34 +138,34 @@ impl Shared {
                 Ok(None) => KafkaError::Canceled,
                 Err(error) => error,
             };
-            self.again(stream, error, deadline)?;
+            again(stream, &error, deadline)?;
             sleep(Duration::from_millis(100)).await;
         }
     }
 
     fn wrong_partitions(&self, stream: &StreamName, found: usize) -> WriterError {
-        WriterError::Settings {
+        WriterError::Settings(Box::new(WrongSetting {
             stream: stream.clone(),
             topic: self.topic(stream),
             setting: "partitions".to_owned(),
             found: found.to_string(),
             wanted: "1".to_owned(),
             hint: "delete the topic if nothing is in it, or choose another log.prefix".to_owned(),
-        }
+        }))
     }
+}
 
-    /// Lets a passing error pass, until the deadline.
-    fn again(&self, stream: &StreamName, error: KafkaError, deadline: Instant) -> Result<(), WriterError> {
-        let code = match &error {
-            KafkaError::AdminOp(code) => Some(*code),
-            other => other.rdkafka_error_code(),
-        };
-        if let Some(code) = code.filter(|code| refuses(*code)) {
-            let detail = format!("{code}; check the account's rights and log.security");
-            return Err(WriterError::Refused { stream: stream.clone(), detail });
-        }
-        if Instant::now() > deadline { Err(unwritable(stream, &error)) } else { Ok(()) }
+/// Lets a passing error pass, until the deadline.
+fn again(stream: &StreamName, error: &KafkaError, deadline: Instant) -> Result<(), WriterError> {
+    let code = match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    };
+    if let Some(code) = code.filter(|code| refuses(*code)) {
+        let detail = format!("{code}; check the account's rights and log.security");
+        return Err(WriterError::Refused { stream: stream.clone(), detail });
     }
+    if Instant::now() > deadline { Err(unwritable(stream, error)) } else { Ok(()) }
 }
 
 /// The error of the client as one of a writer.

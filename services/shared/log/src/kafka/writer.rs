@@ -36,7 +36,7 @@ const TRANSACTION_MS: &str = "10000";
 const OPEN: Duration = Duration::from_secs(30);
 
 /// How long a commit is tried before its outcome is given up as unknown.
-const COMMIT: Duration = Duration::from_secs(60);
+const COMMIT: Duration = Duration::from_mins(1);
 
 /// How long an abort is tried; where it fails the transaction dies by its timeout.
 const ABORT: Duration = Duration::from_secs(5);
@@ -196,7 +196,8 @@ impl Core {
                 Ok(()) => (true, Ok(())),
                 Err(error) => (false, Err(Failed::Unknown(error))),
             },
-            Err(error) => self.take_back(&producer, &error),
+            // The client has been seen to purge what is sent next after an abort, so it is not used again.
+            Err(error) => (false, Err(self.take_back(&producer, &error))),
         };
         self.producer = Some(producer);
         if outcome.is_ok() {
@@ -211,10 +212,11 @@ impl Core {
     fn send(&self, producer: &ThreadedProducer<Deliveries>, records: &[Placed]) -> Result<(), KafkaError> {
         producer.begin_transaction()?;
         let deliveries = producer.context();
-        deliveries.expect(records.len());
+        let append = deliveries.expect(records.len());
         for Placed { offset, time_ms, record } in records {
             let (key, headers) = codec::encode(*offset, record, self.stream.is_compacted());
-            let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic).partition(0);
+            let mut message: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(&self.topic, append);
+            message = message.partition(0);
             message = message.payload(&record.value[..]).timestamp(*time_ms).headers(headers);
             if let Some(key) = &key {
                 message = message.key(&key[..]);
@@ -227,15 +229,14 @@ impl Core {
     }
 
     /// Aborts what was sent. Whatever comes of that, it is never committed.
-    fn take_back(&self, producer: &ThreadedProducer<Deliveries>, error: &KafkaError) -> (bool, Result<(), Failed>) {
+    fn take_back(&self, producer: &ThreadedProducer<Deliveries>, error: &KafkaError) -> Failed {
         if fenced(producer, Some(error)) {
-            return (false, Err(Failed::Fenced));
+            return Failed::Fenced;
         }
-        let aborted = producer.abort_transaction(ABORT);
-        if let Err(abort) = &aborted {
+        if let Err(abort) = producer.abort_transaction(ABORT) {
             tracing::debug!(topic = self.topic, error = %abort, "an append could not be taken back; it ends by itself");
-            if fenced(producer, Some(abort)) {
-                return (false, Err(Failed::Fenced));
+            if fenced(producer, Some(&abort)) {
+                return Failed::Fenced;
             }
         }
         let hint = match error.rdkafka_error_code() {
@@ -244,7 +245,7 @@ impl Core {
             }
             _ => String::new(),
         };
-        (aborted.is_ok(), Err(Failed::NotWritten(io::Error::other(format!("{}{hint}", as_io(error))))))
+        Failed::NotWritten(io::Error::other(format!("{}{hint}", as_io(error))))
     }
 
     fn is_fenced(&self) -> bool {
@@ -282,13 +283,18 @@ struct Deliveries {
 
 #[derive(Debug, Default)]
 struct Open {
+    /// Which append it is: what is told of the messages of an earlier one, late, is not about this one.
+    append: usize,
     left: usize,
     error: Option<KafkaError>,
 }
 
 impl Deliveries {
-    fn expect(&self, count: usize) {
-        *self.state.0.lock().unwrap_or_else(PoisonError::into_inner) = Open { left: count, error: None };
+    /// Begins an append of so many messages; each is sent with what is returned.
+    fn expect(&self, count: usize) -> usize {
+        let mut open = self.state.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *open = Open { append: open.append.wrapping_add(1), left: count, error: None };
+        open.append
     }
 
     /// Waits until all are delivered or one is not. Bounded: the client gives up a message after its timeout.
@@ -318,10 +324,13 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, append: usize) {
         let mut open = self.state.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if append != open.append {
+            return;
+        }
         open.left = open.left.saturating_sub(1);
         if let Err((error, _)) = result {
             open.error.get_or_insert_with(|| error.clone());
