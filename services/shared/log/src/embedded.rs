@@ -16,6 +16,7 @@ mod cursor;
 mod folder;
 mod frame;
 mod reader;
+mod restore;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -105,12 +106,6 @@ impl EmbeddedLog {
         &self.inner.dir
     }
 
-    /// Size and ends of a stream, for a listing. A stream that does not exist is an empty one.
-    pub async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo, ReadError> {
-        let committed = *self.sender(stream).borrow();
-        self.blocking(stream, move |folder| info(&folder, committed)).await
-    }
-
     fn sender(&self, stream: &StreamName) -> Arc<watch::Sender<Committed>> {
         let mut senders = self.inner.committed.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(senders.entry(stream.clone()).or_insert_with(|| Arc::new(watch::Sender::default())))
@@ -189,6 +184,11 @@ impl Log for EmbeddedLog {
             return Ok(committed.next);
         }
         self.blocking(stream, |folder| Ok(tail(&folder)?.next_offset())).await
+    }
+
+    async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo, ReadError> {
+        let committed = *self.sender(stream).borrow();
+        self.blocking(stream, move |folder| info(&folder, committed)).await
     }
 
     async fn streams(&self) -> Result<Vec<StreamName>, ReadError> {

@@ -57,6 +57,16 @@ pub enum AppendError {
         /// The limit.
         limit: usize,
     },
+    /// A record to be restored does not belong where the stream ends. Nothing was written.
+    #[error("record {offset} of stream {stream} stands where {expected} belongs; start again from the stream's end")]
+    Misplaced {
+        /// The stream.
+        stream: StreamName,
+        /// The record's offset.
+        offset: u64,
+        /// The offset that is due, or in a compacted stream the smallest one allowed.
+        expected: u64,
+    },
     /// Another writer took the stream over. Nothing was written; this writer must end.
     #[error("stream {0} was taken over by another writer")]
     Fenced(StreamName),

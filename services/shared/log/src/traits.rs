@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::membership::{GroupStatus, Member, Membership, MembershipError};
-use crate::{AppendError, NewRecord, ReadError, Record, StreamName, WriterError};
+use crate::{AppendError, NewRecord, ReadError, Record, StreamInfo, StreamName, WriterError};
 
 /// A log: many streams.
 #[async_trait]
@@ -18,6 +18,9 @@ pub trait Log: Send + Sync + fmt::Debug {
 
     /// The offset the next record will get; 0 for a stream that does not exist.
     async fn tail(&self, stream: &StreamName) -> Result<u64, ReadError>;
+
+    /// Size and ends of a stream, for a listing. A stream that does not exist is an empty one.
+    async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo, ReadError>;
 
     /// All streams there are, sorted by name.
     async fn streams(&self) -> Result<Vec<StreamName>, ReadError>;
@@ -43,6 +46,14 @@ pub trait LogWriter: Send + fmt::Debug {
     ///
     /// Not cancel-safe: a dropped call leaves the writer unusable.
     async fn append(&mut self, records: Vec<NewRecord>) -> Result<u64, AppendError>;
+
+    /// Appends records of another log, which keep their offsets and, to the millisecond, their timestamps, and returns
+    /// when they are durable. The first offset MUST be [`LogWriter::next_offset`] and each further one the next; in a
+    /// compacted stream they only have to rise from there. At most [`MAX_APPEND_BYTES`](crate::MAX_APPEND_BYTES).
+    ///
+    /// Not atomic: what dies in between leaves a beginning of them, which a new writer's `next_offset` tells. Not
+    /// cancel-safe.
+    async fn restore(&mut self, records: Vec<Record>) -> Result<(), AppendError>;
 }
 
 /// A reader of a stream, at a place of its own.

@@ -14,7 +14,8 @@ use super::compact;
 use super::cursor::{Committed, Cursor};
 use super::folder::{Folder, sync_folder};
 use super::frame::{FrameBuilder, HEADER_BYTES, Header, MAX_PAYLOAD_BYTES};
-use crate::{AppendError, LogWriter, MAX_APPEND_BYTES, MAX_RECORD_BYTES, NewRecord, StreamName, WriterError};
+use super::restore::{self, Place};
+use crate::{AppendError, LogWriter, MAX_APPEND_BYTES, MAX_RECORD_BYTES, NewRecord, Record, StreamName, WriterError};
 
 /// How much of a key an error message shows, in characters.
 const SHOWN_KEY: usize = 120;
@@ -30,14 +31,14 @@ pub(super) struct EmbeddedWriter {
 
 /// What the blocking side owns. When it goes, the readers are told and the lock is free.
 #[derive(Debug)]
-struct Core {
-    folder: Arc<Folder>,
+pub(super) struct Core {
+    pub(super) folder: Arc<Folder>,
     sender: Arc<watch::Sender<Committed>>,
-    options: EmbeddedOptions,
-    file: File,
-    segment: u64,
-    bytes: u64,
-    next: u64,
+    pub(super) options: EmbeddedOptions,
+    pub(super) file: File,
+    pub(super) segment: u64,
+    pub(super) bytes: u64,
+    pub(super) next: u64,
     /// Released by the system when it is closed, by whatever death.
     lock: File,
 }
@@ -179,7 +180,7 @@ impl Core {
     }
 
     /// Tells the readers what is durable.
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let committed = Committed { live: true, segment: self.segment, bytes: self.bytes, next: self.next };
         self.sender.send_replace(committed);
     }
@@ -209,17 +210,38 @@ impl LogWriter for EmbeddedWriter {
             return Ok(self.next);
         }
         let payload_bytes = check_sizes(stream, &records)?;
+        let first = self.next;
+        self.act(move |core| core.append(&records, payload_bytes)).await?;
+        Ok(first)
+    }
+
+    async fn restore(&mut self, records: Vec<Record>) -> Result<(), AppendError> {
+        let stream = &self.folder.stream;
+        if let Some((offset, expected)) = restore::misplaced(&records, self.next, stream.is_compacted()) {
+            return Err(AppendError::Misplaced { stream: stream.clone(), offset, expected });
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        let (places, records): (Vec<Place>, Vec<NewRecord>) = records.into_iter().map(Place::of).unzip();
+        check_sizes(stream, &records)?;
+        self.act(move |core| core.restore(&places, &records)).await
+    }
+}
+
+impl EmbeddedWriter {
+    /// Lets the blocking side work. If that fails or is dropped, it is gone and the writer with it.
+    async fn act(&mut self, work: impl FnOnce(Core) -> io::Result<Core> + Send + 'static) -> Result<(), AppendError> {
+        let stream = &self.folder.stream;
         let Some(core) = self.core.take() else { return Err(AppendError::Unusable(stream.clone())) };
-        let task = spawn_blocking(move || core.append(&records, payload_bytes));
-        let core = match task.await {
+        let core = match spawn_blocking(move || work(core)).await {
             Ok(Ok(core)) => core,
             Ok(Err(source)) => return Err(AppendError::Io { stream: stream.clone(), source }),
             Err(lost) => return Err(AppendError::Io { stream: stream.clone(), source: io::Error::other(lost) }),
         };
-        let first = self.next;
         self.next = core.next;
         self.core = Some(core);
-        Ok(first)
+        Ok(())
     }
 }
 
