@@ -67,8 +67,8 @@ pub struct StreamInfo {
     pub first_offset: u64,
     /// The offset the next record will get.
     pub next_offset: u64,
-    /// The size of the stream's segments.
-    pub bytes: u64,
+    /// What the stream takes on disk, where the engine can say that.
+    pub bytes: Option<u64>,
     /// When the last append was made that still has records.
     pub last_append: Option<Timestamp>,
 }
@@ -159,7 +159,7 @@ fn info(folder: &Arc<Folder>, committed: Committed) -> Result<StreamInfo, ReadEr
     Ok(StreamInfo {
         first_offset: first.first().map_or(next_offset, |frame| frame.header.base),
         next_offset,
-        bytes,
+        bytes: Some(bytes),
         last_append: last.and_then(|frame| Timestamp::from_millisecond(frame.time_ms).ok()),
     })
 }
