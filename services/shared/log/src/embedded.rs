@@ -16,7 +16,6 @@ mod cursor;
 mod folder;
 mod frame;
 mod reader;
-mod restore;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -32,7 +31,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use crate::membership::{Alone, GroupStatus, Member, Membership, MembershipError, check_group, no_group};
-use crate::{Log, LogReader, LogWriter, ReadError, StreamName, WriterError};
+use crate::{Log, LogReader, LogWriter, ReadError, StreamInfo, StreamName, WriterError};
 use cursor::{Committed, Cursor};
 use folder::Folder;
 use reader::EmbeddedReader;
@@ -58,19 +57,6 @@ impl Default for EmbeddedOptions {
             follow_interval: Duration::from_millis(100),
         }
     }
-}
-
-/// A stream at a glance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamInfo {
-    /// The smallest offset a record of the stream can have; `next_offset` where it has none.
-    pub first_offset: u64,
-    /// The offset the next record will get.
-    pub next_offset: u64,
-    /// What the stream takes on disk, where the engine can say that.
-    pub bytes: Option<u64>,
-    /// When the last append was made that still has records.
-    pub last_append: Option<Timestamp>,
 }
 
 /// A log in a directory. Clones share what wakes readers up; two handles opened apart behave like two processes.
@@ -189,6 +175,15 @@ impl Log for EmbeddedLog {
     async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo, ReadError> {
         let committed = *self.sender(stream).borrow();
         self.blocking(stream, move |folder| info(&folder, committed)).await
+    }
+
+    async fn create(&self, streams: &[StreamName]) -> Result<(), WriterError> {
+        for stream in streams {
+            let folder = self.folder(stream);
+            let made = spawn_blocking(move || writer::make(&folder)).await;
+            made.map_err(|e| WriterError::Io { stream: stream.clone(), source: io::Error::other(e) })??;
+        }
+        Ok(())
     }
 
     async fn streams(&self) -> Result<Vec<StreamName>, ReadError> {

@@ -21,6 +21,30 @@ pub enum WriterError {
         /// What does not fit.
         detail: String,
     },
+    /// The stream is kept in a way that would lose records or their order. Not retryable.
+    #[error("topic {topic} of stream {stream} has {setting} {found} where {wanted} is needed; {hint}")]
+    Settings {
+        /// The stream.
+        stream: StreamName,
+        /// Where it is kept.
+        topic: String,
+        /// What is set wrongly.
+        setting: String,
+        /// How it is set.
+        found: String,
+        /// How it must be.
+        wanted: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The log refuses: rights, or a cluster that cannot do it. Not retryable.
+    #[error("stream {stream} cannot be opened for writing: {detail}")]
+    Refused {
+        /// The stream.
+        stream: StreamName,
+        /// What the log said, and what to do.
+        detail: String,
+    },
     /// The storage does not answer as it should.
     #[error("stream {stream} cannot be opened for writing: {source}")]
     Io {
@@ -57,19 +81,31 @@ pub enum AppendError {
         /// The limit.
         limit: usize,
     },
-    /// A record to be restored does not belong where the stream ends. Nothing was written.
-    #[error("record {offset} of stream {stream} stands where {expected} belongs; start again from the stream's end")]
-    Misplaced {
-        /// The stream.
-        stream: StreamName,
-        /// The record's offset.
-        offset: u64,
-        /// The offset that is due, or in a compacted stream the smallest one allowed.
-        expected: u64,
-    },
     /// Another writer took the stream over. Nothing was written; this writer must end.
     #[error("stream {0} was taken over by another writer")]
     Fenced(StreamName),
+    /// Records to be restored do not follow what is there. Nothing was written.
+    #[error(
+        "a record for offset {offset} of stream {stream} cannot be restored: offset {expected} is next; \
+        empty the stream, or copy from there on"
+    )]
+    Misplaced {
+        /// The stream.
+        stream: StreamName,
+        /// The offset of the record.
+        offset: u64,
+        /// Where the next one belongs.
+        expected: u64,
+    },
+    /// The storage did not take the append. Nothing was written, and nothing of it will appear.
+    #[error("stream {stream} did not take an append: {source}")]
+    NotWritten {
+        /// The stream.
+        stream: StreamName,
+        /// What the storage said.
+        #[source]
+        source: io::Error,
+    },
     /// The storage failed. The writer is unusable; the records may or may not be there.
     #[error("appending to stream {stream} failed: {source}")]
     Io {
@@ -92,7 +128,7 @@ impl AppendError {
 
     /// Whether a new writer may succeed with the same records later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Unusable(_))
+        matches!(self, Self::Io { .. } | Self::NotWritten { .. } | Self::Unusable(_))
     }
 }
 

@@ -16,6 +16,9 @@
 //! - **Durability.** When `append` returns `Ok`, the records MUST survive the death of the process and of the machine.
 //!   When it returns an error whose [`AppendError::outcome_known`] is false, they may or may not be there: the writer is
 //!   then unusable, and the next one MUST look at the tail before it writes again.
+//! - **Freshness.** [`Log::tail`], [`Log::stream_info`], [`LogReader::poll`] and a new writer see every append that was
+//!   acknowledged before they were called, whoever made it and whatever died since. Where an engine cannot know yet they
+//!   wait for it, up to a limit, and fail with a retryable error beyond that.
 //! - **One writer.** A stream has one writer at a time. Embedded: a second one is refused while the first lives. Kafka:
 //!   a second one fences the first, whose next append MUST fail with [`AppendError::Fenced`].
 //! - **Offsets** are the stream's own: contiguous from 0 as written, part of the record, equal on every engine. A
@@ -27,6 +30,7 @@
 //!
 //! **Invariant**: values are bytes here. This crate knows no event, no directory and no tenant.
 
+mod config;
 mod error;
 mod name;
 mod record;
@@ -34,11 +38,14 @@ mod traits;
 
 pub mod conformance;
 pub mod embedded;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod membership;
 
-pub use embedded::{EmbeddedLog, EmbeddedOptions, StreamInfo};
+pub use config::{LogConfig, OpenError, SaslMechanism, Security};
+pub use embedded::{EmbeddedLog, EmbeddedOptions};
 pub use error::{AppendError, ReadError, WriterError};
 pub use membership::{Change, GroupMember, GroupStatus, Lease, Member, Membership, MembershipError, Report};
 pub use name::{StreamName, StreamNameError};
 pub use record::{MAX_APPEND_BYTES, MAX_RECORD_BYTES, NewRecord, Record};
-pub use traits::{Log, LogReader, LogWriter};
+pub use traits::{Log, LogReader, LogWriter, StreamInfo};

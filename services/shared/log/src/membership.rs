@@ -145,6 +145,12 @@ impl Lease {
         &self.stream
     }
 
+    /// Whether both are clones of one lease.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Whether it holds at this moment.
     pub fn is_valid(&self) -> bool {
         let until = self.inner.until.load(Ordering::Acquire);

@@ -3,9 +3,23 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use crate::membership::{GroupStatus, Member, Membership, MembershipError};
-use crate::{AppendError, NewRecord, ReadError, Record, StreamInfo, StreamName, WriterError};
+use crate::{AppendError, NewRecord, ReadError, Record, StreamName, WriterError};
+
+/// A stream at a glance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamInfo {
+    /// The smallest offset a record of the stream can have; `next_offset` where it has none.
+    pub first_offset: u64,
+    /// The offset the next record will get.
+    pub next_offset: u64,
+    /// What the stream takes on disk, where the engine can say that.
+    pub bytes: Option<u64>,
+    /// When the last append was made that still has records.
+    pub last_append: Option<Timestamp>,
+}
 
 /// A log: many streams.
 #[async_trait]
@@ -21,6 +35,9 @@ pub trait Log: Send + Sync + fmt::Debug {
 
     /// Size and ends of a stream, for a listing. A stream that does not exist is an empty one.
     async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo, ReadError>;
+
+    /// Makes the streams that do not exist, empty. Those that exist are not touched.
+    async fn create(&self, streams: &[StreamName]) -> Result<(), WriterError>;
 
     /// All streams there are, sorted by name.
     async fn streams(&self) -> Result<Vec<StreamName>, ReadError>;
@@ -47,12 +64,11 @@ pub trait LogWriter: Send + fmt::Debug {
     /// Not cancel-safe: a dropped call leaves the writer unusable.
     async fn append(&mut self, records: Vec<NewRecord>) -> Result<u64, AppendError>;
 
-    /// Appends records of another log, which keep their offsets and, to the millisecond, their timestamps, and returns
-    /// when they are durable. The first offset MUST be [`LogWriter::next_offset`] and each further one the next; in a
-    /// compacted stream they only have to rise from there. At most [`MAX_APPEND_BYTES`](crate::MAX_APPEND_BYTES).
+    /// Appends records that another log had, with the offsets and times they had there, to the millisecond. All or none,
+    /// like [`LogWriter::append`].
     ///
-    /// Not atomic: what dies in between leaves a beginning of them, which a new writer's `next_offset` tells. Not
-    /// cancel-safe.
+    /// Offsets MUST grow from [`LogWriter::next_offset`] on, without a gap unless the stream is a compacted one; if they
+    /// do not, this is [`AppendError::Misplaced`] and nothing is written. What is appended next follows the last of them.
     async fn restore(&mut self, records: Vec<Record>) -> Result<(), AppendError>;
 }
 

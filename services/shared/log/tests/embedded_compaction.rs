@@ -100,7 +100,7 @@ async fn a_listing_tells_size_and_ends() {
     let _writer = log.writer(&stream).await.unwrap();
     let after = log.stream_info(&stream).await.unwrap();
     assert_eq!((after.next_offset, after.last_append), (tail, Some(last)), "the last segment is empty now");
-    let (after_bytes, before_bytes) = (after.bytes.unwrap(), before.bytes.unwrap());
-    assert!(after_bytes < before_bytes / 2, "{after_bytes} of {before_bytes} bytes stayed");
+    let (bytes, stayed) = (before.bytes.unwrap(), after.bytes.unwrap());
+    assert!(stayed < bytes / 2, "{stayed} of {bytes} bytes stayed");
     assert!(after.first_offset > 0);
 }

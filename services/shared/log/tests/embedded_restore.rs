@@ -4,7 +4,7 @@
 mod common;
 
 use bytes::Bytes;
-use common::{read_all, segments, small_segments, stream, three};
+use common::{read_all, small_segments, stream, three};
 use forestsync_log::{AppendError, Log as _, MAX_APPEND_BYTES, Record};
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -68,7 +68,7 @@ async fn appends_go_on_where_the_restored_end() {
     writer.restore((0..40).map(|offset| record(offset, 1000 + offset as i64 / 4)).collect()).await.unwrap();
     assert_eq!(writer.append(three(0)).await.unwrap(), 40);
     let (records, error) = read_all(&log, &stream).await;
-    assert!(error.is_none() && records.len() == 43 && segments(dir.path(), &stream).len() > 2);
+    assert!(error.is_none() && records.len() == 43);
     assert_eq!(log.reader(&stream, 21).await.unwrap().poll(1).await.unwrap()[0].offset, 21);
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::Result;
-use forestsync_log::{EmbeddedLog, Log};
+use forestsync_log::{EmbeddedLog, Log, LogConfig};
 
 use crate::config::{self, Settings};
 use crate::exit::UsageError;
@@ -60,9 +60,9 @@ impl Place {
     pub fn open(&self, need: Need) -> Result<Opened> {
         match self {
             Self::Embedded(data) => embedded(data, need),
-            Self::Kafka { .. } => {
-                let hint = "copy to or from embedded:DIR";
-                Err(UsageError::new("this program was built without Kafka", hint).into())
+            Self::Kafka { brokers, prefix } => {
+                let config = LogConfig { kafka: Some(brokers.clone()), prefix: prefix.clone(), ..LogConfig::default() };
+                Ok(Opened { log: Some(config.open(Path::new(""))?), data: None })
             }
             Self::File(path) => {
                 let settings = config::load(path)?;

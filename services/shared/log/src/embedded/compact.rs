@@ -125,7 +125,9 @@ fn rewrite(folder: &Arc<Folder>, base: u64, latest: &Latest) -> Result<(), Write
             let mut kept = FrameBuilder::new(header.base, header.payload);
             each(folder, &frame, |record| {
                 let last = record.key.as_deref().is_none_or(|key| latest.get(key) == Some(&record.offset));
-                if last {
+                if last && header.timed {
+                    kept.push_timed(&record);
+                } else if last {
                     kept.push(record.offset, record.key.as_deref(), &record.value, &record.headers);
                 } else {
                     dropped += 1;

@@ -13,7 +13,7 @@
 //! block the disk put elsewhere, are never taken for one. The payload's checksum is part of the header, so the two
 //! together cover every byte.
 //!
-//! A record in the payload: offset minus `base`, length of the key (all ones: none), length of the value, count of
+//! A record in the payload: offset minus `base`, in version 2 its time in milliseconds (8 bytes), length of the key (all ones: none), length of the value, count of
 //! headers, for each header the lengths of name and value; then the bytes in the same order, headers last.
 
 use bytes::{Buf, Bytes};
@@ -30,7 +30,12 @@ pub(super) const MAX_PAYLOAD_BYTES: usize = 4 * MAX_APPEND_BYTES;
 /// What a frame begins with.
 pub(super) const MAGIC: [u8; 4] = *b"FSYL";
 
+/// Frames whose records all have the frame's time.
 const VERSION: u8 = 1;
+
+/// Frames whose records have times of their own, each in milliseconds behind its offset: restored ones.
+const VERSION_TIMED: u8 = 2;
+
 const NO_KEY: u32 = u32::MAX;
 
 /// Why no header was found.
@@ -55,6 +60,8 @@ pub(super) struct Header {
     pub(super) end: u64,
     /// When it was appended, in milliseconds since 1970.
     pub(super) time_ms: i64,
+    /// Whether each record has a time of its own.
+    pub(super) timed: bool,
     payload_crc: u32,
 }
 
@@ -75,19 +82,20 @@ impl Header {
             base: fields.get_u64_le(),
             end: fields.get_u64_le(),
             time_ms: fields.get_i64_le(),
+            timed: version == VERSION_TIMED,
             payload_crc: fields.get_u32_le(),
         };
         if magic != MAGIC {
             return Err(NoHeader::Unfit("no frame begins here"));
         }
-        if version > VERSION {
+        if version > VERSION_TIMED {
             return Err(NoHeader::Foreign(version));
         }
         if fields.get_u32_le() != expected {
             return Err(NoHeader::Unfit("the checksum of the frame's header does not fit"));
         }
         let span = header.end.checked_sub(header.base);
-        if version != VERSION
+        if version < VERSION
             || header.payload > MAX_PAYLOAD_BYTES
             || header.count == 0
             || span.is_none_or(|span| span < u64::from(header.count))
@@ -122,6 +130,7 @@ pub(super) struct FrameBuilder {
     bytes: Vec<u8>,
     base: u64,
     count: u32,
+    timed: bool,
 }
 
 impl FrameBuilder {
@@ -129,12 +138,24 @@ impl FrameBuilder {
     pub(super) fn new(base: u64, payload_bytes: usize) -> Self {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + payload_bytes);
         bytes.resize(HEADER_BYTES, 0);
-        Self { bytes, base, count: 0 }
+        Self { bytes, base, count: 0, timed: false }
     }
 
     /// Adds a record. The caller has checked its size.
     pub(super) fn push(&mut self, offset: u64, key: Option<&[u8]>, value: &[u8], headers: &[(String, Bytes)]) {
         self.put(offset.saturating_sub(self.base) as u32);
+        self.put_rest(key, value, headers);
+    }
+
+    /// Adds a record that keeps its own time. A frame has such records only, or none.
+    pub(super) fn push_timed(&mut self, record: &Record) {
+        self.timed = true;
+        self.put(record.offset.saturating_sub(self.base) as u32);
+        self.bytes.extend_from_slice(&record.timestamp.as_millisecond().to_le_bytes());
+        self.put_rest(record.key.as_deref(), &record.value, &record.headers);
+    }
+
+    fn put_rest(&mut self, key: Option<&[u8]>, value: &[u8], headers: &[(String, Bytes)]) {
         self.put(key.map_or(NO_KEY, |key| key.len() as u32));
         self.put(value.len() as u32);
         self.put(headers.len() as u32);
@@ -170,7 +191,7 @@ impl FrameBuilder {
         let (header, payload) = self.bytes.split_at_mut(HEADER_BYTES);
         let mut fields = Vec::with_capacity(HEADER_BYTES);
         fields.extend_from_slice(&MAGIC);
-        fields.extend_from_slice(&[VERSION, 0, 0, 0]);
+        fields.extend_from_slice(&[if self.timed { VERSION_TIMED } else { VERSION }, 0, 0, 0]);
         fields.extend_from_slice(&(payload.len() as u32).to_le_bytes());
         fields.extend_from_slice(&self.count.to_le_bytes());
         fields.extend_from_slice(&self.base.to_le_bytes());
@@ -194,6 +215,7 @@ pub(super) struct Records {
     span: (u64, u64),
     broken: bool,
     timestamp: Timestamp,
+    timed: bool,
 }
 
 /// The payload does not hold what its header says.
@@ -205,7 +227,8 @@ impl Records {
     pub(super) fn new(header: &Header, payload: Bytes) -> Self {
         let timestamp = Timestamp::from_millisecond(header.time_ms).unwrap_or_default();
         let span = (header.base, header.end);
-        Self { payload, left: header.count, base: header.base, span, broken: false, timestamp }
+        let (left, base, timed) = (header.count, header.base, header.timed);
+        Self { payload, left, base, span, broken: false, timestamp, timed }
     }
 
     /// The next record, or none after the last. After an error there is never a record again.
@@ -224,6 +247,7 @@ impl Records {
             return Err(Malformed);
         }
         self.span.0 = offset + 1;
+        let timestamp = if self.timed { self.time()? } else { self.timestamp };
         let key_bytes = self.number()?;
         let value_bytes = self.number()?;
         let header_count = self.number()? as usize;
@@ -242,11 +266,16 @@ impl Records {
             headers.push((name, self.bytes(value)?));
         }
         self.left -= 1;
-        Ok(Some(Record { offset, timestamp: self.timestamp, key, value, headers }))
+        Ok(Some(Record { offset, timestamp, key, value, headers }))
     }
 
     fn number(&mut self) -> Result<u32, Malformed> {
         self.payload.try_get_u32_le().map_err(|_| Malformed)
+    }
+
+    fn time(&mut self) -> Result<Timestamp, Malformed> {
+        let time_ms = self.payload.try_get_i64_le().map_err(|_| Malformed)?;
+        Timestamp::from_millisecond(time_ms).map_err(|_| Malformed)
     }
 
     fn bytes(&mut self, count: u32) -> Result<Bytes, Malformed> {

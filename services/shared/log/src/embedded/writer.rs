@@ -14,11 +14,7 @@ use super::compact;
 use super::cursor::{Committed, Cursor};
 use super::folder::{Folder, sync_folder};
 use super::frame::{FrameBuilder, HEADER_BYTES, Header, MAX_PAYLOAD_BYTES};
-use super::restore::{self, Place};
-use crate::{AppendError, LogWriter, MAX_APPEND_BYTES, MAX_RECORD_BYTES, NewRecord, Record, StreamName, WriterError};
-
-/// How much of a key an error message shows, in characters.
-const SHOWN_KEY: usize = 120;
+use crate::{AppendError, LogWriter, NewRecord, Record, StreamName, WriterError, record};
 
 /// The writer of a stream of the embedded log.
 #[derive(Debug)]
@@ -31,14 +27,14 @@ pub(super) struct EmbeddedWriter {
 
 /// What the blocking side owns. When it goes, the readers are told and the lock is free.
 #[derive(Debug)]
-pub(super) struct Core {
-    pub(super) folder: Arc<Folder>,
+struct Core {
+    folder: Arc<Folder>,
     sender: Arc<watch::Sender<Committed>>,
-    pub(super) options: EmbeddedOptions,
-    pub(super) file: File,
-    pub(super) segment: u64,
-    pub(super) bytes: u64,
-    pub(super) next: u64,
+    options: EmbeddedOptions,
+    file: File,
+    segment: u64,
+    bytes: u64,
+    next: u64,
     /// Released by the system when it is closed, by whatever death.
     lock: File,
 }
@@ -66,14 +62,21 @@ impl EmbeddedWriter {
     }
 }
 
-/// Makes the folder and takes its lock.
-fn lock(folder: &Folder) -> Result<File, WriterError> {
+/// Makes the folder of a stream.
+pub(super) fn make(folder: &Folder) -> Result<(), WriterError> {
     let io = |source| folder.unwritable(source);
     fs::create_dir_all(&folder.path).map_err(io)?;
     if let Some(parent) = folder.path.parent() {
         // even if it was there: who made it may have died before its name was durable
         sync_folder(parent).map_err(io)?;
     }
+    Ok(())
+}
+
+/// Makes the folder and takes its lock.
+fn lock(folder: &Folder) -> Result<File, WriterError> {
+    let io = |source| folder.unwritable(source);
+    make(folder)?;
     let path = folder.path.join("lock");
     let lock = File::options().write(true).create(true).truncate(false).open(path).map_err(io)?;
     match lock.try_lock() {
@@ -154,19 +157,33 @@ fn keep_suspicious(folder: &Folder, file: &mut File, segment: u64, at: u64) -> i
 
 impl Core {
     /// Writes the frame and waits for the disk. On an error this side goes, and the writer with it.
-    fn append(mut self, records: &[NewRecord], payload_bytes: usize) -> io::Result<Self> {
+    fn append(self, records: &[NewRecord], payload_bytes: usize) -> io::Result<Self> {
         let mut frame = FrameBuilder::new(self.next, payload_bytes);
         let mut offset = self.next;
         for record in records {
             frame.push(offset, record.key.as_deref(), &record.value, &record.headers);
             offset += 1;
         }
+        self.write(frame, offset, clock::now().as_millisecond())
+    }
+
+    /// [`Core::append`] for records that have offsets and a time already.
+    fn restore(self, records: &[Record], end: u64, payload_bytes: usize) -> io::Result<Self> {
+        let mut frame = FrameBuilder::new(self.next, payload_bytes);
+        for record in records {
+            frame.push_timed(record);
+        }
+        let time = records.last().map_or(0, |record| record.timestamp.as_millisecond());
+        self.write(frame, end, time)
+    }
+
+    fn write(mut self, frame: FrameBuilder, end: u64, time_ms: i64) -> io::Result<Self> {
         if self.bytes > 0 && self.bytes + frame.len() as u64 > self.options.segment_bytes {
             self.file = self.folder.create_segment(self.next)?;
             self.segment = self.next;
             self.bytes = 0;
         }
-        let frame = frame.finish(offset, clock::now().as_millisecond(), self.segment, self.bytes);
+        let frame = frame.finish(end, time_ms, self.segment, self.bytes);
         if let Err(error) = self.file.write_all(&frame) {
             // Nobody was told of these bytes. If they cannot be taken back, the next writer cuts them off.
             self.file.set_len(self.bytes).ok();
@@ -174,13 +191,13 @@ impl Core {
         }
         self.file.sync_data()?;
         self.bytes += frame.len() as u64;
-        self.next = offset;
+        self.next = end;
         self.publish();
         Ok(self)
     }
 
     /// Tells the readers what is durable.
-    pub(super) fn publish(&self) {
+    fn publish(&self) {
         let committed = Committed { live: true, segment: self.segment, bytes: self.bytes, next: self.next };
         self.sender.send_replace(committed);
     }
@@ -211,30 +228,37 @@ impl LogWriter for EmbeddedWriter {
         }
         let payload_bytes = check_sizes(stream, &records)?;
         let first = self.next;
-        self.act(move |core| core.append(&records, payload_bytes)).await?;
+        self.run(move |core| core.append(&records, payload_bytes)).await?;
         Ok(first)
     }
 
     async fn restore(&mut self, records: Vec<Record>) -> Result<(), AppendError> {
         let stream = &self.folder.stream;
-        if let Some((offset, expected)) = restore::misplaced(&records, self.next, stream.is_compacted()) {
-            return Err(AppendError::Misplaced { stream: stream.clone(), offset, expected });
+        let end = record::check_places(stream, self.next, &records)?;
+        // an offset within a frame has 32 bits
+        if end - self.next > u64::from(u32::MAX) {
+            let offset = end - 1;
+            return Err(AppendError::Misplaced { stream: stream.clone(), offset, expected: self.next });
         }
         if records.is_empty() {
             return Ok(());
         }
-        let (places, records): (Vec<Place>, Vec<NewRecord>) = records.into_iter().map(Place::of).unzip();
-        check_sizes(stream, &records)?;
-        self.act(move |core| core.restore(&places, &records)).await
+        record::check_record_sizes(stream, &records)?;
+        let encoded: usize = records.iter().map(|record| record.size() + 24 + 8 * record.headers.len()).sum();
+        if encoded > MAX_PAYLOAD_BYTES {
+            let what = "an append, with the lengths of its parts,";
+            return Err(record::too_large(stream, what, records.first(), encoded, MAX_PAYLOAD_BYTES));
+        }
+        self.run(move |core| core.restore(&records, end, encoded)).await
     }
 }
 
 impl EmbeddedWriter {
-    /// Lets the blocking side work. If that fails or is dropped, it is gone and the writer with it.
-    async fn act(&mut self, work: impl FnOnce(Core) -> io::Result<Core> + Send + 'static) -> Result<(), AppendError> {
+    /// Runs a blocking step of the core. Where it fails or is dropped, the core is gone.
+    async fn run(&mut self, step: impl FnOnce(Core) -> io::Result<Core> + Send + 'static) -> Result<(), AppendError> {
         let stream = &self.folder.stream;
         let Some(core) = self.core.take() else { return Err(AppendError::Unusable(stream.clone())) };
-        let core = match spawn_blocking(move || work(core)).await {
+        let core = match spawn_blocking(move || step(core)).await {
             Ok(Ok(core)) => core,
             Ok(Err(source)) => return Err(AppendError::Io { stream: stream.clone(), source }),
             Err(lost) => return Err(AppendError::Io { stream: stream.clone(), source: io::Error::other(lost) }),
@@ -247,30 +271,11 @@ impl EmbeddedWriter {
 
 /// The bytes the records take in a frame, if none is too large and all together are not.
 fn check_sizes(stream: &StreamName, records: &[NewRecord]) -> Result<usize, AppendError> {
-    let too_large = |what, record: Option<&NewRecord>, size, limit| {
-        let key = record.and_then(|record| record.key.as_deref()).unwrap_or_default();
-        let key = String::from_utf8_lossy(key).chars().take(SHOWN_KEY).collect();
-        AppendError::TooLarge { stream: stream.clone(), what, key, size, limit }
-    };
-    let (mut content, mut encoded) = (0_usize, 0_usize);
-    for record in records {
-        let size = record.size();
-        if size > MAX_RECORD_BYTES {
-            return Err(too_large("a record", Some(record), size, MAX_RECORD_BYTES));
-        }
-        content += size;
-        encoded += size + 16 + 8 * record.headers.len();
-    }
-    if content > MAX_APPEND_BYTES {
-        return Err(too_large("an append", records.first(), content, MAX_APPEND_BYTES));
-    }
+    record::check_record_sizes(stream, records)?;
+    let encoded = records.iter().map(|record| record.size() + 16 + 8 * record.headers.len()).sum();
     if encoded > MAX_PAYLOAD_BYTES {
-        return Err(too_large(
-            "an append, with the lengths of its parts,",
-            records.first(),
-            encoded,
-            MAX_PAYLOAD_BYTES,
-        ));
+        let what = "an append, with the lengths of its parts,";
+        return Err(record::too_large(stream, what, records.first(), encoded, MAX_PAYLOAD_BYTES));
     }
     Ok(encoded)
 }
