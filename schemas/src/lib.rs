@@ -18,6 +18,7 @@
 //!
 //! **Invariant**: pure. Knows `domain` and nothing else of forestsync.
 
+pub mod attributes;
 pub mod changes;
 pub mod control;
 pub mod decisions;

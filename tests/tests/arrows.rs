@@ -13,9 +13,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rules", &["domain", "schemas"]),
     ("log", &["runtime"]),
     ("runtime", &[]),
-    ("collector", &["domain", "log", "runtime", "schemas"]),
-    ("projector", &["domain", "log", "rules", "runtime", "schemas"]),
-    ("provisioner", &["domain", "log", "rules", "runtime", "schemas"]),
+    ("host", &["log", "runtime"]),
+    ("collector", &["domain", "host", "log", "runtime", "schemas"]),
+    ("projector", &["domain", "host", "log", "rules", "runtime", "schemas"]),
+    ("provisioner", &["domain", "host", "log", "rules", "runtime", "schemas"]),
     ("practice", &["domain"]),
 ];
 
@@ -28,7 +29,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("ldap3_proto", &["practice"]),
     ("reqwest", &["provisioner"]),
     ("azure_identity", &["provisioner"]),
-    ("axum", &["practice"]),
+    ("axum", &["host", "practice"]),
+    ("metrics-exporter-prometheus", &["host"]),
     ("anyhow", &["forestsync", "practice"]),
 ];
 

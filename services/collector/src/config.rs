@@ -1,6 +1,6 @@
 //! What a collector is told: which forest, which controllers, which account, which attributes.
 //!
-//! Nothing here is read from a file: the command-line tool reads files and fills these structs.
+//! Nothing here is read from a file: [`settings`](crate::settings) is, and fills these structs.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -27,6 +27,7 @@ mod check;
 mod collector;
 mod config;
 mod control;
+mod domains;
 mod entry;
 mod error;
 mod events;
@@ -43,6 +44,9 @@ mod session;
 mod status;
 mod tail;
 mod transport;
+
+pub mod service;
+pub mod settings;
 
 pub use check::{CheckCode, CheckLine, CheckOutcome, check};
 pub use collector::{Collector, CollectorHandle};

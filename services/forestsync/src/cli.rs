@@ -58,6 +58,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Synchronize: read the forests, project, write the tenant.
     Run(RunArgs),
+    /// Say in the log that a configuration is in force: the services take it up by themselves.
+    Activate(ReadArgs),
     /// Try configuration, secrets, controllers, rights and tenant, and change nothing.
     Check(ReadArgs),
     /// Show what is done, what is not and why, from the log alone.
@@ -136,8 +138,15 @@ pub struct ReplayArgs {
     #[command(flatten)]
     pub config: ConfigArg,
     /// Compare the live database with one computed anew from offset 0, and change nothing.
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "digest")]
     pub verify: bool,
+    /// Only compute anew, up to the end of the streams, and print the digest: that of a projector which has read as far
+    /// is the same.
+    #[arg(long, conflicts_with = "verify")]
+    pub digest: bool,
+    /// With --verify: the folder of the live database; without it the one that forestsync run works with.
+    #[arg(long, value_name = "DIR", conflicts_with = "digest")]
+    pub data: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

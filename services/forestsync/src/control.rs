@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use forestsync_log::{Log, NewRecord, StreamName};
+pub use forestsync_projector::activation::last_activation;
 use forestsync_schemas::control::{ConfigurationActivated, ControlContext, ControlEvent};
 use forestsync_schemas::{ControlRecord, EventId, streams};
 
@@ -32,24 +33,6 @@ pub async fn activate(log: &dyn Log, settings: &Settings) -> Result<u64> {
     writer.append(vec![new]).await?;
     tracing::info!(configuration = %settings.configuration, revision, "configuration activated");
     Ok(revision)
-}
-
-/// The last activation in the stream, if any.
-pub async fn last_activation(log: &dyn Log, stream: &StreamName) -> Result<Option<ConfigurationActivated>> {
-    let mut reader = log.reader(stream, 0).await?;
-    let mut last = None;
-    loop {
-        let records = reader.poll(64).await?;
-        if records.is_empty() {
-            return Ok(last);
-        }
-        for record in records {
-            let decoded = ControlRecord::decode(&record.value)
-                .with_context(|| format!("stream {stream} offset {}", record.offset))?;
-            let ControlEvent::ConfigurationActivated(event) = decoded.event;
-            last = Some(event);
-        }
-    }
 }
 
 /// The account that runs this process, as the operating system names it.

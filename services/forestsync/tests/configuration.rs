@@ -58,9 +58,9 @@ fn every_example_is_accepted() {
 fn the_examples_mean_what_they_say() {
     let three = config::load(&examples().join("three-forests.toml")).unwrap();
     let [emea, apac, acquired] = three.forests.as_slice() else { panic!("three forests") };
-    assert_eq!(emea.domains.len(), 2);
-    assert_eq!(apac.controllers[0].address, Some("192.0.2.17:389".parse().unwrap()));
-    assert!(matches!(acquired.exclude[..], [ScopeEntry::Object(_)]));
+    assert_eq!(emea.reading.domains.len(), 2);
+    assert_eq!(apac.reading.controllers[0].address, Some("192.0.2.17:389".parse().unwrap()));
+    assert!(matches!(acquired.scope.exclude[..], [ScopeEntry::Guid(_)]));
     assert!(three.tenant.soft_match_upn && three.tenant.soft_match_mail);
     assert_eq!(three.guard.window, Duration::from_hours(1));
     let lab = config::load(&examples().join("lab.toml")).unwrap();
@@ -71,11 +71,11 @@ fn the_examples_mean_what_they_say() {
 #[test]
 fn defaults_are_the_documented_ones() {
     let settings = read(GOOD).unwrap();
-    let forest = &settings.forests[0];
+    let forest = &settings.forests[0].reading;
     assert_eq!((forest.poll_interval, forest.operation_timeout), (Duration::from_secs(1), Duration::from_mins(2)));
     assert_eq!(forest.failover_after, Duration::from_mins(5));
     let at_once = read(&GOOD.replace("name = \"emea\"", "name = \"emea\"\nfailover_after = \"0s\"")).unwrap();
-    assert_eq!(at_once.forests[0].failover_after, Duration::ZERO);
+    assert_eq!(at_once.forests[0].reading.failover_after, Duration::ZERO);
     assert!(forest.notifications && forest.object_security && forest.domains.is_empty());
     assert_eq!((settings.guard.count, settings.guard.member_minimum), (500, 10));
     assert!((settings.guard.share - 0.2).abs() < f64::EPSILON);

@@ -28,6 +28,7 @@
 //! logged. Links between naming contexts of one forest are resolved by objectGUID; members from other forests (foreign
 //! security principals) wait, with the index by SID that they will need.
 
+pub mod activation;
 mod announce;
 mod apply;
 mod config;
@@ -54,6 +55,9 @@ mod txn;
 mod verify;
 mod work;
 mod writing;
+
+pub mod service;
+pub mod settings;
 
 #[cfg(test)]
 mod tests;

@@ -43,7 +43,7 @@ const NEEDED: [(&str, &[&str]); 5] = [
 /// Looks at configuration, token, permissions, organization and domains. Stops at the first thing without which the
 /// others make no sense.
 pub async fn check(config: &TenantConfig) -> Vec<CheckLine> {
-    let graph = match Graph::new(config) {
+    let graph = match Graph::new(config, None) {
         Ok(graph) => graph,
         Err(error) => {
             return vec![CheckLine::bad("tenant configuration", error.to_string(), "correct the configuration")];

@@ -44,6 +44,10 @@ pub enum ProvisionerError {
     /// A task of the provisioner died.
     #[error("a request's task ended: {0}")]
     Task(#[from] tokio::task::JoinError),
+    /// The lease ended: somebody else may be at work now. Nothing was sent since; what was begun before is looked up by
+    /// whoever goes on.
+    #[error("the lease ended; nothing is sent without it")]
+    LeaseEnded,
     /// A crash that a test asked for.
     #[error("stopped at the crash point a test had set")]
     Crashed,
@@ -57,7 +61,7 @@ impl ProvisionerError {
             Self::Read(e) => matches!(e, ReadError::Io { .. }),
             Self::Writer(e) => e.is_retryable(),
             Self::Append(e) => e.is_retryable(),
-            Self::Task(_) | Self::Crashed => true,
+            Self::Task(_) | Self::LeaseEnded | Self::Crashed => true,
             Self::Config(_) | Self::Name(_) | Self::Decode { .. } | Self::Encode(_) => false,
         }
     }

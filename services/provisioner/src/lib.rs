@@ -36,6 +36,9 @@ mod status;
 mod store;
 mod target;
 
+pub mod service;
+pub mod settings;
+
 pub use check::{CheckLine, check};
 pub use config::{Cloud, ConfigError, ProvisionerConfig, SoftMatch, TenantConfig, cloud, clouds};
 #[doc(hidden)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use forestsync_log::{Log, StreamName};
+use forestsync_log::{Lease, Log, StreamName};
 use forestsync_schemas::{OutcomeRecord, streams};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,22 @@ impl Provisioner {
     ///
     /// A ledger that cannot be opened, or that knows more than the log, is rebuilt from the log.
     pub async fn open(config: ProvisionerConfig, log: Arc<dyn Log>) -> Result<Self, ProvisionerError> {
-        let target: Arc<dyn Target> = Arc::new(Graph::new(&config.tenant)?);
+        let outcomes = streams::outcomes(&config.configuration).parse()?;
+        Self::open_with_lease(config, log, Lease::forever(outcomes)).await
+    }
+
+    /// [`Provisioner::open`] where others may take over: no request leaves unless `lease` is valid at that moment, and once
+    /// it is not, [`Provisioner::run`] ends with [`ProvisionerError::LeaseEnded`].
+    pub async fn open_with_lease(
+        config: ProvisionerConfig,
+        log: Arc<dyn Log>,
+        lease: Lease,
+    ) -> Result<Self, ProvisionerError> {
+        if !lease.is_valid() {
+            // becoming the writer would fence the rightful one
+            return Err(ProvisionerError::LeaseEnded);
+        }
+        let target: Arc<dyn Target> = Arc::new(Graph::new(&config.tenant, Some(lease))?);
         let streams = Streams {
             desired: streams::desired(&config.configuration).parse()?,
             outcomes: streams::outcomes(&config.configuration).parse()?,

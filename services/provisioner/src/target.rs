@@ -161,6 +161,8 @@ pub(crate) struct Outage {
     /// The endpoint asked for less, rather than failing.
     pub throttled: bool,
     pub retry_after: Option<Duration>,
+    /// This process has lost the right to ask. Whatever it began is for others to look up.
+    pub forfeited: bool,
     pub cause: StopCause,
     /// For a person: what, why, what to do.
     pub detail: String,

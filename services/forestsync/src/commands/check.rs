@@ -85,13 +85,13 @@ fn secret_ok(part: String, check: &str) -> Line {
 }
 
 async fn check_forest(forest: &ForestSettings) -> Result<Vec<Line>> {
-    let part = || format!("forest {}", forest.name);
-    let password = match forest.read_password() {
+    let part = || format!("forest {}", forest.name());
+    let password = match forest.reading.read_password() {
         Ok(password) => password,
         Err(error) => return Ok(vec![secret_problem(part(), "password", &error)]),
     };
     let mut lines = vec![secret_ok(part(), "password")];
-    let config = forest_config(forest, password)?;
+    let config = forest_config(forest, password);
     lines.extend(
         Box::pin(forestsync_collector::check(&config)).await.into_iter().map(|line| of_collector(part(), line)),
     );

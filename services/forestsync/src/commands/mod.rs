@@ -1,5 +1,6 @@
 //! The commands, one module each, and the way to them.
 
+pub mod activate;
 pub mod check;
 pub mod log;
 pub mod practice;
@@ -17,10 +18,11 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
     match cli.command {
         Command::Demo(args) => Box::pin(crate::demo::demo(args)).await,
         Command::Run(args) => Box::pin(run::run(args)).await,
+        Command::Activate(args) => activate::activate(args).await,
         Command::Check(args) => check::check(args).await,
         Command::Status(args) => status::status(args).await,
-        Command::Log(command) => log::log(command).await,
-        Command::Replay(args) => replay::replay(args).await,
+        Command::Log(command) => Box::pin(log::log(command)).await,
+        Command::Replay(args) => Box::pin(replay::replay(args)).await,
         Command::Practice(command) => practice::practice(command).await,
     }
 }

@@ -8,7 +8,7 @@ use forestsync_runtime::shutdown;
 use serde::Serialize;
 
 use crate::cli::RunArgs;
-use crate::exit::Exit;
+use crate::exit::{Exit, UsageError};
 use crate::pipeline::{Ending, Pipeline, RunOptions, Until};
 use crate::progress::Progress;
 use crate::status::{self, Report};
@@ -32,6 +32,11 @@ struct Summary {
 /// Synchronizes until a signal comes, or until nothing is left to do.
 pub async fn run(args: RunArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
+    if settings.log.is_some() {
+        let message = format!("{}: run has its log to itself, and [log] names a shared one", settings.path.display());
+        let hint = "start forestsync-collector, forestsync-projector and forestsync-provisioner, and tell them of this file by forestsync activate; or take [log] out";
+        return Err(UsageError::new(message, hint).into());
+    }
     let shutdown = shutdown::on_signals()?;
     let options = RunOptions { count_guard: args.count_guard, share_guard: args.share_guard };
     let mut pipeline = tokio::select! {
@@ -56,8 +61,8 @@ pub async fn run(args: RunArgs) -> Result<Exit> {
         tracing::info!("stopped");
         return Ok(Exit::Done);
     }
-    let log = settings.existing_log()?;
-    let report = status::gather(&log, &settings).await?;
+    let log = settings.existing_log().await?;
+    let report = status::gather(log.as_ref(), &settings).await?;
     let (exit, summary) = summarize(ending, &report, blocked, findings, args.timeout);
     if args.json {
         output::json(&summary)?;

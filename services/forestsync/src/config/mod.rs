@@ -10,53 +10,12 @@ pub mod check;
 pub mod file;
 pub mod settings;
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use forestsync_runtime::config::ConfigError;
-
-pub use settings::{ControllerSettings, ForestSettings, GuardSettings, ScopeEntry, Settings, TenantSettings};
-
-/// One thing that is wrong with a configuration's meaning.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The key concerned, such as `forests.emea.include`.
-    pub key: String,
-    /// What is wrong.
-    pub message: String,
-    /// What to do.
-    pub hint: String,
-}
-
-/// Why a configuration is not accepted. Never retryable: somebody must edit the file.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SettingsError {
-    /// The file cannot be read or parsed.
-    #[error(transparent)]
-    File(#[from] ConfigError),
-    /// It can be parsed, and says something that cannot be meant.
-    #[error("{}: {}", path.display(), List(problems))]
-    Meaning {
-        /// The file.
-        path: PathBuf,
-        /// Everything that is wrong, in the order of the file.
-        problems: Vec<Problem>,
-    },
-}
-
-struct List<'a>(&'a [Problem]);
-
-impl fmt::Display for List<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
-        write!(f, "{count} problem{}", if count == 1 { "" } else { "s" })?;
-        for problem in self.0 {
-            write!(f, "\n\n  {}: {}\n    hint: {}", problem.key, problem.message, problem.hint)?;
-        }
-        Ok(())
-    }
-}
+pub use forestsync_projector::ScopeEntry;
+pub use forestsync_provisioner::settings::{GuardSettings, TenantSettings};
+pub use forestsync_runtime::config::{Problem, SettingsError};
+pub use settings::{ForestSettings, Settings};
 
 /// Reads and checks a file.
 pub fn load(path: &Path) -> Result<Settings, SettingsError> {

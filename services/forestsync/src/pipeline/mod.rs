@@ -87,7 +87,7 @@ impl Pipeline {
     pub async fn start(settings: &Settings, options: RunOptions) -> Result<Self> {
         let named = |key: String| move |error| UsageError::secret(&settings.path, &key, &error);
         let passwords =
-            settings.forests.iter().map(|f| f.read_password().map_err(named(format!("forests.{}", f.name))));
+            settings.forests.iter().map(|f| f.reading.read_password().map_err(named(format!("forests.{}", f.name()))));
         let passwords = passwords.collect::<Result<Vec<_>, _>>()?;
         let secret = settings.tenant.read_secret().map_err(named("tenant".to_owned()))?;
         let instance = Instance::take(&settings.data)?;
@@ -99,7 +99,7 @@ impl Pipeline {
         let mut collectors = Vec::with_capacity(settings.forests.len());
         for (forest, password) in settings.forests.iter().zip(passwords) {
             let status = parts::collector(&mut tasks, forest, password, &log, &stop)?;
-            collectors.push((forest.name.clone(), status));
+            collectors.push((forest.name().to_owned(), status));
         }
         let projector = parts::projector(&mut tasks, settings, &collectors, &log, &stop);
         let provisioner = parts::provisioner(&mut tasks, settings, options, secret, &log, &stop).await?;

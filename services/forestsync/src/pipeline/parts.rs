@@ -3,67 +3,37 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use forestsync_collector::{Collector, CollectorStatus, ControllerAddress, ForestConfig};
+use forestsync_collector::{Collector, CollectorStatus, ForestConfig};
 use forestsync_domain::Dn;
-use forestsync_log::{Log, StreamName};
+use forestsync_log::Log;
+use forestsync_projector::activation::Projection;
+use forestsync_projector::settings::SourcesError;
 use forestsync_projector::{Projector, ProjectorConfig, ProjectorStatus, SourceConfig};
-use forestsync_provisioner::{Provisioner, ProvisionerConfig, SoftMatch, Status, TenantConfig};
-use forestsync_rules::guard::GuardLimits;
+use forestsync_provisioner::{Provisioner, ProvisionerConfig, Status, TenantConfig};
 use forestsync_runtime::secret::SecretString;
+use forestsync_schemas::control::ConfigurationActivated;
 use forestsync_schemas::{ChangeRecord, streams};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::RunOptions;
-use crate::config::check::owner;
-use crate::config::{ForestSettings, ScopeEntry, Settings};
+use crate::config::{ForestSettings, Settings};
 use crate::exit::UsageError;
 
 type Rows = watch::Receiver<Vec<CollectorStatus>>;
 
 /// A forest's configuration for its collector.
-pub fn forest_config(forest: &ForestSettings, password: SecretString) -> Result<ForestConfig> {
-    let mut controllers = Vec::with_capacity(forest.controllers.len());
-    for controller in &forest.controllers {
-        let address: ControllerAddress = controller.url.parse()?;
-        controllers.push(match controller.address {
-            Some(at) => address.at(at),
-            None => address,
-        });
-    }
-    let mut config = ForestConfig::new(forest.name.as_str(), controllers, forest.bind.as_str(), password);
-    config.ca_file.clone_from(&forest.ca_file);
-    config.naming_contexts.clone_from(&forest.domains);
-    config.attributes = forestsync_rules::attributes::requested().into_iter().map(str::to_owned).collect();
-    config.object_security = forest.object_security;
-    config.poll_interval = forest.poll_interval;
-    config.operation_timeout = forest.operation_timeout;
-    config.failover_after = forest.failover_after;
-    config.notifications = forest.notifications;
-    Ok(config)
+pub fn forest_config(forest: &ForestSettings, password: SecretString) -> ForestConfig {
+    let attributes = forestsync_rules::attributes::requested().into_iter().map(str::to_owned).collect();
+    forest.reading.config(password, attributes)
 }
 
 /// The tenant's configuration for the provisioner.
 pub fn tenant_config(settings: &Settings, options: RunOptions, secret: SecretString) -> TenantConfig {
-    let (tenant, guard) = (&settings.tenant, &settings.guard);
-    let mut config = TenantConfig::new(
-        tenant.tenant_id.clone(),
-        tenant.client_id.clone(),
-        secret,
-        tenant.authority.clone(),
-        tenant.graph.clone(),
-    );
-    config.ca_file.clone_from(&tenant.ca_file);
-    config.writes_per_150_seconds = tenant.writes_per_150_seconds;
-    config.in_flight = tenant.in_flight;
-    config.soft_match = SoftMatch { user_principal_name: tenant.soft_match_upn, mail: tenant.soft_match_mail };
-    config.guard = GuardLimits {
-        count: options.count_guard.unwrap_or(guard.count),
-        share: options.share_guard.unwrap_or(guard.share),
-        member_minimum: guard.member_minimum,
-    };
-    config.guard_window = guard.window;
+    let mut config = settings.tenant.config(&settings.guard, secret);
+    config.guard.count = options.count_guard.unwrap_or(config.guard.count);
+    config.guard.share = options.share_guard.unwrap_or(config.guard.share);
     config
 }
 
@@ -75,9 +45,9 @@ pub(super) fn collector(
     log: &Arc<dyn Log>,
     stop: &CancellationToken,
 ) -> Result<Rows> {
-    let (name, stop) = (forest.name.clone(), stop.clone());
+    let (name, stop) = (forest.name().to_owned(), stop.clone());
     let collector =
-        Collector::new(forest_config(forest, password)?, Arc::clone(log)).with_context(|| format!("forest {name}"))?;
+        Collector::new(forest_config(forest, password), Arc::clone(log)).with_context(|| format!("forest {name}"))?;
     let status = collector.status();
     tasks.spawn(async move {
         let ended = Box::pin(collector.run(stop.clone())).await;
@@ -149,11 +119,11 @@ pub(super) async fn provisioner(
 async fn projector_config(settings: &Settings, collectors: Vec<Rows>) -> Result<ProjectorConfig> {
     let mut sources = Vec::new();
     for (forest, mut rows) in settings.forests.iter().zip(collectors) {
-        let mut domains = forest.domains.clone();
+        let mut domains = forest.reading.domains.clone();
         if domains.is_empty() {
             let known = |rows: &Vec<CollectorStatus>| rows.iter().all(|row| !row.stream.is_empty());
             let rows =
-                rows.wait_for(known).await.with_context(|| format!("the collector of forest {}", forest.name))?;
+                rows.wait_for(known).await.with_context(|| format!("the collector of forest {}", forest.name()))?;
             domains = rows.iter().map(|row| row.naming_context.clone()).collect();
         }
         sources.extend(forest_sources(forest, &domains)?);
@@ -163,15 +133,30 @@ async fn projector_config(settings: &Settings, collectors: Vec<Rows>) -> Result<
 
 /// The projector's configuration from the log alone, for a replay.
 pub async fn projector_config_from_log(settings: &Settings, log: &dyn Log) -> Result<ProjectorConfig> {
+    if settings.log.is_some() {
+        return shared_config(settings, log).await;
+    }
     let settings = settled(settings, log).await?;
     let mut sources = Vec::new();
     for forest in &settings.forests {
-        if forest.domains.is_empty() {
+        if forest.reading.domains.is_empty() {
             let hint = "start forestsync run first, or name its domains in the configuration";
-            return Err(UsageError::new(format!("forest {} was never read", forest.name), hint).into());
+            return Err(UsageError::new(format!("forest {} was never read", forest.name()), hint).into());
         }
-        sources.extend(forest_sources(forest, &forest.domains)?);
+        sources.extend(forest_sources(forest, &forest.reading.domains)?);
     }
+    let directory = settings.projector_dir();
+    Ok(ProjectorConfig { configuration: settings.configuration.clone(), directory, sources })
+}
+
+/// The same from a log that services share: as the projector takes it from what was activated.
+async fn shared_config(settings: &Settings, log: &dyn Log) -> Result<ProjectorConfig> {
+    let (document, digest) = (settings.document.clone(), settings.digest.clone());
+    let file = ConfigurationActivated { revision: 0, digest, document };
+    let projection = Projection::of(&settings.configuration, &file)?;
+    let sources = projection
+        .sources(&log.streams().await?)?
+        .map_err(|forest| UsageError::new(format!("forest {forest} was never read"), "start its collector first"))?;
     let directory = settings.projector_dir();
     Ok(ProjectorConfig { configuration: settings.configuration.clone(), directory, sources })
 }
@@ -183,19 +168,19 @@ pub(super) async fn settled(settings: &Settings, log: &dyn Log) -> Result<Settin
     let mut settings = settings.clone();
     refuse_others(&settings, log).await?;
     for forest in &mut settings.forests {
-        if forest.domains.is_empty() {
+        if forest.reading.domains.is_empty() {
             let mut read = domains_in(forest, log).await?;
             if read.len() > 1 {
                 let names: Vec<String> = read.iter().map(ToString::to_string).collect();
                 let message =
-                    format!("forests.{}.domains: this forest was read in several domains before", forest.name);
+                    format!("forests.{}.domains: this forest was read in several domains before", forest.name());
                 let hint = format!("name those that are to be synchronized, of {}", names.join("; "));
                 return Err(UsageError::new(message, hint).into());
             }
-            forest.domains.append(&mut read);
+            forest.reading.domains.append(&mut read);
         }
-        if !forest.domains.is_empty() {
-            forest_sources(forest, &forest.domains)?;
+        if !forest.reading.domains.is_empty() {
+            forest_sources(forest, &forest.reading.domains)?;
         }
     }
     Ok(settings)
@@ -218,7 +203,7 @@ async fn refuse_others(settings: &Settings, log: &dyn Log) -> Result<()> {
 
 /// The naming contexts of a forest that the log has, read with this forest's name.
 async fn domains_in(forest: &ForestSettings, log: &dyn Log) -> Result<Vec<Dn>> {
-    let prefix = format!("changes.{}.", forest.name);
+    let prefix = format!("changes.{}.", forest.name());
     let mut domains = Vec::new();
     for stream in log.streams().await? {
         if stream.as_str().starts_with(&prefix)
@@ -232,32 +217,13 @@ async fn domains_in(forest: &ForestSettings, log: &dyn Log) -> Result<Vec<Dn>> {
 
 /// The sources of a forest: each domain with the part of the scope that lies in it.
 fn forest_sources(forest: &ForestSettings, domains: &[Dn]) -> Result<Vec<SourceConfig>> {
-    let place = |entries: &[ScopeEntry], key: &str, domain: &Dn| {
-        let mut here = Vec::new();
-        for entry in entries {
-            match entry {
-                ScopeEntry::Object(guid) => here.push(forestsync_projector::ScopeEntry::Guid(*guid)),
-                ScopeEntry::Dn(dn) => match owner(domains, dn) {
-                    Some(owner) if owner == domain => here.push(forestsync_projector::ScopeEntry::Dn(dn.clone())),
-                    Some(_) => {}
-                    None => {
-                        let message = format!("forests.{}.{key}: {dn} lies in none of its domains", forest.name);
-                        return Err(UsageError::new(message, "correct it, or add its domain to domains"));
-                    }
-                },
-            }
+    let outside = |error| match error {
+        SourcesError::Outside(outside) => {
+            let message =
+                format!("forests.{}.{}: {} lies in none of its domains", forest.name(), outside.key, outside.container);
+            UsageError::new(message, "correct it, or add its domain to domains").into()
         }
-        Ok(here)
+        other => anyhow::Error::new(other),
     };
-    let source = |domain: &Dn| {
-        let stream: StreamName = streams::changes(&forest.name, domain).parse()?;
-        Ok(SourceConfig {
-            forest: forest.name.clone(),
-            naming_context: domain.clone(),
-            stream,
-            include: place(&forest.include, "include", domain)?,
-            exclude: place(&forest.exclude, "exclude", domain)?,
-        })
-    };
-    domains.iter().map(source).collect()
+    forest.scope.sources(forest.name(), domains).map_err(outside)
 }

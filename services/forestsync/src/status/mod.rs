@@ -4,6 +4,7 @@
 //! without one. The structs are the JSON of `status --json`; fields are added, never removed or given another meaning.
 
 mod decisions;
+mod groups;
 mod ledger;
 mod render;
 mod sources;
@@ -15,6 +16,7 @@ use forestsync_log::Log;
 use forestsync_schemas::streams;
 use serde::Serialize;
 
+pub use groups::{Group, Member, Owned};
 pub use render::render;
 
 use crate::config::Settings;
@@ -68,6 +70,8 @@ pub struct Report {
     pub not_writable: NotWritable,
     /// How far the streams have been taken in.
     pub lag: Lag,
+    /// Who works, and who stands by; empty where one process does it all.
+    pub groups: Vec<Group>,
 }
 
 /// A naming context.
@@ -295,6 +299,7 @@ pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
         findings,
         not_writable: ledger.not_writable,
         lag,
+        groups: groups::gather(log, settings).await?,
     })
 }
 

@@ -29,7 +29,35 @@ pub fn render(report: &Report, all: bool) -> String {
     findings(report, &mut out, all);
     not_writable(report, &mut out);
     lag(report, &mut out);
+    services(report, &mut out);
     out
+}
+
+fn services(report: &Report, out: &mut String) {
+    if report.groups.is_empty() {
+        return;
+    }
+    section(out, "Services");
+    for group in &report.groups {
+        for owned in &group.streams {
+            let owner = owned.owner.as_deref().unwrap_or("NOBODY");
+            let phase = match &owned.report["phase"] {
+                serde_json::Value::String(phase) => format!(": {phase}"),
+                serde_json::Value::Object(phase) => {
+                    phase.get("state").and_then(|s| s.as_str()).map_or_else(String::new, |s| format!(": {s}"))
+                }
+                _ => String::new(),
+            };
+            say(out, &format!("{}  {} is owned by {owner}{phase}", group.group, owned.stream));
+        }
+        let standby = group.members.iter().filter(|member| member.streams.is_empty());
+        for member in standby {
+            say(out, &format!("{}  {} stands by", group.group, member.instance));
+        }
+        if group.members.is_empty() {
+            say(out, &format!("{}  nobody takes part", group.group));
+        }
+    }
 }
 
 fn section(out: &mut String, title: &str) {

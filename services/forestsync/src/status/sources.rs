@@ -24,14 +24,14 @@ pub(super) async fn gather(log: &dyn Log, settings: &Settings) -> Result<Vec<Sou
 
 /// The forest's streams: those of its domains, else those that are there, else none is known yet.
 async fn streams_of(log: &dyn Log, forest: &ForestSettings) -> Result<Vec<(StreamName, Option<String>)>> {
-    if !forest.domains.is_empty() {
-        let named = forest.domains.iter().map(|nc| {
-            let stream = streams::changes(&forest.name, nc).parse()?;
+    if !forest.reading.domains.is_empty() {
+        let named = forest.reading.domains.iter().map(|nc| {
+            let stream = streams::changes(forest.name(), nc).parse()?;
             Ok((stream, Some(nc.to_string())))
         });
         return named.collect();
     }
-    let prefix = format!("changes.{}.", forest.name);
+    let prefix = format!("changes.{}.", forest.name());
     let there = log.streams().await?.into_iter().filter(|s| s.as_str().starts_with(&prefix));
     let mut there: Vec<_> = there.map(|stream| (stream, None)).collect();
     if there.is_empty() {
@@ -48,7 +48,7 @@ async fn source(
 ) -> Result<Source> {
     let tail = log.tail(stream).await?;
     let mut source = Source {
-        forest: forest.name.clone(),
+        forest: forest.name().to_owned(),
         naming_context,
         stream: stream.to_string(),
         records: tail,

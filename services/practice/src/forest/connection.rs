@@ -200,6 +200,10 @@ impl State {
             return refused(Refusal::new(Rc::AuthMethodNotSupported, "only simple binds are supported"));
         };
         let shared = &self.session.shared;
+        if let Some(refusal) = shared.take_bind_refusal() {
+            Counters::add(&shared.counters.refused_binds, 1);
+            return refused(refusal);
+        }
         let found = shared.accounts().iter().position(|account| {
             account.options.password == *password && names(shared, &account.options.name, &request.dn)
         });

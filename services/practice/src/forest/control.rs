@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use ldap3_proto::LdapResultCode as Rc;
 
 use super::object::Context as Nc;
 use super::schema::{IS_CRITICAL, schema};
 use super::seed::mark_confidential;
 use super::server::{ForestCounters, Shared};
-use super::store::Store;
+use super::store::{Refusal, Store};
 use super::view::{ExtendedDn, View};
 use super::{Rights, server};
 
@@ -60,6 +61,11 @@ impl LiveObject {
     }
 }
 
+fn waiting(code: u32, text: &str, times: u32) -> Option<(u32, Refusal)> {
+    let code = Rc::try_from(i64::from(code)).unwrap_or(Rc::Other);
+    (times > 0).then(|| (times, Refusal::new(code, text)))
+}
+
 impl ForestControl {
     /// Cuts every connection at once, without a word.
     pub fn cut_all(&self) {
@@ -82,14 +88,35 @@ impl ForestControl {
         self.shared.paused.send_replace(false);
     }
 
-    /// Answers the next searches (the rootDSE apart) with busy, rc 51.
+    /// Answers the next searches (the rootDSE and notifications apart) with busy, rc 51.
     pub fn answer_busy(&self, times: u32) {
-        self.shared.faults().busy = times;
+        self.answer(51, "the practice forest was told to be busy", times);
     }
 
-    /// Answers the next searches (the rootDSE apart) with unavailable, rc 52.
+    /// Answers the next searches (the rootDSE and notifications apart) with unavailable, rc 52.
     pub fn answer_unavailable(&self, times: u32) {
-        self.shared.faults().unavailable = times;
+        self.answer(52, "the practice forest was told to be unavailable", times);
+    }
+
+    /// Answers so many of the next searches (the rootDSE and notifications apart) with a result; 0 times: no longer. A code
+    /// that RFC 4511 does not know becomes `other` (80).
+    pub fn answer(&self, code: u32, text: &str, times: u32) {
+        self.shared.faults().search = waiting(code, text, times);
+    }
+
+    /// Answers so many of the next binds with a result, whatever their password; 0 times: no longer.
+    pub fn answer_binds(&self, code: u32, text: &str, times: u32) {
+        self.shared.faults().bind = waiting(code, text, times);
+    }
+
+    /// Answers the next search (the rootDSE apart) with a notice of disconnection (RFC 4511 4.4.1) and ends its connection.
+    pub fn disconnect(&self, code: u32, text: &str) {
+        self.shared.faults().notice = waiting(code, text, 1).map(|(_, refusal)| refusal);
+    }
+
+    /// Adds an attribute to every entry, asked for or not; `None`: no longer.
+    pub fn add_unasked(&self, attribute: Option<(&str, &str)>) {
+        self.shared.faults().unasked = attribute.map(|(name, value)| (name.to_owned(), value.to_owned()));
     }
 
     /// The rights of the reader account now.

@@ -87,6 +87,7 @@ impl PracticeForest {
             base: &options.base,
             host: &options.host,
             netbios: options.name.to_uppercase(),
+            other_domains: &options.other_domains,
             seed: options.seed,
             now: server::now(),
             accounts: vec![&options.admin.name, &options.reader.name],

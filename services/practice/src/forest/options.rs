@@ -76,6 +76,9 @@ pub struct ForestOptions {
     pub max_page_size: usize,
     /// The most values of an attribute in one entry of an ordinary search (MaxValRange).
     pub max_val_range: usize,
+    /// The roots of the forest's other domains, such as `DC=sub,DC=emea,DC=example`: the configuration partition tells of
+    /// them, and other controllers hold them.
+    pub other_domains: Vec<String>,
     /// From where identifiers are drawn: the same seed gives the same GUIDs and SIDs for the same sequence of changes.
     pub seed: u64,
 }
@@ -99,6 +102,7 @@ impl ForestOptions {
             max_link_values: 1500,
             max_page_size: 1000,
             max_val_range: 1500,
+            other_domains: Vec::new(),
             seed: base.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, b| {
                 (sum ^ u64::from(b.to_ascii_lowercase())).wrapping_mul(0x0000_0100_0000_01b3)
             }),

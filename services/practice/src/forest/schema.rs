@@ -110,6 +110,9 @@ well_known! {
     DBCS_PWD = 45, "dBCSPwd", Octets, Secret, true;
     NT_PWD_HISTORY = 46, "ntPwdHistory", Octets, Secret, false;
     LM_PWD_HISTORY = 47, "lmPwdHistory", Octets, Secret, false;
+    NC_NAME = 48, "nCName", Dn, System, true;
+    DNS_ROOT = 49, "dnsRoot", Text, System, false;
+    NETBIOS_NAME = 50, "nETBIOSName", Text, System, true;
 }
 
 const SINGLE_TEXT: &str = "displayName givenName sn initials middleName l st co c company department division title \
@@ -314,6 +317,8 @@ pub(crate) const CLASSES: &[Class] = &[
     class(&["top", "site"], Rdn::Cn, "Site", false),
     class(&["top", "serversContainer"], Rdn::Cn, "Servers-Container", false),
     class(&["top", "server"], Rdn::Cn, "Server", false),
+    class(&["top", "crossRefContainer"], Rdn::Cn, "Cross-Ref-Container", false),
+    class(&["top", "crossRef"], Rdn::Cn, "Cross-Ref", false),
     class(&["top", "applicationSettings", "nTDSDSA"], Rdn::Cn, "NTDS-DSA", false),
 ];
 

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ldap3_proto::DisconnectionNotice;
 use ldap3_proto::LdapResultCode as Rc;
 use ldap3_proto::control::LdapControl;
 use ldap3_proto::proto::{
@@ -99,6 +100,13 @@ impl Session {
         }
         if search.controls.notification {
             return self.notify(search).await;
+        }
+        let notice = self.shared.faults().notice.take();
+        if let Some(Refusal { code, message }) = notice {
+            let notice = DisconnectionNotice::gen_response(code, &message);
+            self.outlet.answer(0, notice.op, vec![]).await?;
+            self.outlet.cut.cancel();
+            return Err(Stop::Silent);
         }
         if let Some(refusal) = self.shared.take_refusal() {
             return Err(refusal.into());

@@ -9,9 +9,9 @@ use super::dn::{self, fold};
 use super::object::{Attr, Birth, Context, Id, NOBODY};
 use super::schema::{
     ACCOUNT_EXPIRES, AttrId, CLASSES, CODE_PAGE, CONFIDENTIAL, COUNTRY_CODE, ClassId, DESCRIPTION, DNS_HOST_NAME,
-    GROUP_TYPE, IS_CRITICAL, IS_DELETED, Kind, LDAP_DISPLAY_NAME, MEMBER, OBJECT_CATEGORY, OBJECT_SID,
-    PRIMARY_GROUP_ID, PWD_LAST_SET, SAM_ACCOUNT_NAME, SAM_ACCOUNT_TYPE, SEARCH_FLAGS, SYSTEM_FLAGS,
-    USER_ACCOUNT_CONTROL, USER_PRINCIPAL_NAME, schema,
+    DNS_ROOT, GROUP_TYPE, IS_CRITICAL, IS_DELETED, Kind, LDAP_DISPLAY_NAME, MEMBER, NC_NAME, NETBIOS_NAME,
+    OBJECT_CATEGORY, OBJECT_SID, PRIMARY_GROUP_ID, PWD_LAST_SET, SAM_ACCOUNT_NAME, SAM_ACCOUNT_TYPE, SEARCH_FLAGS,
+    SYSTEM_FLAGS, USER_ACCOUNT_CONTROL, USER_PRINCIPAL_NAME, schema,
 };
 use super::store::{Names, Store};
 use super::text;
@@ -58,6 +58,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) base: &'a str,
     pub(crate) host: &'a str,
     pub(crate) netbios: String,
+    /// The roots of the forest's other domains.
+    pub(crate) other_domains: &'a [String],
     pub(crate) seed: u64,
     pub(crate) now: i64,
     /// Accounts to make in CN=Users, the first being the built-in administrator.
@@ -96,6 +98,7 @@ pub(crate) fn plant(plan: &Plan<'_>) -> anyhow::Result<(Store, ChaCha8Rng)> {
     seeder.contexts(steps.first().map_or("", |s| s.value.as_str()));
     seeder.containers();
     seeder.schema();
+    seeder.partitions(plan.other_domains);
     seeder.controller(plan.host);
     seeder.accounts(&plan.accounts);
     Ok((seeder.store, random))
@@ -165,6 +168,35 @@ impl Seeder<'_> {
                 self.put(top, "classSchema", class.category, attrs);
             }
         }
+    }
+
+    /// The cross references by which a client finds the partitions of the forest (MS-ADTS 6.1.1.2.1.1).
+    fn partitions(&mut self, other_domains: &[String]) {
+        let configuration = self.store.landmarks.configuration;
+        let container = self.put(configuration, "crossRefContainer", "Partitions", vec![]);
+        let (domain, schema) = (self.store.landmarks.domain, self.store.landmarks.schema);
+        for (name, root) in [("Enterprise Configuration", configuration), ("Enterprise Schema", schema)] {
+            let root = self.store.dn(root);
+            self.cross_reference(container, name, &root, None);
+        }
+        let (root, netbios) = (self.store.dn(domain), self.store.names.netbios.clone());
+        self.cross_reference(container, &netbios, &root, Some(&netbios));
+        for root in other_domains {
+            let steps = dn::parse(root).unwrap_or_default();
+            let name = steps.first().map_or_else(String::new, |step| step.value.to_uppercase());
+            self.cross_reference(container, &name, root, Some(&name));
+        }
+    }
+
+    /// With a NetBIOS name: a domain.
+    fn cross_reference(&mut self, container: Id, name: &str, root: &str, netbios: Option<&str>) {
+        let steps = dn::parse(root).unwrap_or_default();
+        let labels = steps.iter().filter(|s| s.kind.eq_ignore_ascii_case("DC")).map(|s| s.value.as_str());
+        let dns = labels.collect::<Vec<_>>().join(".");
+        let flags = if netbios.is_some() { "3" } else { "1" };
+        let mut attrs = vec![text_attr(NC_NAME, root), text_attr(DNS_ROOT, &dns), text_attr(SYSTEM_FLAGS, flags)];
+        attrs.extend(netbios.map(|name| text_attr(NETBIOS_NAME, name)));
+        self.put(container, "crossRef", name, attrs);
     }
 
     fn controller(&mut self, host: &str) {

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use ldap3_proto::LdapResultCode as Rc;
 use rand_chacha::ChaCha8Rng;
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -45,11 +44,28 @@ pub(crate) struct Account {
 }
 
 /// Faults that are waiting to happen.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) cut_after: Option<u64>,
-    pub(crate) busy: u32,
-    pub(crate) unavailable: u32,
+    /// Searches are answered with it, so often.
+    pub(crate) search: Option<(u32, Refusal)>,
+    /// Binds are answered with it, so often.
+    pub(crate) bind: Option<(u32, Refusal)>,
+    /// The next search is answered with a notice of disconnection.
+    pub(crate) notice: Option<Refusal>,
+    /// Added to every entry, whatever was asked for.
+    pub(crate) unasked: Option<(String, String)>,
+}
+
+/// Takes one of the refusals that wait.
+fn take(waiting: &mut Option<(u32, Refusal)>) -> Option<Refusal> {
+    let (left, refusal) = waiting.as_mut()?;
+    let refusal = refusal.clone();
+    *left = left.saturating_sub(1);
+    if *left == 0 {
+        *waiting = None;
+    }
+    Some(refusal)
 }
 
 #[derive(Debug, Default)]
@@ -164,18 +180,14 @@ impl Shared {
         result
     }
 
-    /// Takes a waiting busy or unavailable answer, if there is one.
+    /// Takes a waiting refusal of a search, if there is one.
     pub(crate) fn take_refusal(&self) -> Option<Refusal> {
-        let mut faults = self.faults();
-        if faults.busy > 0 {
-            faults.busy -= 1;
-            return Some(Refusal::new(Rc::Busy, "the practice forest was told to be busy"));
-        }
-        if faults.unavailable > 0 {
-            faults.unavailable -= 1;
-            return Some(Refusal::new(Rc::Unavailable, "the practice forest was told to be unavailable"));
-        }
-        None
+        take(&mut self.faults().search)
+    }
+
+    /// Takes a waiting refusal of a bind, if there is one.
+    pub(crate) fn take_bind_refusal(&self) -> Option<Refusal> {
+        take(&mut self.faults().bind)
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use ldap3_proto::proto::LdapSearchResultEntry;
 
 use super::codec::encode_entry;
-use super::search::{Search, Session};
+use super::search::{Search, Session, text};
 use super::server::Counters;
 use super::store::Refusal;
 
@@ -40,11 +40,14 @@ pub(crate) struct Writer<'a> {
     pending: u64,
     /// Entries left until the connection is to be cut.
     fuse: Option<u64>,
+    /// An attribute for every entry that nobody asked for.
+    unasked: Option<(String, String)>,
 }
 
 impl<'a> Writer<'a> {
     pub(crate) fn new(session: &'a Session, search: &'a Search, fuse: Option<u64>) -> Self {
-        Self { session, search, buffer: BytesMut::new(), pending: 0, fuse }
+        let unasked = session.shared.faults().unasked.clone();
+        Self { session, search, buffer: BytesMut::new(), pending: 0, fuse, unasked }
     }
 
     /// Adds an entry; returns its size.
@@ -53,7 +56,13 @@ impl<'a> Writer<'a> {
             return 0;
         }
         let before = self.buffer.len();
-        encode_entry(&mut self.buffer, self.search.id, entry);
+        if let Some((name, value)) = &self.unasked {
+            let mut entry = entry.clone();
+            entry.attributes.push(text(name, vec![value.clone()]));
+            encode_entry(&mut self.buffer, self.search.id, &entry);
+        } else {
+            encode_entry(&mut self.buffer, self.search.id, entry);
+        }
         self.pending += 1;
         self.buffer.len() - before
     }

@@ -222,6 +222,8 @@ impl Engine {
                     }
                 }
             }
+            // the intents stay: whoever goes on looks up what became of them
+            Err(outage) if outage.forfeited => return Err(ProvisionerError::LeaseEnded),
             Err(outage) => {
                 let now = Instant::now();
                 if outage.throttled {

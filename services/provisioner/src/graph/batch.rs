@@ -42,6 +42,7 @@ pub(super) fn answers(mut outer: Answer, requests: usize) -> Result<(Vec<Answer>
             uncertain: outer.is_success(),
             throttled: outer.status == 424,
             retry_after: outer.retry_after,
+            forfeited: false,
             cause: StopCause::NotAvailable,
             detail: format!("the tenant answers a batch with {} {}", outer.status, failure.code),
         });

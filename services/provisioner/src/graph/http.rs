@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use forestsync_log::Lease;
 use forestsync_schemas::outcomes::StopCause;
 use reqwest::Method;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
@@ -58,10 +59,15 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(config: &TenantConfig, client: reqwest::Client, tokens: Arc<dyn TokenProvider>) -> Self {
+    pub(super) fn new(
+        config: &TenantConfig,
+        client: reqwest::Client,
+        tokens: Arc<dyn TokenProvider>,
+        lease: Option<Lease>,
+    ) -> Self {
         let root = format!("{}/v1.0", config.graph.as_str().trim_end_matches('/'));
         let graph = config.graph.clone();
-        Self { client, tokens, graph, root, gate: Gate::default(), sent: AtomicU64::new(0) }
+        Self { client, tokens, graph, root, gate: Gate::new(lease), sent: AtomicU64::new(0) }
     }
 
     /// The root of all paths and of all references to objects.
@@ -84,6 +90,9 @@ impl Http {
 
     /// A token, and whether it is a renewed one.
     pub(super) async fn token(&self, force: bool) -> Result<(SecretString, bool), Outage> {
+        if !self.gate.is_ours() {
+            return Err(forfeited());
+        }
         let token = self
             .tokens
             .token(force)
@@ -113,6 +122,7 @@ impl Http {
             uncertain,
             throttled,
             retry_after: answer.retry_after,
+            forfeited: false,
             cause: if answer.status == 401 { StopCause::NotAuthenticated } else { StopCause::NotAvailable },
             detail: format!("{why} ({} {})", answer.status, answer.failure().code),
         };
@@ -145,6 +155,9 @@ impl Http {
         } else if request.method == Method::POST {
             builder = builder.header(reqwest::header::CONTENT_LENGTH, 0);
         }
+        if !self.gate.is_ours() {
+            return Err(forfeited());
+        }
         self.sent.fetch_add(1, Ordering::Relaxed);
         let response = builder.send().await.map_err(|e| lost(&e))?;
         read(response).await
@@ -171,9 +184,15 @@ fn stopped(detail: &str) -> Outage {
         uncertain: false,
         throttled: false,
         retry_after: None,
+        forfeited: false,
         cause: StopCause::NotAvailable,
         detail: detail.to_owned(),
     }
+}
+
+/// Somebody else may be at work now.
+fn forfeited() -> Outage {
+    Outage { forfeited: true, ..stopped("the lease ended; nothing is sent without it") }
 }
 
 fn lost(error: &reqwest::Error) -> Outage {

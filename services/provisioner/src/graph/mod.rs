@@ -15,6 +15,7 @@ mod token;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use forestsync_log::Lease;
 use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::outcomes::StopCause;
 use serde_json::Value;
@@ -40,12 +41,16 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// Sets up the client; sends nothing.
-    pub(crate) fn new(config: &TenantConfig) -> Result<Self, ConfigError> {
+    /// Sets up the client; sends nothing. With a lease, nothing is sent but while it is valid.
+    pub(crate) fn new(config: &TenantConfig, lease: Option<Lease>) -> Result<Self, ConfigError> {
         config.validate()?;
         let client = http::client(config)?;
         let tokens: Arc<dyn TokenProvider> = Arc::new(EntraTokens::new(config, client.clone())?);
-        Ok(Self { http: Http::new(config, client, tokens), batch_size: config.batch_size, deleted: Deleted::default() })
+        Ok(Self {
+            http: Http::new(config, client, tokens, lease),
+            batch_size: config.batch_size,
+            deleted: Deleted::default(),
+        })
     }
 
     /// A `GET`, for checks.
@@ -82,6 +87,7 @@ impl Graph {
             throttled: false,
             retry_after: None,
             cause: StopCause::NotAvailable,
+            forfeited: false,
             detail: "the tenant's list has no end; its pages go in a circle".into(),
         })
     }

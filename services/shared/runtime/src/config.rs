@@ -2,6 +2,11 @@
 //!
 //! Files are TOML. Every struct that is read MUST have `#[serde(deny_unknown_fields)]`: an unknown key is an error that
 //! names the nearest known one, because a misspelt `exclude` that is silently ignored deletes or creates people.
+//!
+//! Reading has two stages. What parses is then checked for its meaning by the service it belongs to, without network and
+//! without reading secrets; every problem goes into one list of [`Findings`], so that all of them are told at once.
+
+mod meaning;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,6 +16,8 @@ use std::time::Duration;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+pub use meaning::{Findings, Problem, SettingsError};
 
 /// Why a configuration is not accepted.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod config;
+pub mod metrics;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

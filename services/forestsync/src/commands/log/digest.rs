@@ -38,7 +38,7 @@ pub struct StreamDigest {
 /// Prints the digests of all streams, or of one.
 pub async fn digest(args: DigestArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
-    let log = open_log(&settings)?;
+    let log = open_log(&settings).await?;
     let mut streams = log.streams().await?;
     if let Some(wanted) = &args.stream {
         streams.retain(|stream| stream.as_str() == wanted);

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use forestsync_log::{Log, Report};
 use forestsync_schemas::streams;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::Walk;
@@ -40,13 +40,6 @@ pub(super) struct Reading {
     pub(super) instance: Option<String>,
 }
 
-/// What a service reports of itself: the part that counts here. Whatever else it says is its own affair.
-#[derive(Debug, Default, Deserialize)]
-struct Positions {
-    #[serde(default)]
-    positions: BTreeMap<String, u64>,
-}
-
 /// Known places in streams, and who told.
 type Known = (BTreeMap<String, u64>, Option<String>);
 
@@ -61,7 +54,7 @@ pub(super) async fn gather(log: &dyn Log, tails: &BTreeMap<String, u64>) -> Resu
     let mut readings = Vec::new();
     for configuration in configurations {
         let desired = streams::desired(configuration);
-        let known = match reported(projectors.get(&streams::decisions(configuration))) {
+        let known = match reported(projectors.get(&streams::decisions(configuration)), "") {
             Some(known) => known,
             None => (offsets_of_last_wish(log, &desired).await?, None),
         };
@@ -71,7 +64,7 @@ pub(super) async fn gather(log: &dyn Log, tails: &BTreeMap<String, u64>) -> Resu
             readings.push(reading("projector", configuration, stream, *tail, &known));
         }
         let outcomes = streams::outcomes(configuration);
-        let known = match reported(provisioners.get(&outcomes)) {
+        let known = match reported(provisioners.get(&outcomes), &desired) {
             Some(known) => known,
             None => (last_wish_answered(log, &outcomes, &desired).await?, None),
         };
@@ -97,11 +90,18 @@ fn reading(service: &'static str, configuration: &str, stream: &str, tail: u64, 
     }
 }
 
-/// What a report tells, if there is one that can be read and tells something.
-fn reported(report: Option<&Report>) -> Option<Known> {
+/// What a report tells of what was applied, if there is one that can be read: a place for each stream, or one alone for
+/// who reads one stream. Whatever else it tells is not looked at here.
+fn reported(report: Option<&Report>, only: &str) -> Option<Known> {
     let report = report?;
-    let told: Positions = serde_json::from_str(&report.text).ok()?;
-    (!told.positions.is_empty()).then(|| (told.positions, Some(report.instance.clone())))
+    let told: Value = serde_json::from_str(&report.text).ok()?;
+    let applied: BTreeMap<String, u64> = match told.get("applied")? {
+        Value::Object(places) => {
+            places.iter().filter_map(|(stream, place)| Some((stream.clone(), place.as_u64()?))).collect()
+        }
+        place => [(only.to_owned(), place.as_u64()?)].into(),
+    };
+    (!applied.is_empty()).then(|| (applied, Some(report.instance.clone())))
 }
 
 /// The offsets that the last wish was computed with.
@@ -138,12 +138,16 @@ mod tests {
     #[test]
     fn reports_of_any_kind_are_borne() {
         let report = |text: &str| Report { instance: "a".into(), time: Timestamp::UNIX_EPOCH, text: text.to_owned() };
-        let known = reported(Some(&report(r#"{"ready": true, "positions": {"changes.a": 7}}"#))).unwrap();
+        let known = reported(Some(&report(r#"{"phase": "following", "applied": {"changes.a": 7}}"#)), "").unwrap();
         assert_eq!(known, (BTreeMap::from([("changes.a".to_owned(), 7)]), Some("a".to_owned())));
-        for text in ["", "no json", "[]", "{}", r#"{"positions": {}}"#, r#"{"positions": {"changes.a": -1}}"#] {
-            assert!(reported(Some(&report(text))).is_none(), "{text}");
+        let lone = reported(Some(&report(r#"{"applied": 7, "tail": null}"#)), "desired.a").unwrap();
+        assert_eq!(lone.0, BTreeMap::from([("desired.a".to_owned(), 7)]));
+        for text in
+            ["", "no json", "[]", "{}", r#"{"applied": {}}"#, r#"{"applied": {"a": -1}}"#, r#"{"applied": "7"}"#]
+        {
+            assert!(reported(Some(&report(text)), "desired.a").is_none(), "{text}");
         }
-        assert!(reported(None).is_none());
+        assert!(reported(None, "").is_none());
         let row = reading("projector", "c", "changes.a", 5, &known);
         assert_eq!((row.lag, row.exact), (Some(0), true), "applied may be read later than the tail");
         assert_eq!(reading("projector", "c", "changes.b", 5, &known).lag, None);

@@ -37,7 +37,7 @@ struct StreamLine {
 /// Lists the streams.
 pub async fn list(args: ReadArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
-    let log = open_log(&settings)?;
+    let log = open_log(&settings).await?;
     let mut lines = Vec::new();
     for stream in log.streams().await? {
         lines.push(line(log.as_ref(), &stream).await?);

@@ -15,8 +15,8 @@ use crate::exit::UsageError;
 const LOG: &str = "log";
 
 /// Opens the log that a configuration means; it must be there already.
-pub fn open_log(settings: &Settings) -> Result<Arc<dyn Log>> {
-    Ok(Arc::new(settings.existing_log()?))
+pub async fn open_log(settings: &Settings) -> Result<Arc<dyn Log>> {
+    settings.existing_log().await
 }
 
 /// A place as the command line names it.
@@ -59,21 +59,27 @@ impl Place {
     /// Opens the log.
     pub fn open(&self, need: Need) -> Result<Opened> {
         match self {
-            Self::Embedded(data) => embedded(data, need),
+            Self::Embedded(data) => embedded(data, &data.join(LOG), need),
             Self::Kafka { brokers, prefix } => {
                 let config = LogConfig { kafka: Some(brokers.clone()), prefix: prefix.clone(), ..LogConfig::default() };
                 Ok(Opened { log: Some(config.open(Path::new(""))?), data: None })
             }
             Self::File(path) => {
                 let settings = config::load(path)?;
-                embedded(&settings.data, need)
+                match &settings.log {
+                    Some(LogConfig { directory: Some(directory), .. }) => {
+                        let dir = settings.base.join(directory);
+                        embedded(&data_folder(&dir), &dir, need)
+                    }
+                    Some(log) => Ok(Opened { log: Some(log.open(&settings.base)?), data: None }),
+                    None => embedded(&settings.data, &settings.log_dir(), need),
+                }
             }
         }
     }
 }
 
-fn embedded(data: &Path, need: Need) -> Result<Opened> {
-    let dir = data.join(LOG);
+fn embedded(data: &Path, dir: &Path, need: Need) -> Result<Opened> {
     let there = dir.is_dir();
     if !there && need == Need::Existing {
         let message = format!("there is no log in {}", dir.display());

@@ -195,6 +195,12 @@ impl Membership for KafkaMember {
     }
 }
 
+impl Drop for KafkaMember {
+    fn drop(&mut self) {
+        self.inner.revoke_all();
+    }
+}
+
 impl Inner {
     fn revoke_all(&self) {
         for (_, lease) in std::mem::take(&mut *locked(&self.owned)) {

@@ -1,0 +1,37 @@
+//! `forestsync activate`.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use forestsync_log::{EmbeddedLog, Log};
+use serde::Serialize;
+
+use crate::cli::ReadArgs;
+use crate::exit::Exit;
+use crate::{config, control, output};
+
+/// What was said; the JSON of `activate --json`.
+#[derive(Debug, Serialize)]
+struct Activated {
+    /// The configuration.
+    configuration: String,
+    /// Its revision in force.
+    revision: u64,
+}
+
+/// Says in the log that this file is in force from now on. Doing it again with the same file changes nothing.
+pub async fn activate(args: ReadArgs) -> Result<Exit> {
+    let settings = config::load(&args.config.config)?;
+    let log: Arc<dyn Log> = match &settings.log {
+        Some(log) => log.open(&settings.base)?,
+        None => Arc::new(EmbeddedLog::open(settings.log_dir())?),
+    };
+    let revision = control::activate(log.as_ref(), &settings).await?;
+    let activated = Activated { configuration: settings.configuration, revision };
+    if args.json {
+        output::json(&activated)?;
+    } else {
+        output::text(&format!("configuration {}: revision {revision} is in force\n", activated.configuration))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,239 @@
+//! The provisioner as a service: its file, the configurations whose tenant it writes, and a worker for each.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use forestsync_host::{Board, Loaded, Post, Service, ServiceForm, StartError, WorkerError, Workers, metering};
+use forestsync_log::{AppendError, Lease, Log, LogConfig, StreamName};
+use forestsync_runtime::config::{Findings, SettingsError, load};
+use forestsync_runtime::metrics as names;
+use forestsync_schemas::streams;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::{GuardForm, GuardSettings, TenantForm, TenantSettings};
+use crate::status::Status;
+use crate::{Provisioner, ProvisionerConfig, ProvisionerError};
+
+/// `provisioner.toml` as it is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    log: LogConfig,
+    #[serde(default)]
+    service: ServiceForm,
+    data: PathBuf,
+    #[serde(default)]
+    configurations: Vec<ConfigurationForm>,
+}
+
+/// A configuration as it is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigurationForm {
+    name: String,
+    tenant: TenantForm,
+    #[serde(default)]
+    delete_guard: GuardForm,
+}
+
+/// A configuration whose tenant is written.
+#[derive(Debug, Clone)]
+pub struct ConfigurationSettings {
+    /// Its name.
+    pub name: String,
+    /// Its tenant.
+    pub tenant: TenantSettings,
+    /// When deletions are held back.
+    pub guard: GuardSettings,
+}
+
+/// Writes tenants, together with its stand-bys.
+#[derive(Debug)]
+pub struct ProvisionerService {
+    /// Where the ledgers are: `<data>/<configuration>/provisioner`.
+    data: PathBuf,
+    configurations: Vec<ConfigurationSettings>,
+    log: Option<Arc<dyn Log>>,
+}
+
+impl ProvisionerService {
+    /// The service with its ledgers below `data`.
+    pub fn new(data: PathBuf, configurations: Vec<ConfigurationSettings>) -> Self {
+        Self { data, configurations, log: None }
+    }
+
+    fn log(&self) -> Result<Arc<dyn Log>, WorkerError> {
+        self.log.clone().ok_or_else(|| WorkerError::retryable("the log is not open yet"))
+    }
+}
+
+fn check(forms: &[ConfigurationForm], base: &Path, found: &mut Findings) -> Option<Vec<ConfigurationSettings>> {
+    if forms.is_empty() {
+        let hint = "add a [[configurations]] table for each configuration whose tenant is written";
+        found.add("configurations", "no configuration is named", hint);
+    }
+    let (mut names, mut checked) = (BTreeSet::new(), Vec::with_capacity(forms.len()));
+    for form in forms {
+        let key = format!("configurations.{}", form.name);
+        if !streams::is_plain(&form.name) {
+            let hint = "write the name of the configuration as it was activated";
+            found.add(format!("{key}.name"), format!("{:?} cannot be used as a name", form.name), hint);
+        }
+        if !names.insert(&form.name) {
+            found.add(format!("{key}.name"), "two configurations have this name", "keep one of them");
+        }
+        let tenant = TenantSettings::check(&format!("{key}.tenant"), &form.tenant, base, found);
+        let guard = GuardSettings::check(&format!("{key}.delete_guard"), &form.delete_guard, found);
+        checked.push(tenant.map(|tenant| ConfigurationSettings { name: form.name.clone(), tenant, guard }));
+    }
+    checked.into_iter().collect()
+}
+
+#[async_trait]
+impl Service for ProvisionerService {
+    const NAME: &'static str = "provisioner";
+    const BINARY: &'static str = "forestsync-provisioner";
+    const ABOUT: &'static str = "Makes tenants hold what the projection says, through Microsoft Graph.";
+    const FILE: &'static str = "provisioner.toml";
+
+    fn load(path: &Path) -> Result<Loaded<Self>, StartError> {
+        let loaded = load::<File>(path).map_err(SettingsError::from)?;
+        let File { log, service, data, configurations } = loaded.value;
+        let mut found = Findings::default();
+        let configurations = check(&configurations, &loaded.base, &mut found);
+        let own = configurations.map(|configurations| Self::new(loaded.base.join(data), configurations));
+        let loaded = Loaded::new(path, log, &service, found, own)?;
+        for configuration in &loaded.own.configurations {
+            configuration.tenant.read_secret().map_err(|error| StartError::Unusable {
+                message: format!("{}: configurations.{}.tenant.{error}", path.display(), configuration.name),
+                hint: "put it there, readable for the account that runs the provisioner".to_owned(),
+            })?;
+        }
+        Ok(loaded)
+    }
+
+    fn begin(&mut self, log: Arc<dyn Log>) {
+        self.log = Some(log);
+    }
+
+    fn group(&self) -> String {
+        "provisioner".to_owned()
+    }
+
+    async fn offer(self: Arc<Self>, offers: watch::Sender<Vec<StreamName>>, _board: Board) {
+        // plain names always make streams
+        let streams = self.configurations.iter().filter_map(|c| streams::outcomes(&c.name).parse().ok());
+        offers.send_replace(streams.collect());
+        // the sender lives as long as this
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl Workers for ProvisionerService {
+    async fn work(&self, lease: Lease, stop: CancellationToken, post: Post) -> Result<(), WorkerError> {
+        let log = self.log()?;
+        let own = self.configurations.iter().find(|c| streams::outcomes(&c.name) == lease.stream().as_str());
+        let own = own.ok_or_else(|| WorkerError::fatal(format!("{} is no stream of ours", lease.stream())))?;
+        // read anew each time, so that a new secret needs no restart
+        let secret = own.tenant.read_secret().map_err(WorkerError::fatal)?;
+        let config = ProvisionerConfig {
+            configuration: own.name.clone(),
+            directory: self.data.join(&own.name).join("provisioner"),
+            tenant: own.tenant.config(&own.guard, secret),
+        };
+        post.waits("the ledger is being opened");
+        let opened = Box::pin(Provisioner::open_with_lease(config, Arc::clone(&log), lease)).await;
+        let provisioner = opened.map_err(worker_error)?;
+        tracing::info!(configuration = own.name, "provisioning");
+        let status = provisioner.status();
+        tokio::select! {
+            ended = Box::pin(provisioner.run(stop)) => ended.map_err(worker_error),
+            () = publish(&own.name, log, status, &post) => Ok(()),
+        }
+    }
+}
+
+fn worker_error(error: ProvisionerError) -> WorkerError {
+    match error {
+        ProvisionerError::Append(AppendError::Fenced(_)) | ProvisionerError::LeaseEnded => WorkerError::fenced(error),
+        _ if error.is_retryable() => WorkerError::retryable(error),
+        _ => WorkerError::fatal(error),
+    }
+}
+
+/// Says how the provisioner is, for as long as it is asked.
+async fn publish(configuration: &str, log: Arc<dyn Log>, status: watch::Receiver<Status>, post: &Post) {
+    let (mut has_caught_up, mut totals) = (false, metering::Totals::default());
+    let desired: Option<StreamName> = streams::desired(configuration).parse().ok();
+    let mut tail = None;
+    loop {
+        if let Some(desired) = &desired
+            && let Ok(now) = log.tail(desired).await
+        {
+            tail = Some(now);
+        }
+        let now = status.borrow().clone();
+        has_caught_up |= tail.is_some_and(|tail| now.desired_applied >= tail);
+        if let Some(why) = &now.stopped {
+            post.waits(why.as_str());
+        } else if has_caught_up {
+            post.ready();
+        } else {
+            let tail = tail.map_or_else(|| "?".to_owned(), |tail| tail.to_string());
+            post.waits(format!("it is catching up with what is wished, at {} of {tail}", now.desired_applied));
+        }
+        post.report(report(&now, tail));
+        measure(configuration, &now, tail, &mut totals);
+        tokio::time::sleep(metering::PUBLISH).await;
+    }
+}
+
+fn report(status: &Status, tail: Option<u64>) -> String {
+    let phase = match status {
+        s if s.stopped.is_some() => "stopped",
+        s if s.throttled_until.is_some() => "throttled",
+        s if s.idle => "idle",
+        _ => "at work",
+    };
+    serde_json::json!({
+        "phase": phase,
+        "applied": status.desired_applied,
+        "tail": tail,
+        "managed": status.managed.values().sum::<u64>(),
+        "pending": status.pending + status.in_flight,
+        "retrying": status.retrying,
+        "held": status.held_total,
+        "quarantined": status.quarantined_total,
+    })
+    .to_string()
+}
+
+fn measure(configuration: &str, status: &Status, tail: Option<u64>, totals: &mut metering::Totals) {
+    let own = [("configuration", configuration)];
+    let flag = |value: bool| f64::from(u8::from(value));
+    totals.count(names::PROVISIONER_REQUESTS, &own, status.requests);
+    if let Some(tail) = tail {
+        metering::gauge(names::PROVISIONER_DESIRED_TAIL, &own, tail as f64);
+    }
+    for (class, managed) in &status.managed {
+        let labels = [("configuration", configuration), ("class", class.as_str())];
+        metering::gauge(names::PROVISIONER_MANAGED, &labels, *managed as f64);
+    }
+    for (name, value) in [
+        (names::PROVISIONER_DESIRED_APPLIED, status.desired_applied as f64),
+        (names::PROVISIONER_PENDING, status.pending as f64),
+        (names::PROVISIONER_IN_FLIGHT, status.in_flight as f64),
+        (names::PROVISIONER_RETRYING, status.retrying as f64),
+        (names::PROVISIONER_HELD, status.held_total as f64),
+        (names::PROVISIONER_QUARANTINED, status.quarantined_total as f64),
+        (names::PROVISIONER_THROTTLED, flag(status.throttled_until.is_some())),
+        (names::PROVISIONER_STOPPED, flag(status.stopped.is_some())),
+    ] {
+        metering::gauge(name, &own, value);
+    }
+}

@@ -1,0 +1,310 @@
+//! The tenant's part of a configuration file and that of the delete guard: the keys as they are written, what they mean,
+//! and what is wrong with them.
+//!
+//! `forestsync.toml` has both once, the provisioner's own file once for each configuration. Nothing here touches the
+//! network, and no secret is read.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use forestsync_rules::guard::GuardLimits;
+use forestsync_runtime::config::{Findings, duration, string_or_table};
+use forestsync_runtime::secret::{SecretError, SecretRef, SecretString};
+use serde::Deserialize;
+use url::Url;
+
+use crate::config::{SoftMatch, TenantConfig, clouds};
+
+/// The tenant as it is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantForm {
+    /// The directory (tenant) id, or one of its domains.
+    pub tenant_id: String,
+    /// The application (client) id.
+    pub client_id: String,
+    /// File that holds the client secret.
+    pub client_secret_file: Option<PathBuf>,
+    /// Environment variable that holds the client secret.
+    pub client_secret_env: Option<String>,
+    /// Where the tenant lives.
+    #[serde(default)]
+    pub cloud: CloudForm,
+    /// PEM file with the certificates that the endpoints are trusted by; without it those of the machine.
+    pub ca_file: Option<PathBuf>,
+    /// The most writes within 150 seconds.
+    #[serde(default = "default_writes")]
+    pub writes_per_150_seconds: u32,
+    /// The most HTTP requests at a time.
+    #[serde(default = "default_in_flight")]
+    pub in_flight: usize,
+    /// By what cloud objects without an anchor are adopted: `"upn"`, `"mail"`.
+    #[serde(default)]
+    pub soft_match: Vec<SoftMatchForm>,
+}
+
+/// An attribute by which a cloud object is adopted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SoftMatchForm {
+    /// userPrincipalName.
+    Upn,
+    /// The primary mail address.
+    Mail,
+}
+
+/// Where the tenant lives: a name, or both endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CloudForm {
+    /// One of Microsoft's clouds, by name.
+    Named(String),
+    /// Endpoints given one by one.
+    Custom {
+        /// Where tokens come from, https.
+        authority: String,
+        /// Microsoft Graph, https.
+        graph: String,
+    },
+}
+
+impl Default for CloudForm {
+    fn default() -> Self {
+        Self::Named("global".to_owned())
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CloudTable {
+    authority: String,
+    graph: String,
+}
+
+impl<'de> Deserialize<'de> for CloudForm {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        string_or_table(
+            deserializer,
+            "the name of a cloud, or { authority = \"https://…\", graph = \"https://…\" }",
+            Self::Named,
+            |table: CloudTable| Self::Custom { authority: table.authority, graph: table.graph },
+        )
+    }
+}
+
+/// When deletions are held back until somebody looks at them, as it is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuardForm {
+    /// More deletions of one class than this within the window are held.
+    #[serde(default = "default_count")]
+    pub count: u64,
+    /// Likewise a larger share of the objects that are managed, 0 to 1.
+    #[serde(default = "default_share")]
+    pub share: f64,
+    /// So many removals from one group always pass.
+    #[serde(default = "default_member_minimum")]
+    pub member_minimum: u64,
+    /// The window.
+    #[serde(default = "default_window", deserialize_with = "duration")]
+    pub window: Duration,
+}
+
+impl Default for GuardForm {
+    fn default() -> Self {
+        Self {
+            count: default_count(),
+            share: default_share(),
+            member_minimum: default_member_minimum(),
+            window: default_window(),
+        }
+    }
+}
+
+fn default_writes() -> u32 {
+    3_000
+}
+
+fn default_in_flight() -> usize {
+    16
+}
+
+fn default_count() -> u64 {
+    500
+}
+
+fn default_share() -> f64 {
+    0.2
+}
+
+fn default_member_minimum() -> u64 {
+    10
+}
+
+fn default_window() -> Duration {
+    Duration::from_hours(1)
+}
+
+/// A tenant whose part of the file makes sense.
+#[derive(Debug, Clone)]
+pub struct TenantSettings {
+    /// Directory id, or a domain of it.
+    pub tenant_id: String,
+    /// Application id.
+    pub client_id: String,
+    /// Where the client secret is.
+    pub client_secret: SecretRef,
+    /// The folder that `client_secret` is relative to.
+    pub base: PathBuf,
+    /// Where tokens come from.
+    pub authority: Url,
+    /// Microsoft Graph.
+    pub graph: Url,
+    /// What the endpoints are trusted by; `None` for the certificates of the machine.
+    pub ca_file: Option<PathBuf>,
+    /// The most writes within 150 seconds.
+    pub writes_per_150_seconds: u32,
+    /// The most HTTP requests at a time.
+    pub in_flight: usize,
+    /// Whether a cloud user is adopted by its userPrincipalName.
+    pub soft_match_upn: bool,
+    /// Whether a cloud user is adopted by its mail address.
+    pub soft_match_mail: bool,
+}
+
+/// When deletions are held back.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GuardSettings {
+    /// The most deletions of one class within the window.
+    pub count: u64,
+    /// The largest share of what is managed, 0 to 1.
+    pub share: f64,
+    /// So many removals from one group always pass.
+    pub member_minimum: u64,
+    /// The window.
+    pub window: Duration,
+}
+
+impl TenantSettings {
+    /// Gives a tenant its meaning. What is wrong goes to `found`, under `key`; relative paths are relative to `base`.
+    pub fn check(key: &str, tenant: &TenantForm, base: &Path, found: &mut Findings) -> Option<Self> {
+        let id_like = |text: &str| {
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+        };
+        if !id_like(&tenant.tenant_id) || matches!(tenant.tenant_id.as_str(), "common" | "organizations" | "consumers")
+        {
+            found.add(
+                format!("{key}.tenant_id"),
+                format!("{:?} is no tenant", tenant.tenant_id),
+                "write the directory (tenant) id shown in the Entra admin center, or one of the tenant's domains",
+            );
+        }
+        if !id_like(&tenant.client_id) {
+            found.add(
+                format!("{key}.client_id"),
+                format!("{:?} is no application id", tenant.client_id),
+                "write the application (client) id of the app registration",
+            );
+        }
+        let client_secret =
+            SecretRef { file: tenant.client_secret_file.clone(), env: tenant.client_secret_env.clone() };
+        found.secret(key, "client_secret", &client_secret);
+        if tenant.writes_per_150_seconds == 0 {
+            found.add(
+                format!("{key}.writes_per_150_seconds"),
+                "is zero",
+                "use 3000, the quota Microsoft documents, or less",
+            );
+        }
+        if !(1..=256).contains(&tenant.in_flight) {
+            found.add(format!("{key}.in_flight"), "is not between 1 and 256", "use 16 unless you know better");
+        }
+        let (authority, graph) = check_cloud(&format!("{key}.cloud"), &tenant.cloud, found)?;
+        Some(Self {
+            tenant_id: tenant.tenant_id.clone(),
+            client_id: tenant.client_id.clone(),
+            client_secret,
+            base: base.to_owned(),
+            authority,
+            graph,
+            ca_file: tenant.ca_file.as_ref().map(|file| base.join(file)),
+            writes_per_150_seconds: tenant.writes_per_150_seconds,
+            in_flight: tenant.in_flight,
+            soft_match_upn: tenant.soft_match.contains(&SoftMatchForm::Upn),
+            soft_match_mail: tenant.soft_match.contains(&SoftMatchForm::Mail),
+        })
+    }
+
+    /// Reads the client secret.
+    pub fn read_secret(&self) -> Result<SecretString, SecretError> {
+        self.client_secret.read("client_secret", &self.base)
+    }
+
+    /// What a provisioner is told.
+    pub fn config(&self, guard: &GuardSettings, secret: SecretString) -> TenantConfig {
+        let mut config = TenantConfig::new(
+            self.tenant_id.clone(),
+            self.client_id.clone(),
+            secret,
+            self.authority.clone(),
+            self.graph.clone(),
+        );
+        config.ca_file.clone_from(&self.ca_file);
+        config.writes_per_150_seconds = self.writes_per_150_seconds;
+        config.in_flight = self.in_flight;
+        config.soft_match = SoftMatch { user_principal_name: self.soft_match_upn, mail: self.soft_match_mail };
+        config.guard = GuardLimits { count: guard.count, share: guard.share, member_minimum: guard.member_minimum };
+        config.guard_window = guard.window;
+        config
+    }
+}
+
+impl GuardSettings {
+    /// Gives a guard its meaning. What is wrong goes to `found`, under `key`.
+    pub fn check(key: &str, guard: &GuardForm, found: &mut Findings) -> Self {
+        if !(0.0..=1.0).contains(&guard.share) {
+            let hint = "0.2 means a fifth of what is managed";
+            found.add(format!("{key}.share"), "is not between 0 and 1", hint);
+        }
+        if guard.window.is_zero() {
+            found.add(format!("{key}.window"), "is zero", "use \"1h\" unless you know better");
+        }
+        Self { count: guard.count, share: guard.share, member_minimum: guard.member_minimum, window: guard.window }
+    }
+}
+
+fn check_cloud(key: &str, cloud: &CloudForm, found: &mut Findings) -> Option<(Url, Url)> {
+    match cloud {
+        CloudForm::Named(name) => {
+            let known = clouds();
+            if let Some(cloud) = known.iter().find(|c| c.name == name.as_str()) {
+                return Some((Url::parse(cloud.authority).ok()?, Url::parse(cloud.graph).ok()?));
+            }
+            let names: Vec<&str> = known.iter().map(|c| c.name).collect();
+            found.add(
+                key,
+                format!("{name:?} is no cloud"),
+                format!("known are {}; or {{ authority = \"https://…\", graph = \"https://…\" }}", names.join(", ")),
+            );
+            None
+        }
+        CloudForm::Custom { authority, graph } => {
+            let authority = check_https(&format!("{key}.authority"), authority, found);
+            let graph = check_https(&format!("{key}.graph"), graph, found);
+            authority.zip(graph)
+        }
+    }
+}
+
+fn check_https(key: &str, text: &str, found: &mut Findings) -> Option<Url> {
+    match Url::parse(text) {
+        Ok(url) if url.scheme() == "https" && url.host_str().is_some() => Some(url),
+        _ => {
+            found.add(
+                key,
+                format!("{text:?} is no https URL"),
+                "write it as in \"https://graph.microsoft.com\": tokens are never sent in the clear",
+            );
+            None
+        }
+    }
+}
