@@ -1,10 +1,14 @@
 //! The command line.
 
+pub mod log;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use log::{CopyArgs, DigestArgs, LogCommand, TailArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -60,7 +64,7 @@ pub enum Command {
     Check(ReadArgs),
     /// Show what is done, what is not and why, from the log alone.
     Status(StatusArgs),
-    /// Show the event log.
+    /// Show the event log, or copy it to another place.
     #[command(subcommand)]
     Log(LogCommand),
     /// Compute the projection again from the log.
@@ -123,48 +127,6 @@ pub struct StatusArgs {
     #[arg(long)]
     pub all: bool,
     /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// The log commands.
-#[derive(Debug, Subcommand)]
-pub enum LogCommand {
-    /// List the streams.
-    List(ReadArgs),
-    /// Print events, one line each.
-    #[command(after_help = "\
-Examples:
-  forestsync log tail -c contoso.toml changes.emea.emea.example
-  forestsync log tail -c contoso.toml outcomes.contoso --from 0 --type ExportFailed
-  forestsync log tail -c contoso.toml changes.emea.emea.example --follow --values")]
-    Tail(TailArgs),
-}
-
-/// Options of `log tail`.
-#[derive(Debug, Clone, Args)]
-pub struct TailArgs {
-    /// The stream, as `log list` shows it.
-    pub stream: String,
-    /// The configuration.
-    #[command(flatten)]
-    pub config: ConfigArg,
-    /// The first offset to print; without it the last events (--lines).
-    #[arg(long, value_name = "N")]
-    pub from: Option<u64>,
-    /// How many events before the end to start with.
-    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "from")]
-    pub lines: u64,
-    /// Go on with what is appended, until SIGINT.
-    #[arg(long)]
-    pub follow: bool,
-    /// Only events of this type; may be given more than once.
-    #[arg(long = "type", value_name = "T")]
-    pub types: Vec<String>,
-    /// Show attribute values, not just names. They are personal data.
-    #[arg(long)]
-    pub values: bool,
-    /// Print one JSON object a line.
     #[arg(long)]
     pub json: bool,
 }

@@ -1,11 +1,67 @@
-//! Events in a form a person can read: one line each, attribute names but no values unless asked for.
+//! Events in a form a person can read: one line each, attribute names but no values.
 //!
 //! This works on the JSON of an event, not on its types, so that an event of a later version can still be shown.
 
 use forestsync_log::Record;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::output::count;
+
+/// The types of events that are known, by kind of stream.
+pub const TYPES: [(&str, &[&str]); 5] = [
+    (
+        "changes",
+        &[
+            "SnapshotStarted",
+            "SnapshotCompleted",
+            "ObjectObserved",
+            "ObjectChanged",
+            "LinkValuesChanged",
+            "ObjectDeleted",
+            "ObjectRestored",
+            "CursorAdvanced",
+            "ReadingStopped",
+            "ReadingResumed",
+        ],
+    ),
+    ("desired", &["AttributeFlowDeclared", "ObjectDesired", "ObjectRemoved", "LinkDesired", "LinkRemoved"]),
+    (
+        "decisions",
+        &[
+            "AnchorAssigned",
+            "ScopeResolved",
+            "ConfigurationHeld",
+            "ConfigurationReleased",
+            "FindingRaised",
+            "FindingCleared",
+            "StreamStopped",
+            "StreamResumed",
+            "FullReadJudged",
+        ],
+    ),
+    (
+        "outcomes",
+        &[
+            "ObjectProvisioned",
+            "ObjectUpdated",
+            "ObjectAdopted",
+            "ObjectRestored",
+            "ObjectDeprovisioned",
+            "ObjectRelinquished",
+            "ManagerChanged",
+            "MemberAdded",
+            "MemberRemoved",
+            "ExportFailed",
+            "ExportHeld",
+            "ExportReleased",
+            "ExportQuarantined",
+            "NotWritable",
+            "ExportStopped",
+            "ExportResumed",
+        ],
+    ),
+    ("control", &["ConfigurationActivated"]),
+];
 
 /// The event's type, from the record's header where it has one.
 pub fn kind(record: &Record) -> String {
@@ -18,29 +74,33 @@ pub fn kind(record: &Record) -> String {
 }
 
 /// One line: offset, time, type, what it is about, what it says.
-pub fn line(record: &Record, values: bool) -> String {
+pub fn line(record: &Record) -> String {
     let event: Value = serde_json::from_slice(&record.value).unwrap_or_default();
     let kind = text(&event, "type");
     let (kind, what) = if kind.is_empty() {
         ("?", format!("{} bytes that are no event", record.value.len()))
     } else {
-        (kind, describe(kind, &event, values))
+        (kind, describe(kind, &event))
     };
     let time = record.timestamp.strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
     printable(&format!("{:>8}  {time}  {kind:<21}  {what}", record.offset))
 }
 
-/// The record as JSON: `{stream, offset, timestamp, key, event}`. Without `values`, attribute values are null.
+/// The record as JSON: `{stream, offset, timestamp, key, headers, event}`; `headers` is a list of `{name, value}`, and
+/// `event` the value, null where that is no JSON. Without `values`, attribute values are null.
 pub fn json_line(stream: &str, record: &Record, values: bool) -> Value {
     let mut event: Value = serde_json::from_slice(&record.value).unwrap_or_default();
     if let Some(data) = event.get_mut("data") {
         redact(data, values);
     }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = record.headers.iter().map(|(name, value)| json!({ "name": name, "value": text(value) }));
     json!({
         "stream": stream,
         "offset": record.offset,
         "timestamp": record.timestamp.to_string(),
-        "key": record.key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned()),
+        "key": record.key.as_ref().map(|key| text(key)),
+        "headers": headers.collect::<Vec<_>>(),
         "event": event,
     })
 }
@@ -85,12 +145,10 @@ fn strings(value: &Value, name: &str) -> String {
     list.map_or_else(String::new, |l| l.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "))
 }
 
-/// Names of attributes, with their values where asked for.
-fn attributes(value: &Value, name: &str, values: bool) -> String {
-    let none = Map::new();
-    let map = value.get(name).and_then(Value::as_object).unwrap_or(&none);
-    let shown = |(name, value): (&String, &Value)| if values { format!("{name}={value}") } else { name.clone() };
-    map.iter().map(shown).collect::<Vec<_>>().join(", ")
+/// Names of attributes.
+fn attributes(value: &Value, name: &str) -> String {
+    let map = value.get(name).and_then(Value::as_object);
+    map.map_or_else(String::new, |map| map.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
 }
 
 /// Joins the parts that say something.
@@ -102,21 +160,21 @@ fn labelled(label: &str, text: String) -> String {
     if text.is_empty() { text } else { format!("{label} {text}") }
 }
 
-fn describe(kind: &str, event: &Value, values: bool) -> String {
+fn describe(kind: &str, event: &Value) -> String {
     let none = Value::Null;
     let (context, data) = (event.get("context").unwrap_or(&none), event.get("data").unwrap_or(&none));
     match kind {
         "SnapshotStarted" => format!("full read, because: {}", text(data, "reason").replace('_', " ")),
         "SnapshotCompleted" => format!("{} seen", count(number(data, "seen"), "object")),
-        "ObjectObserved" => parts([text(data, "dn").to_owned(), attributes(data, "attributes", values)]),
-        _ if context.get("anchor").is_some() => outcome(context, data, values),
+        "ObjectObserved" => parts([text(data, "dn").to_owned(), attributes(data, "attributes")]),
+        _ if context.get("anchor").is_some() => outcome(context, data),
         "ObjectChanged" | "ObjectRestored" | "ObjectDeleted" => parts([
             text(data, "dn").to_owned(),
-            labelled("set", attributes(data, "set", values)),
+            labelled("set", attributes(data, "set")),
             labelled("cleared", strings(data, "cleared")),
             labelled("parent", text(data, "parent").to_owned()),
         ]),
-        "LinkValuesChanged" => link_values(context, data, values),
+        "LinkValuesChanged" => link_values(context, data),
         "CursorAdvanced" => cursor(data),
         "ReadingStopped" => {
             parts([text(data, "cause").to_owned(), text(data, "detail").to_owned(), text(data, "hint").to_owned()])
@@ -124,7 +182,7 @@ fn describe(kind: &str, event: &Value, values: bool) -> String {
         "AttributeFlowDeclared" => format!("{}: {}", text(data, "class"), strings(data, "attributes")),
         "ObjectDesired" => parts([
             wished(data),
-            attributes(data, "attributes", values),
+            attributes(data, "attributes"),
             labelled("manager", text(data, "manager").to_owned()),
             labelled("not writable:", strings(data, "not_writable")),
         ]),
@@ -161,16 +219,14 @@ fn describe(kind: &str, event: &Value, values: bool) -> String {
         "ConfigurationActivated" => parts([
             format!("revision {} by {}", number(data, "revision"), text(context, "actor")),
             format!("digest {}", text(data, "digest")),
-            if values { text(data, "document").to_owned() } else { String::new() },
         ]),
         _ => String::new(),
     }
 }
 
-fn link_values(context: &Value, data: &Value, values: bool) -> String {
+fn link_values(context: &Value, data: &Value) -> String {
     let side = |name: &str| match length(data, name) {
         0 => String::new(),
-        _ if values => format!("{name} {}", strings(data, name)),
         n => format!("{n} {name}"),
     };
     let about = format!("{} of {}", text(data, "attribute"), text(context, "object"));
@@ -199,7 +255,7 @@ fn wished(data: &Value) -> String {
 }
 
 /// Everything in `outcomes` says what object it is about in the same way.
-fn outcome(context: &Value, data: &Value, values: bool) -> String {
+fn outcome(context: &Value, data: &Value) -> String {
     let error = data.get("error").unwrap_or(&Value::Null);
     let status = context.get("status").and_then(Value::as_u64);
     let both = |name: &str| {
@@ -213,8 +269,8 @@ fn outcome(context: &Value, data: &Value, values: bool) -> String {
             .into(),
         text(data, "operation").to_owned(),
         labelled("matched by", text(data, "matched_by").replace('_', " ")),
-        attributes(data, "attributes", values),
-        attributes(data, "changes", values),
+        attributes(data, "attributes"),
+        attributes(data, "changes"),
         labelled("members", strings(data, "members")),
         if manager { format!("manager {} -> {}", both("before"), both("after")) } else { String::new() },
         text(error, "code").to_owned(),
@@ -262,8 +318,31 @@ mod tests {
 
     #[test]
     fn every_event_has_a_line_and_no_values() {
-        let lines: Vec<String> = all().iter().map(|r| line(r, false)).collect();
+        let lines: Vec<String> = all().iter().map(|r| line(r)).collect();
         insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn the_types_are_those_that_can_be_read() {
+        use forestsync_schemas::{
+            ChangeEvent, ControlEvent, DecisionEvent, DesiredEvent, EventBody as _, OutcomeEvent,
+        };
+        for (stream, types) in TYPES {
+            for kind in types {
+                let known = match stream {
+                    "changes" => ChangeEvent::from_data(kind, "").is_some(),
+                    "desired" => DesiredEvent::from_data(kind, "").is_some(),
+                    "decisions" => DecisionEvent::from_data(kind, "").is_some(),
+                    "outcomes" => OutcomeEvent::from_data(kind, "").is_some(),
+                    _ => ControlEvent::from_data(kind, "").is_some(),
+                };
+                assert!(known, "{kind} in {stream}");
+            }
+        }
+        for record in all() {
+            let kind = kind(&record);
+            assert!(TYPES.iter().any(|(_, types)| types.contains(&kind.as_str())), "{kind}");
+        }
     }
 
     #[test]
@@ -284,9 +363,7 @@ mod tests {
 
     #[test]
     fn what_is_no_event_is_still_shown() {
-        assert!(
-            line(&record(3, b"\x1b[2J".to_vec()), true).ends_with("?                      4 bytes that are no event")
-        );
+        assert!(line(&record(3, b"\x1b[2J".to_vec())).ends_with("?                      4 bytes that are no event"));
         assert_eq!(printable("a\u{1b}[2Jb\u{202e}"), "a\u{fffd}[2Jb\u{fffd}");
     }
 }

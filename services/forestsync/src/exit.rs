@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::config::SettingsError;
 use crate::instance::InstanceError;
+use forestsync_log::WriterError;
 use forestsync_runtime::secret::SecretError;
 
 /// How a command ended. The numbers are part of the interface and never change their meaning.
@@ -43,7 +44,9 @@ impl Exit {
             if cause.is::<SettingsError>() || cause.is::<SecretError>() || cause.is::<UsageError>() {
                 return Self::Usage;
             }
-            if matches!(cause.downcast_ref(), Some(InstanceError::Running { .. })) {
+            let running = matches!(cause.downcast_ref(), Some(InstanceError::Running { .. }));
+            let writing = matches!(cause.downcast_ref(), Some(WriterError::Busy(_)));
+            if running || writing || cause.is::<InUseError>() {
                 return Self::Running;
             }
         }
@@ -91,6 +94,16 @@ impl UsageError {
     }
 }
 
+/// Services are at work on a log that nobody may write.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("group {group} is at work: {members}\n\nhint: end these services first, or copy with --force")]
+pub struct InUseError {
+    /// The group.
+    pub group: String,
+    /// Its members.
+    pub members: String,
+}
+
 /// What to do where a secret cannot be had.
 pub const SECRET_HINT: &str = "put it there, readable for the account that runs forestsync";
 
@@ -104,6 +117,8 @@ mod tests {
         assert_eq!(Exit::of(&usage), Exit::Usage);
         let running = anyhow::Error::new(InstanceError::Running { path: "x".into(), holder: String::new() });
         assert_eq!(Exit::of(&running.context("more")), Exit::Running);
+        let in_use = anyhow::Error::new(InUseError { group: "projector".into(), members: "a".into() });
+        assert_eq!(Exit::of(&in_use), Exit::Running);
         assert_eq!(Exit::of(&anyhow::anyhow!("other")), Exit::Failed);
         let chained = anyhow::anyhow!("no such file").context("x: no such file").context("while reading");
         assert_eq!(message(&chained), "while reading: x: no such file");

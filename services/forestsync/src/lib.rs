@@ -6,11 +6,13 @@
 //!
 //! - Data goes to stdout, logs and progress to stderr; every command that reads has `--json`, whose shapes are
 //!   documented in the crate's README and only ever grow.
-//! - Reading commands (`status`, `log`) take no lock and write nothing: they work beside a running process.
+//! - Reading commands (`status`, `log` but for `log copy`) take no lock and write nothing: they work beside a running
+//!   process.
 //! - One process at a time writes a data folder ([`instance`]), and `replay` waits its turn as well: sled lets no second
 //!   process read its database.
 //!
-//! **Invariant**: no secret, no password and no cookie is ever printed; attribute values only where `--values` asks.
+//! **Invariant**: no secret, no password and no cookie is ever printed; attribute values only as JSON, and where
+//! `--values` asks.
 
 pub mod cli;
 pub mod commands;

@@ -118,3 +118,65 @@ impl Drop for Progress {
         }
     }
 }
+
+/// The progress of one command that goes through records: a bar, or a plain line every few seconds.
+#[derive(Debug)]
+pub struct Counter {
+    bar: Option<ProgressBar>,
+    what: String,
+    total: u64,
+    done: u64,
+    records: u64,
+    began: Instant,
+    next_plain: Option<Instant>,
+}
+
+impl Counter {
+    /// `what` is done to the records of `total` offsets.
+    pub fn new(what: String, total: u64) -> Self {
+        let began = Instant::now();
+        let bar = io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{prefix} {wide_bar} {percent}% {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            bars().add(ProgressBar::new(total).with_style(style).with_prefix(what.clone()))
+        });
+        Self { bar, what, total, done: 0, records: 0, began, next_plain: began.checked_add(PLAIN_EVERY) }
+    }
+
+    /// So many offsets further, with so many records: a compacted stream has gaps.
+    pub fn advanced(&mut self, offsets: u64, records: u64) {
+        self.reached(self.done.saturating_add(offsets), records);
+    }
+
+    /// Offset `done`, with so many records more.
+    pub fn reached(&mut self, done: u64, records: u64) {
+        self.done = done;
+        self.records = self.records.saturating_add(records);
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+            // not for each record: the text costs more than the record
+            if records > 1 || self.records.is_multiple_of(1024) {
+                bar.set_message(self.rate());
+            }
+        } else if self.records.is_multiple_of(1024) || records > 1 {
+            let now = Instant::now();
+            if self.next_plain.is_some_and(|at| at <= now) {
+                self.next_plain = now.checked_add(PLAIN_EVERY);
+                output::note(&format!("{}: {done} of {}, {}", self.what, self.total, self.rate()));
+            }
+        }
+    }
+
+    fn rate(&self) -> String {
+        let seconds = self.began.elapsed().as_secs_f64().max(0.001);
+        format!("{:.0} records/s", self.records as f64 / seconds)
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -246,7 +246,7 @@ async fn a_run_can_be_looked_at_from_all_sides() {
     let text = String::from_utf8(tail.stdout).unwrap();
     assert_eq!(text.lines().count() as u64, streams[0]["records"].as_u64().unwrap());
     assert!(text.lines().next().unwrap().contains("SnapshotStarted"), "{text}");
-    let only = lab.run(&["log", "tail", "outcomes.lab", "--type", "ObjectProvisioned", "--lines", "3", "--json"]).await;
+    let only = lab.run(&["log", "tail", "outcomes.lab", "--type", "ObjectProvisioned", "--last", "3", "--json"]).await;
     let events: Vec<Value> =
         String::from_utf8(only.stdout).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(events.len(), 3);

@@ -10,7 +10,7 @@ pub mod status;
 
 use anyhow::Result;
 
-use crate::cli::{Cli, Command, LogCommand};
+use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 
 /// Does what the command line says.
@@ -21,8 +21,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Activate(args) => activate::activate(args).await,
         Command::Check(args) => check::check(args).await,
         Command::Status(args) => status::status(args).await,
-        Command::Log(LogCommand::List(args)) => log::list(args).await,
-        Command::Log(LogCommand::Tail(args)) => log::tail(args).await,
+        Command::Log(command) => Box::pin(log::log(command)).await,
         Command::Replay(args) => Box::pin(replay::replay(args)).await,
         Command::Practice(command) => practice::practice(command).await,
     }

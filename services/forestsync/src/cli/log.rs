@@ -1,0 +1,109 @@
+//! The options of `forestsync log`.
+
+use clap::{Args, Subcommand};
+
+use super::{ConfigArg, ReadArgs};
+use crate::commands::log::place::Place;
+
+/// The log commands.
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// List the streams, and how far the services have read them.
+    List(ReadArgs),
+    /// Print events, one line each.
+    #[command(after_help = "\
+Examples:
+  forestsync log tail -c contoso.toml changes.emea.emea.example
+  forestsync log tail -c contoso.toml outcomes.contoso --from 0 --type ExportFailed
+  forestsync log tail -c contoso.toml desired.contoso --from 0 --object AQEBAQEBAQEBAQEBAQEBAQ==
+  forestsync log tail -c contoso.toml changes.emea.emea.example --follow --json --values")]
+    Tail(TailArgs),
+    /// Copy the whole history to another log, and verify it.
+    #[command(after_help = "\
+A place is
+  embedded:DIR                         the log in a data folder: DIR is `data` of the configuration, or its `log`
+  kafka:HOST:PORT[,...][?prefix=TEXT]  Kafka, in plain text and without an account
+  file:FILE                            the log that a configuration file means: for TLS and accounts
+
+Examples:
+  forestsync log copy --from embedded:/var/lib/forestsync --to file:/etc/forestsync/kafka.toml --dry-run
+  forestsync log copy --from kafka:broker1:9092,broker2:9092?prefix=test. --to embedded:/srv/copy --stream 'changes.*'
+
+Offsets, times, keys and headers stay as they are, so the databases of the services stay valid. Nothing may write either
+log meanwhile. A copy that was broken off goes on where it stopped when it is started again; a stream that holds
+anything else is refused.")]
+    Copy(CopyArgs),
+    /// Print a digest of each stream: two logs with the same digests tell the same.
+    Digest(DigestArgs),
+}
+
+/// Options of `log tail`.
+#[derive(Debug, Clone, Args)]
+pub struct TailArgs {
+    /// The stream, as `log list` shows it.
+    pub stream: String,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Go on with what is appended, until SIGINT or SIGTERM.
+    #[arg(long)]
+    pub follow: bool,
+    /// The first offset to look at; without it the last events (--last).
+    #[arg(long, value_name = "N")]
+    pub from: Option<u64>,
+    /// How many events before the end to start with, of those that are asked for.
+    #[arg(long, alias = "lines", value_name = "N", default_value_t = 20, conflicts_with = "from")]
+    pub last: u64,
+    /// Only events of this type; may be given more than once.
+    #[arg(long = "type", value_name = "T")]
+    pub types: Vec<String>,
+    /// Only events about this object, or about its memberships: objectGUID, source anchor, or the name that the event
+    /// itself gives it; may be given more than once.
+    #[arg(long = "object", value_name = "O")]
+    pub objects: Vec<String>,
+    /// Stop after this many events.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Print records whole, one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+    /// With --json: show attribute values, not just names. They are personal data.
+    #[arg(long, requires = "json")]
+    pub values: bool,
+}
+
+/// Options of `log copy`.
+#[derive(Debug, Clone, Args)]
+pub struct CopyArgs {
+    /// The log that is copied.
+    #[arg(long, value_name = "PLACE")]
+    pub from: Place,
+    /// Where to.
+    #[arg(long, value_name = "PLACE")]
+    pub to: Place,
+    /// Only streams of this name, in which * stands for any text; may be given more than once.
+    #[arg(long = "stream", value_name = "PATTERN")]
+    pub streams: Vec<String>,
+    /// Say what would be copied, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Copy although services are at work on Kafka. What they write meanwhile may be missing.
+    #[arg(long)]
+    pub force: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `log digest`.
+#[derive(Debug, Clone, Args)]
+pub struct DigestArgs {
+    /// The stream; all of them without it.
+    pub stream: Option<String>,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
