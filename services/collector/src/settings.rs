@@ -14,9 +14,13 @@ use forestsync_schemas::attributes::REQUESTED;
 use forestsync_schemas::changes::Method;
 use forestsync_schemas::streams;
 use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use url::Url;
 
-use crate::{ControllerAddress, ForestConfig, KerberosConfig, SrvConfig};
+use crate::config::{ControllerAddress, ForestConfig};
+use crate::kerberos::KerberosConfig;
+use crate::locate::SrvConfig;
 
 /// What a name must look like that becomes part of a stream's name.
 const PLAIN: &str = "use 1 to 100 of a-z, 0-9, '-' and '_': it becomes part of the names of streams and folders";
@@ -72,32 +76,13 @@ pub struct ForestForm {
     pub exclude: Vec<String>,
 }
 
-/// The controllers: a list, or where DNS finds them.
+/// The value of `controllers`.
 #[derive(Debug, Clone)]
 pub enum ControllersForm {
-    /// Listed.
-    Listed(Vec<ControllerForm>),
-    /// Found by DNS.
+    /// Those named.
+    Named(Vec<ControllerForm>),
+    /// Those that DNS finds.
     Srv(SrvForm),
-}
-
-impl<'de> Deserialize<'de> for Controllers {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListOrTable;
-        impl<'de> Visitor<'de> for ListOrTable {
-            type Value = Controllers;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of controllers, or { srv = \"emea.example\" }")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Controllers, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Controllers::Listed)
-            }
-            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Controllers, A::Error> {
-                Srv::deserialize(MapAccessDeserializer::new(table)).map(Controllers::Srv)
-            }
-        }
-        deserializer.deserialize_any(ListOrTable)
-    }
 }
 
 /// Controllers found by DNS.
@@ -116,6 +101,28 @@ pub struct SrvForm {
     pub dns_servers: Vec<String>,
 }
 
+impl<'de> Deserialize<'de> for ControllersForm {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+        impl<'de> Visitor<'de> for Form {
+            type Value = ControllersForm;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of controllers, or { srv = \"emea.example\" } for those that DNS finds")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<ControllersForm, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(ControllersForm::Named)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ControllersForm, A::Error> {
+                SrvForm::deserialize(MapAccessDeserializer::new(map)).map(ControllersForm::Srv)
+            }
+        }
+        deserializer.deserialize_any(Form)
+    }
+}
+
 /// Kerberos with a keytab.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,37 +133,40 @@ pub struct KerberosForm {
     pub principal: String,
 }
 
-/// The domains: a list, or a word.
-#[derive(Debug, Clone)]
+/// The value of `domains`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DomainsForm {
-    /// Listed.
-    Listed(Vec<String>),
-    /// A word; only `all` means something.
+    /// Those named; none for the controller's default one.
+    Named(Vec<String>),
+    /// A word that stands for several: `"all"` is the only one.
     Word(String),
-}
-
-impl<'de> Deserialize<'de> for Domains {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListOrWord;
-        impl<'de> Visitor<'de> for ListOrWord {
-            type Value = Domains;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"all\", or a list of distinguished names")
-            }
-            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Domains, E> {
-                Ok(Domains::Word(word.to_owned()))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Domains, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Domains::Listed)
-            }
-        }
-        deserializer.deserialize_any(ListOrWord)
-    }
 }
 
 impl Default for DomainsForm {
     fn default() -> Self {
-        Self::Listed(Vec::new())
+        Self::Named(Vec::new())
+    }
+}
+
+impl<'de> Deserialize<'de> for DomainsForm {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+        impl<'de> Visitor<'de> for Form {
+            type Value = DomainsForm;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of naming contexts, or \"all\"")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<DomainsForm, E> {
+                Ok(DomainsForm::Word(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<DomainsForm, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(DomainsForm::Named)
+            }
+        }
+        deserializer.deserialize_any(Form)
     }
 }
 
@@ -251,20 +261,7 @@ impl ForestSettings {
         }
         let (controllers, srv) = check_controllers(&format!("{key}.controllers"), &form.controllers, found);
         let password = SecretRef { file: form.password_file.clone(), env: form.password_env.clone() };
-        let kerberos = match &form.kerberos {
-            Some(kerberos) => Some(check_kerberos(key, kerberos, &form.bind, &password, base, found)),
-            None => {
-                if form.bind.trim().is_empty() {
-                    found.add(
-                        format!("{key}.bind"),
-                        "the account is empty",
-                        "name the reader account: a distinguished name, user@domain or DOMAIN\\user",
-                    );
-                }
-                found.secret(key, "password", &password);
-                None
-            }
-        };
+        let kerberos = check_account(key, form, &password, base, found);
         if let Some(attributes) = &form.attributes {
             check_attributes(&format!("{key}.attributes"), attributes, found);
         }
@@ -280,15 +277,15 @@ impl ForestSettings {
             name: form.name.clone(),
             controllers,
             srv,
-            kerberos,
-            attributes: form.attributes.clone(),
-            method: form.method,
             ca_file: form.ca_file.as_ref().map(|file| base.join(file)),
             bind: form.bind.clone(),
+            kerberos,
             password,
             base: base.to_owned(),
             domains,
             all_domains,
+            attributes: form.attributes.clone(),
+            method: form.method,
             poll_interval: form.poll_interval,
             notifications: form.notifications,
             object_security: form.object_security,
@@ -329,52 +326,57 @@ impl ForestSettings {
 
 fn check_controllers(
     key: &str,
-    controllers: &ControllersForm,
+    form: &ControllersForm,
     found: &mut Findings,
 ) -> (Vec<ControllerAddress>, Option<SrvConfig>) {
-    match controllers {
-        ControllersForm::Listed(listed) => {
+    let srv = match form {
+        ControllersForm::Named(listed) => {
             if listed.is_empty() {
                 let hint = "name at least one, such as \"ldaps://dc01.emea.example\", or { srv = \"emea.example\" }";
                 found.add(key, "no controller is named", hint);
             }
-            (listed.iter().filter_map(|c| check_controller(key, c, found)).collect(), None)
+            return (listed.iter().filter_map(|c| check_controller(key, c, found)).collect(), None);
         }
-        ControllersForm::Srv(srv) => {
-            let label = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-            let plain = |name: &str| {
-                name.len() <= 253
-                    && name.split('.').all(|part| (1..=63).contains(&part.len()) && part.bytes().all(label))
-            };
-            if !plain(&srv.srv) || srv.site.as_deref().is_some_and(|site| !plain(site)) {
-                found.add(
-                    key,
-                    "srv or site is no DNS name",
-                    "write the domain's DNS name, as in { srv = \"emea.example\" }",
-                );
-            }
-            let mut config = SrvConfig::new(srv.srv.to_ascii_lowercase());
-            (config.site, config.start_tls) = (srv.site.clone(), srv.starttls);
-            for server in &srv.dns_servers {
-                match server.parse::<SocketAddr>() {
-                    Ok(server) => config.servers.push(server),
-                    Err(_) => found.add(key, format!("{server:?} is no ip:port"), "write it as in \"192.0.2.1:53\""),
-                }
-            }
-            (Vec::new(), Some(config))
+        ControllersForm::Srv(srv) => srv,
+    };
+    let label = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let part = |part: &str| (1..=63).contains(&part.len()) && part.bytes().all(label);
+    let plain = |name: &str| name.len() <= 253 && name.split('.').all(part);
+    if !plain(&srv.srv) || srv.site.as_deref().is_some_and(|site| !plain(site)) {
+        let hint = "write the domain's DNS name, as in { srv = \"emea.example\" }";
+        found.add(key, "srv or site is no DNS name", hint);
+    }
+    let mut config = SrvConfig::new(srv.srv.to_ascii_lowercase());
+    (config.site, config.start_tls) = (srv.site.clone(), srv.starttls);
+    for server in &srv.dns_servers {
+        match server.parse::<SocketAddr>() {
+            Ok(server) => config.servers.push(server),
+            Err(_) => found.add(key, format!("{server:?} is no ip:port"), "write it as in \"192.0.2.1:53\""),
         }
     }
+    (Vec::new(), Some(config))
 }
 
-fn check_kerberos(
+/// The account: by name and password, or by Kerberos.
+fn check_account(
     key: &str,
-    kerberos: &KerberosForm,
-    bind: &str,
+    form: &ForestForm,
     password: &SecretRef,
     base: &Path,
     found: &mut Findings,
-) -> KerberosConfig {
-    if !bind.is_empty() || password.file.is_some() || password.env.is_some() {
+) -> Option<KerberosConfig> {
+    let Some(kerberos) = &form.kerberos else {
+        if form.bind.trim().is_empty() {
+            found.add(
+                format!("{key}.bind"),
+                "the account is empty",
+                "name the reader account: a distinguished name, user@domain or DOMAIN\\user",
+            );
+        }
+        found.secret(key, "password", password);
+        return None;
+    };
+    if !form.bind.is_empty() || password.file.is_some() || password.env.is_some() {
         let hint = "keep kerberos, or bind with its password";
         found.add(format!("{key}.kerberos"), "the account is given in two ways", hint);
     }
@@ -387,7 +389,7 @@ fn check_kerberos(
         let hint = "write it as name@REALM, as in \"svc-forestsync@EMEA.EXAMPLE\"";
         found.add(format!("{key}.kerberos.principal"), format!("{:?} is no principal", kerberos.principal), hint);
     }
-    KerberosConfig { keytab: base.join(&kerberos.keytab), principal: kerberos.principal.clone() }
+    Some(KerberosConfig { keytab: base.join(&kerberos.keytab), principal: kerberos.principal.clone() })
 }
 
 fn check_attributes(key: &str, attributes: &[String], found: &mut Findings) {
@@ -437,11 +439,14 @@ fn check_controller(key: &str, controller: &ControllerForm, found: &mut Findings
 /// The domains that are named, and whether all there are is what is meant.
 fn check_domains(key: &str, domains: &DomainsForm, found: &mut Findings) -> (Vec<Dn>, bool) {
     let domains = match domains {
-        DomainsForm::Listed(domains) => domains,
+        DomainsForm::Named(domains) => domains,
         DomainsForm::Word(word) => {
             if word != "all" {
-                let hint = "write domains = \"all\", or a list of the domains' distinguished names";
-                found.add(format!("{key}.domains"), format!("{word:?} means nothing here"), hint);
+                found.add(
+                    format!("{key}.domains"),
+                    format!("{word:?} is no list of naming contexts"),
+                    "write a list such as [\"DC=emea,DC=example\"], or \"all\" for every domain of the forest",
+                );
             }
             return (Vec::new(), true);
         }
