@@ -23,7 +23,8 @@ fn kafka(arguments: &[&str]) -> Result<String, String> {
     std::fs::create_dir_all(&dir).unwrap();
     let command = peers::workspace().join("infra/kafka/local");
     // with both of the compilers of its machine, as in earnest
-    let out = Command::new(command).args(arguments).arg("--dir").arg(dir).env("KAFKA_JVM_OPTIONS", "").output().unwrap();
+    let out =
+        Command::new(command).args(arguments).arg("--dir").arg(dir).env("KAFKA_JVM_OPTIONS", "").output().unwrap();
     if out.status.success() {
         return Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned());
     }
