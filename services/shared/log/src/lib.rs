@@ -20,7 +20,8 @@
 //!   acknowledged before they were called, whoever made it and whatever died since. Where an engine cannot know yet they
 //!   wait for it, up to a limit, and fail with a retryable error beyond that.
 //! - **One writer.** A stream has one writer at a time. Embedded: a second one is refused while the first lives. Kafka:
-//!   a second one fences the first, whose next append MUST fail with [`AppendError::Fenced`].
+//!   a second one fences the first, whose next append MUST fail with [`AppendError::Fenced`]. Where the fencing came between
+//!   the delivery of an append and its commit, that one append fails with [`AppendError::Io`]: its outcome is not known.
 //! - **Offsets** are the stream's own: contiguous from 0 as written, part of the record, equal on every engine. A
 //!   compacted stream has gaps where records were superseded; a reader MUST NOT take a gap for an error.
 //! - **Readers** need no writer, no lock and no permission to write. They start where they are told, follow the tail, and

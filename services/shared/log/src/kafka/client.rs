@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -32,6 +33,7 @@ pub(super) struct Settings {
     common: Vec<(&'static str, String)>,
     password: Option<SecretString>,
     token: Option<Token>,
+    refusal: Arc<Mutex<Option<String>>>,
 }
 
 impl fmt::Debug for Settings {
@@ -64,6 +66,7 @@ impl Settings {
             common: Vec::new(),
             password: None,
             token: None,
+            refusal: Arc::default(),
         };
         settings.tls(from, base)?;
         settings.sasl(from, base)?;
@@ -180,7 +183,12 @@ impl Settings {
 
     /// The context of a client.
     pub(super) fn context(&self) -> Context {
-        Context { token: self.token.clone() }
+        Context { token: self.token.clone(), refusal: Arc::clone(&self.refusal) }
+    }
+
+    /// Why the brokers did not let us in, once: a request that waits for a connection is only told that it took too long.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -239,6 +247,7 @@ struct Token {
 #[derive(Debug, Clone)]
 pub(super) struct Context {
     token: Option<Token>,
+    refusal: Arc<Mutex<Option<String>>>,
 }
 
 impl ClientContext for Context {
@@ -250,6 +259,9 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         log_error(&error, reason);
+        if error.rdkafka_error_code().is_some_and(refuses) {
+            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{error}: {reason}"));
+        }
     }
 
     fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {

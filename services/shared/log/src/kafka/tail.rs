@@ -125,6 +125,9 @@ impl Shared {
             if unknown && self.known(stream).is_none() && !self.exists(topic).unwrap_or(true) {
                 return Ok(None);
             }
+            if let Some(reason) = self.settings.refusal() {
+                return Err(ReadError::Io { stream: stream.clone(), source: std::io::Error::other(reason) });
+            }
             pass(stream, &error, deadline)?;
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -56,7 +56,13 @@ impl Shared {
                     existed = false;
                     self.make(stream, &topic).await?;
                 }
-                Err(error) => again(stream, &error, deadline)?,
+                Err(error) => {
+                    if let Some(reason) = self.settings.refusal() {
+                        let detail = format!("{reason}; check log.security, its files and the account");
+                        return Err(WriterError::Refused { stream: stream.clone(), detail });
+                    }
+                    again(stream, &error, deadline)?;
+                }
             }
             if Instant::now() > deadline {
                 let source = std::io::Error::other(format!("topic {topic} has no leader yet"));

@@ -142,6 +142,7 @@ pub fn stream(name: &str) -> StreamName {
     name.parse().unwrap()
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "so that it can be mapped over what is borrowed and what is not")]
 pub fn value(text: impl ToString) -> NewRecord {
     NewRecord::new(None::<Vec<u8>>, text.to_string())
 }
