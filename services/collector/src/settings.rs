@@ -3,6 +3,7 @@
 //! `forestsync.toml` has a table of these for each forest, the collector's own file has one. Nothing here touches the
 //! network, and no secret is read.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,8 @@ use forestsync_runtime::secret::{SecretError, SecretRef, SecretString};
 use forestsync_schemas::attributes::REQUESTED;
 use forestsync_schemas::streams;
 use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use url::Url;
 
 use crate::{ControllerAddress, ForestConfig, KerberosConfig, SrvConfig};
@@ -77,19 +80,19 @@ pub enum ControllersForm {
     Srv(SrvForm),
 }
 
-impl<'de> Deserialize<'de> for Controllers {
+impl<'de> Deserialize<'de> for ControllersForm {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ListOrTable;
         impl<'de> Visitor<'de> for ListOrTable {
-            type Value = Controllers;
+            type Value = ControllersForm;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list of controllers, or { srv = \"emea.example\" }")
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Controllers, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Controllers::Listed)
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<ControllersForm, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(ControllersForm::Listed)
             }
-            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Controllers, A::Error> {
-                Srv::deserialize(MapAccessDeserializer::new(table)).map(Controllers::Srv)
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<ControllersForm, A::Error> {
+                SrvForm::deserialize(MapAccessDeserializer::new(table)).map(ControllersForm::Srv)
             }
         }
         deserializer.deserialize_any(ListOrTable)
@@ -131,19 +134,19 @@ pub enum DomainsForm {
     Word(String),
 }
 
-impl<'de> Deserialize<'de> for Domains {
+impl<'de> Deserialize<'de> for DomainsForm {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ListOrWord;
         impl<'de> Visitor<'de> for ListOrWord {
-            type Value = Domains;
+            type Value = DomainsForm;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("\"all\", or a list of distinguished names")
             }
-            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Domains, E> {
-                Ok(Domains::Word(word.to_owned()))
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<DomainsForm, E> {
+                Ok(DomainsForm::Word(word.to_owned()))
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Domains, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Domains::Listed)
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<DomainsForm, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(DomainsForm::Listed)
             }
         }
         deserializer.deserialize_any(ListOrWord)

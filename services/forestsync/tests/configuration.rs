@@ -45,7 +45,8 @@ fn every_example_is_accepted() {
     let mut seen = 0;
     for entry in std::fs::read_dir(examples()).unwrap() {
         let path = entry.unwrap().path();
-        let of_service = ["collector", "projector", "provisioner"].iter().any(|s| path.file_stem().is_some_and(|n| n == *s));
+        let of_service =
+            ["collector", "projector", "provisioner"].iter().any(|s| path.file_stem().is_some_and(|n| n == *s));
         if path.extension().is_some_and(|e| e == "toml") && !of_service {
             let settings = config::load(&path).unwrap_or_else(|e| panic!("{e}"));
             assert!(!settings.forests.is_empty(), "{}", path.display());

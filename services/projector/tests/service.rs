@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use forestsync_projector::service::ProjectorService;
 use forestsync_host::{Loaded, Service as _, StartError};
+use forestsync_projector::service::ProjectorService;
 
 fn load(document: &str, secrets: &[&str]) -> Result<Loaded<ProjectorService>, StartError> {
     let folder = tempfile::tempdir().unwrap();

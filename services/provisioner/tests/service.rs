@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use forestsync_provisioner::service::ProvisionerService;
 use forestsync_host::{Loaded, Service as _, StartError};
+use forestsync_provisioner::service::ProvisionerService;
 
 fn load(document: &str, secrets: &[&str]) -> Result<Loaded<ProvisionerService>, StartError> {
     let folder = tempfile::tempdir().unwrap();

@@ -188,15 +188,10 @@ fn start(habit: Habit, memberships: usize) -> Run {
     }
     let left = Arc::new(Mutex::new(0));
     let log = Arc::new(Scripted { scripts: Mutex::new(scripts), left: Arc::clone(&left) });
-    let workers = Arc::new(Counting {
-        habit,
-        at_work: Mutex::default(),
-        wrong: Mutex::default(),
-        begun: watch::Sender::new(0),
-    });
+    let workers =
+        Arc::new(Counting { habit, at_work: Mutex::default(), wrong: Mutex::default(), begun: watch::Sender::new(0) });
     let board = Board::default();
-    let member =
-        Member { group: "projector".into(), instance: "a".into(), session_timeout: Duration::from_secs(6) };
+    let member = Member { group: "projector".into(), instance: "a".into(), session_timeout: Duration::from_secs(6) };
     let (_offer, offers) = watch::channel(Vec::new());
     let crew = Crew {
         service: "projector",
