@@ -77,20 +77,17 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
 fn check_forest(key: &str, forest: file::Forest, base: &Path, found: &mut Findings) -> ForestSettings {
     let (controllers, srv) = check_controllers(&format!("{key}.controllers"), &forest.controllers, found);
     let password = SecretRef { file: forest.password_file, env: forest.password_env };
-    let kerberos = match forest.kerberos {
-        Some(kerberos) => check_kerberos(key, kerberos, &forest.bind, &password, base, found),
-        None => {
-            if forest.bind.trim().is_empty() {
-                found.add(
-                    format!("{key}.bind"),
-                    "the account is empty",
-                    "name the reader account: a distinguished name, user@domain or DOMAIN\\user",
-                );
-            }
-            check_secret(key, "password", &password, found);
-            None
+    let kerberos = forest.kerberos.map(|kerberos| check_kerberos(key, kerberos, &forest.bind, &password, base, found));
+    if kerberos.is_none() {
+        if forest.bind.trim().is_empty() {
+            found.add(
+                format!("{key}.bind"),
+                "the account is empty",
+                "name the reader account: a distinguished name, user@domain or DOMAIN\\user",
+            );
         }
-    };
+        check_secret(key, "password", &password, found);
+    }
     if let Some(attributes) = &forest.attributes {
         check_attributes(&format!("{key}.attributes"), attributes, found);
     }
@@ -182,7 +179,7 @@ fn check_kerberos(
     password: &SecretRef,
     base: &Path,
     found: &mut Findings,
-) -> Option<KerberosConfig> {
+) -> KerberosConfig {
     if !bind.is_empty() || password.file.is_some() || password.env.is_some() {
         let hint = "keep kerberos, or bind with its password";
         found.add(format!("{key}.kerberos"), "the account is given in two ways", hint);
@@ -196,7 +193,7 @@ fn check_kerberos(
         let hint = "write it as name@REALM, as in \"svc-forestsync@EMEA.EXAMPLE\"";
         found.add(format!("{key}.kerberos.principal"), format!("{:?} is no principal", kerberos.principal), hint);
     }
-    Some(KerberosConfig { keytab: base.join(kerberos.keytab), principal: kerberos.principal })
+    KerberosConfig { keytab: base.join(kerberos.keytab), principal: kerberos.principal }
 }
 
 fn check_attributes(key: &str, attributes: &[String], found: &mut Findings) {

@@ -235,7 +235,8 @@ async fn domains_in(forest: &ForestSettings, log: &dyn Log) -> Result<Vec<Dn>> {
             Some(record) => domains.push(ChangeRecord::decode(&record.value)?.context.naming_context),
             // made together with those of the forest's other domains, and not yet written
             None => {
-                domains.push(domain.split('.').map(|part| format!("DC={part}")).collect::<Vec<_>>().join(",").parse()?)
+                let name: Vec<String> = domain.split('.').map(|part| format!("DC={part}")).collect();
+                domains.push(name.join(",").parse()?);
             }
         }
     }
