@@ -338,8 +338,15 @@ async fn nothing_beyond_the_list_reaches_the_log() {
     assert!(seen.contains("mail") && !seen.contains("title"));
 }
 
-#[test]
-fn without_the_feature_kerberos_is_refused_by_its_name() {
-    let error = forestsync_collector::KerberosError::NotBuilt.to_string();
-    assert!(error.contains("without Kerberos"));
+#[cfg(not(feature = "kerberos"))]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_feature_kerberos_is_refused_by_its_name() {
+    let practice = Practice::start(|_| {}).await;
+    let mut config = practice.peer.config();
+    let principal = "svc@LAB.EXAMPLE".to_owned();
+    config.kerberos = Some(forestsync_collector::KerberosConfig { keytab: "svc.keytab".into(), principal });
+    let line = check(&config).await.pop().unwrap();
+    assert_eq!((line.code, line.outcome), (CheckCode::Kerberos, CheckOutcome::Failed), "{line:?}");
+    assert!(line.detail.contains("without Kerberos") && line.hint.unwrap().contains("feature `kerberos`"));
+    assert_eq!(practice.control.counters().refused_binds, 0);
 }
