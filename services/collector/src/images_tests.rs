@@ -321,7 +321,9 @@ fn a_link_ends_with_its_target_and_may_come_again() {
         Step::Link(2, true, 1, true),
         Step::Poll(false, false),
     ];
-    steps.into_iter().for_each(|step| world.take(step));
+    for step in steps {
+        world.take(step);
+    }
     assert_eq!(world.mirror.living[&guid(2)].links.len(), 1);
     assert_eq!(world.mirror.living, world.living);
 }
