@@ -35,7 +35,10 @@ async fn history(log: &dyn Log) {
             // pages of some records at the same time
             timestamp: Timestamp::from_millisecond(1_795_000_000_000 + (number / 7) as i64 * 13).unwrap(),
             key: (compacted || number % 3 == 0).then(|| Bytes::from(format!("object/{}", number % 15_000))),
-            value: Bytes::from(format!("{{\"type\":\"Event\",\"data\":\"{}\"}}", "x".repeat((number * 37 % 900) as usize))),
+            value: Bytes::from(format!(
+                "{{\"type\":\"Event\",\"data\":\"{}\"}}",
+                "x".repeat((number * 37 % 900) as usize)
+            )),
             headers: vec![("type".to_owned(), Bytes::from_static(b"Event")); (number % 2) as usize],
         };
         let mut writer = log.writer(&stream(name)).await.unwrap();
@@ -79,11 +82,8 @@ async fn a_history_moves_to_kafka_and_back() {
     let place = format!("kafka:{}?prefix=moved.", cluster.bootstrap());
     let there = ["log", "copy", "--from", "embedded:here", "--to", &place, "--json"];
     let back = ["log", "copy", "--from", &place, "--to", "embedded:back", "--json"];
-    let config = LogConfig {
-        kafka: Some(cluster.bootstrap().to_owned()),
-        prefix: "moved.".to_owned(),
-        ..LogConfig::default()
-    };
+    let config =
+        LogConfig { kafka: Some(cluster.bootstrap().to_owned()), prefix: "moved.".to_owned(), ..LogConfig::default() };
     let log = config.open(Path::new("")).unwrap();
 
     // killed in the middle, it goes on where it stopped
