@@ -21,17 +21,17 @@ Examples:
     /// Copy the whole history to another log, and verify it.
     #[command(after_help = "\
 A place is
-  embedded:DIR                         the log in a data folder: DIR is `data` of the configuration, or its `log`
+  embedded:DIR                         the log in a data folder: DIR is `data` of the configuration
   kafka:HOST:PORT[,...][?prefix=TEXT]  Kafka, in plain text and without an account
   file:FILE                            the log that a configuration file means: for TLS and accounts
 
 Examples:
-  forestsync log copy --from embedded:/var/lib/forestsync --to file:/etc/forestsync/kafka.toml --dry-run
-  forestsync log copy --from kafka:broker1:9092,broker2:9092?prefix=test. --to embedded:/srv/copy --stream 'changes.*'
+  forestsync log copy --from embedded:/srv/forestsync --to file:kafka.toml --dry-run
+  forestsync log copy --from kafka:broker1:9092 --to embedded:/srv/copy --stream 'changes.*'
 
-Offsets, times, keys and headers stay as they are, so the databases of the services stay valid. Nothing may write either
-log meanwhile. A copy that was broken off goes on where it stopped when it is started again; a stream that holds
-anything else is refused.")]
+Offsets, times, keys and headers stay as they are, so the databases of the services stay valid.
+Nothing may write either log meanwhile. A copy that was broken off goes on where it stopped when
+it is started again; a stream that holds anything else is refused.")]
     Copy(CopyArgs),
     /// Print a digest of each stream: two logs with the same digests tell the same.
     Digest(DigestArgs),
