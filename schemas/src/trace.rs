@@ -47,9 +47,9 @@ fn first_ten(random: [u8; 16]) -> [u8; 10] {
 }
 
 fn span(random: [u8; 16]) -> String {
-    let [.., a, b, c, d, e, f, g, h] = random;
+    let low = u128::from_be_bytes(random) as u64;
     // all zeros would be no span
-    format!("{:016x}", u64::from_be_bytes([a, b, c, d, e, f, g, h]).max(1))
+    format!("{:016x}", low.max(1))
 }
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ impl Cluster {
         std::fs::create_dir_all(&folder).unwrap();
         let mut cluster = Self { folder, bootstrap: String::new() };
         cluster.must(&["down", "--wipe"]);
-        cluster.bootstrap = cluster.must(&["up", "--nodes", &nodes.to_string()]).trim().to_owned();
+        let bootstrap = cluster.must(&["up", "--nodes", &nodes.to_string()]).trim().to_owned();
+        cluster.bootstrap = bootstrap;
         cluster
     }
 

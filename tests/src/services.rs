@@ -198,7 +198,8 @@ impl Services {
 
     /// The last lines of every log, for a failure.
     pub fn logs(&self) -> String {
-        self.all.iter().map(|s| format!("== {}\n{}\n", s.instance, s.log_tail())).collect()
+        let logs: Vec<String> = self.all.iter().map(|s| format!("== {}\n{}", s.instance, s.log_tail())).collect();
+        logs.join("\n")
     }
 }
 

@@ -4,7 +4,9 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use bytes::Bytes;
 use forestsync_log::{EmbeddedLog, Log, LogConfig, Member, Record, StreamName};
@@ -33,8 +35,8 @@ async fn history(log: &dyn Log) {
         let record = |number: u64| Record {
             offset: if compacted { number + number / 10 } else { number },
             // pages of some records at the same time
-            timestamp: Timestamp::from_millisecond(1_795_000_000_000 + (number / 7) as i64 * 13).unwrap(),
-            key: (compacted || number % 3 == 0).then(|| Bytes::from(format!("object/{}", number % 15_000))),
+            timestamp: Timestamp::from_millisecond(1_795_000_000_000 + (number / 7).cast_signed() * 13).unwrap(),
+            key: (compacted || number.is_multiple_of(3)).then(|| Bytes::from(format!("object/{}", number % 15_000))),
             value: Bytes::from(format!(
                 "{{\"type\":\"Event\",\"data\":\"{}\"}}",
                 "x".repeat((number * 37 % 900) as usize)

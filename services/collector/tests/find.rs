@@ -228,7 +228,7 @@ async fn all_domains_are_read_each_from_who_holds_it() {
     for (practice, peer) in [(&root, &root.peer), (&child, &child.peer)] {
         let records = stage.records(&stream_of(practice), 0).await;
         let mut ldap = peer.admin_as("LAB\\Administrator").await;
-        Mirror::of(&records).assert_is(&Mirror::of_directory(&mut ldap, &peer.base).await, &[]);
+        Mirror::of(&records).assert_is(&Mirror::of_directory(&mut ldap, peer).await, &[]);
         let stops = stage.stops(&stream_of(practice)).await;
         assert!(stops.is_empty(), "who does not hold it is no trouble: {stops:?}");
     }

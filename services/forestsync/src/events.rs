@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn every_event_has_a_line_and_no_values() {
-        let lines: Vec<String> = all().iter().map(|r| line(r)).collect();
+        let lines: Vec<String> = all().iter().map(line).collect();
         insta::assert_snapshot!(lines.join("\n"));
     }
 

@@ -4,7 +4,9 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use bytes::Bytes;
 use forestsync::instance::Instance;
@@ -114,7 +116,7 @@ async fn history(log: &EmbeddedLog, rounds: u64) {
                 let gaps = if name.starts_with("desired") { 3 * round + 1 } else { 0 };
                 all.push(Record {
                     offset: number + gaps,
-                    timestamp: Timestamp::from_millisecond(1_795_000_000_000 + (number / 3) as i64).unwrap(),
+                    timestamp: Timestamp::from_millisecond(1_795_000_000_000 + (number / 3).cast_signed()).unwrap(),
                     key: key.as_ref().map(|key| Bytes::from(format!("{key}/{}", round % 7))),
                     value: Bytes::from(value.clone()),
                     headers: vec![("type".to_owned(), Bytes::from(kind(value)))],
@@ -339,8 +341,7 @@ async fn a_target_that_tells_something_else_is_refused_whole() {
         let names = STREAMS.map(|name| lab.path().join("b/log").join(name));
         names.map(|folder| {
             std::fs::read_dir(folder)
-                .map(|entries| entries.map(|e| e.unwrap().metadata().unwrap().len()).sum())
-                .unwrap_or(0_u64)
+                .map_or(0_u64, |entries| entries.map(|e| e.unwrap().metadata().unwrap().len()).sum())
         })
     };
     for (name, differs_at) in [("outcomes.contoso", 0), ("desired.contoso", 4), ("decisions.contoso", 27)] {

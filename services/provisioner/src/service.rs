@@ -129,7 +129,7 @@ impl Service for ProvisionerService {
         let streams = self.configurations.iter().filter_map(|c| streams::outcomes(&c.name).parse().ok());
         offers.send_replace(streams.collect());
         // the sender lives as long as this
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -65,7 +65,7 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit> {
 
 /// Computes up to the end of the streams.
 async fn digest(settings: &Settings, json: bool) -> Result<Exit> {
-    let log = settings.existing_log().await?;
+    let log = settings.existing_log()?;
     let folder = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
     let config = projector_config_from_log(settings, log.as_ref()).await?;
     let config = ProjectorConfig { directory: folder.path().join("projector"), ..config };
@@ -102,7 +102,7 @@ async fn verify(settings: &Settings, data: Option<&Path>, json: bool) -> Result<
         (None, None) => Some(Instance::take(&settings.data)?),
         _ => None,
     };
-    let log = settings.existing_log().await?;
+    let log = settings.existing_log()?;
     let live = projector_config_from_log(settings, log.as_ref()).await?;
     let live = ProjectorConfig { directory, ..live };
     let folder = if instance.is_some() {

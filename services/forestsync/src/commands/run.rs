@@ -61,7 +61,7 @@ pub async fn run(args: RunArgs) -> Result<Exit> {
         tracing::info!("stopped");
         return Ok(Exit::Done);
     }
-    let log = settings.existing_log().await?;
+    let log = settings.existing_log()?;
     let report = status::gather(log.as_ref(), &settings).await?;
     let (exit, summary) = summarize(ending, &report, blocked, findings, args.timeout);
     if args.json {

@@ -10,7 +10,7 @@ use crate::{config, output, status};
 /// [`Exit::Failed`].
 pub async fn status(args: StatusArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
-    let log = settings.existing_log().await?;
+    let log = settings.existing_log()?;
     let report = status::gather(log.as_ref(), &settings).await?;
     if args.json {
         output::json(&report.limited(if args.all { None } else { Some(status::LISTED) }))?;

@@ -45,7 +45,7 @@ impl Settings {
     }
 
     /// The log, for a command that only reads: it must be there already.
-    pub async fn existing_log(&self) -> anyhow::Result<Arc<dyn Log>> {
+    pub fn existing_log(&self) -> anyhow::Result<Arc<dyn Log>> {
         if let Some(log) = &self.log {
             return Ok(log.open(&self.base)?);
         }

@@ -209,11 +209,13 @@ async fn domains_in(forest: &ForestSettings, log: &dyn Log) -> Result<Vec<Dn>> {
     let mut domains = Vec::new();
     for stream in log.streams().await? {
         let Some(domain) = stream.as_str().strip_prefix(&prefix) else { continue };
-        domains.push(match log.reader(&stream, 0).await?.poll(1).await?.first() {
-            Some(record) => ChangeRecord::decode(&record.value)?.context.naming_context,
+        if let Some(record) = log.reader(&stream, 0).await?.poll(1).await?.first() {
+            domains.push(ChangeRecord::decode(&record.value)?.context.naming_context);
+        } else if forest.reading.all_domains {
             // made together with those of the forest's other domains, and not yet written
-            None => domain.split('.').map(|part| format!("DC={part}")).collect::<Vec<_>>().join(",").parse()?,
-        });
+            let name: Vec<String> = domain.split('.').map(|part| format!("DC={part}")).collect();
+            domains.push(name.join(",").parse()?);
+        }
     }
     Ok(domains)
 }

@@ -13,7 +13,7 @@ fn record(offset: u64, time_ms: i64) -> Record {
     Record {
         offset,
         timestamp: Timestamp::from_millisecond(time_ms).unwrap(),
-        key: (offset % 3 > 0).then(|| Bytes::from(format!("key {}", offset % 7))),
+        key: (!offset.is_multiple_of(3)).then(|| Bytes::from(format!("key {}", offset % 7))),
         value: Bytes::from(format!("value {offset}")),
         headers: vec![("type".to_owned(), Bytes::from_static(b"\x00\xff")); (offset % 2) as usize],
     }
@@ -65,7 +65,7 @@ async fn appends_go_on_where_the_restored_end() {
     let (log, stream) = (small_segments(dir.path(), 500), stream("changes.restored"));
     let mut writer = log.writer(&stream).await.unwrap();
     writer.restore(Vec::new()).await.unwrap();
-    writer.restore((0..40).map(|offset| record(offset, 1000 + offset as i64 / 4)).collect()).await.unwrap();
+    writer.restore((0..40).map(|offset| record(offset, 1000 + offset.cast_signed() / 4)).collect()).await.unwrap();
     assert_eq!(writer.append(three(0)).await.unwrap(), 40);
     let (records, error) = read_all(&log, &stream).await;
     assert!(error.is_none() && records.len() == 43);

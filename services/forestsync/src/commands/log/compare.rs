@@ -27,7 +27,6 @@ pub async fn first_difference(
     let (mut our, mut their) = (ours.next().await?, theirs.next().await?);
     loop {
         match (&our, &their) {
-            (None, None) => return Ok(None),
             (Some(s), Some(t)) if s.offset == t.offset => {
                 if !same(s, t) {
                     return Ok(Some(s.offset));
@@ -46,8 +45,8 @@ pub async fn first_difference(
                 }
                 their = theirs.next().await?;
             }
-            // the arm before last takes these
-            (Some(_), None) => return Ok(None),
+            // what the source alone has left is taken above
+            (_, None) => return Ok(None),
         }
     }
 }

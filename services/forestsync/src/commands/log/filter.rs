@@ -83,11 +83,10 @@ fn known_type(text: &str) -> Result<&'static str, UsageError> {
     }
     let distance = |name: &&str| strsim::damerau_levenshtein(&name.to_lowercase(), &text.to_lowercase());
     let nearest = known().min_by_key(distance).filter(|name| distance(name) <= 2.max(text.len() / 3));
-    let mut hint = nearest.map_or_else(String::new, |name| format!("did you mean {name}? "));
-    hint.push_str("known are");
-    for (stream, types) in events::TYPES {
-        hint.push_str(&format!("\n  in {stream}: {}", types.join(", ")));
-    }
+    let meant = nearest.map_or_else(String::new, |name| format!("did you mean {name}? "));
+    let lines: Vec<String> =
+        events::TYPES.iter().map(|(stream, types)| format!("\n  in {stream}: {}", types.join(", "))).collect();
+    let hint = format!("{meant}known are{}", lines.concat());
     Err(UsageError::new(format!("there is no event type {:?}", shown(text)), hint))
 }
 

@@ -16,7 +16,7 @@ const LOG: &str = "log";
 
 /// Opens the log that a configuration means; it must be there already.
 pub async fn open_log(settings: &Settings) -> Result<Arc<dyn Log>> {
-    settings.existing_log().await
+    settings.existing_log()
 }
 
 /// A place as the command line names it.
