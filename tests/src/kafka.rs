@@ -60,6 +60,8 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let _stopped = run(&self.folder, &["down", "--wipe"]);
+        // what a failure leaves is looked at by a person; the next `up` wipes it
+        let kept: &[&str] = if std::thread::panicking() { &["down"] } else { &["down", "--wipe"] };
+        let _stopped = run(&self.folder, kept);
     }
 }

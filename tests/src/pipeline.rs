@@ -194,5 +194,7 @@ impl Pipeline {
 impl Drop for Pipeline {
     fn drop(&mut self) {
         self.kill9();
+        // what a failure leaves is looked at by a person
+        self.folder.disable_cleanup(std::thread::panicking());
     }
 }

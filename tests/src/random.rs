@@ -64,6 +64,11 @@ impl Model {
         }
     }
 
+    /// What was there at the time of a backup, with names that were not used since either.
+    pub fn restored(&self, backup: Self) -> Self {
+        Self { made: self.made, ..backup }
+    }
+
     fn path(&self, container: usize) -> String {
         let Container { rdn, parent } = &self.containers[container];
         parent.map_or_else(|| rdn.clone(), |parent| format!("{rdn},{}", self.path(parent)))
@@ -103,6 +108,13 @@ impl Model {
             17 => Random::taken(self.group(rng)),
             _ => Random::kept(self.membership(rng)),
         }
+    }
+
+    /// A change that the tenant shows for certain, and that no other one takes back.
+    pub fn visible(&mut self) -> Change {
+        let in_scope = |object: &&Object| object.container <= 2;
+        let front = self.front(self.users.values().find(in_scope).expect("some users are in scope"));
+        Change::Set(self.forest, front, "displayName".to_owned(), self.fresh("seen"))
     }
 
     fn attribute(&mut self, rng: &mut ChaCha8Rng) -> Change {

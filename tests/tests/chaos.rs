@@ -44,8 +44,6 @@ struct Chaos {
     services: Services,
     models: Vec<Model>,
     backup: Option<Backup>,
-    /// Whether something changed in the forest of the backup since it was made.
-    changed: bool,
     /// Anchors that the directories took away at some time.
     taken: BTreeSet<String>,
     /// Forests whose controller does not answer now.
@@ -75,7 +73,6 @@ impl Chaos {
             services,
             models: (0..3).map(Model::new).collect(),
             backup: None,
-            changed: false,
             taken: BTreeSet::new(),
             silent: BTreeSet::new(),
         }
@@ -107,7 +104,6 @@ impl Chaos {
             if self.silent.contains(&forest) {
                 continue;
             }
-            self.changed |= self.backup.as_ref().is_some_and(|b| b.forest == forest);
             let random = self.models[forest].change(&mut self.rng);
             if random.takes_away {
                 self.taking(async |chaos| chaos.world.apply(&random.change).await).await;
@@ -203,21 +199,22 @@ impl Chaos {
     /// Makes a backup, or puts one back. A rollback without a new invocationId shows only until its USNs are used anew: so
     /// the tenant must follow before anything else changes there.
     async fn restore(&mut self) -> String {
-        let Some(Backup { forest, model }) = self.backup.take_if(|_| self.changed) else {
-            let forest = self.backup.take().map_or_else(|| self.rng.random_range(0..3), |b| b.forest);
+        let Some(Backup { forest, model }) = self.backup.take() else {
+            let forest = self.rng.random_range(0..3);
             self.lab("backup", forest, &["chaos"]);
             self.connect(forest).await;
             self.backup = Some(Backup { forest, model: self.models[forest].clone() });
-            self.changed = false;
             return format!("backup of forest {forest}");
         };
+        let change = self.models[forest].visible();
+        self.world.apply(&change).await;
         self.world.agree("before a controller is restored", REST).await;
         let new_id = self.rng.random_bool(0.5);
         let more: &[&str] = if new_id { &["chaos", "--new-invocation-id"] } else { &["chaos"] };
         self.taking(async |chaos| {
             chaos.lab("restore", forest, more);
             chaos.connect(forest).await;
-            chaos.models[forest] = model;
+            chaos.models[forest] = chaos.models[forest].restored(model);
         })
         .await;
         self.world.agree("after a controller was restored", REST).await;
