@@ -32,15 +32,26 @@ impl Provisioner {
     /// A ledger that cannot be opened, or that knows more than the log, is rebuilt from the log.
     pub async fn open(config: ProvisionerConfig, log: Arc<dyn Log>) -> Result<Self, ProvisionerError> {
         let outcomes = streams::outcomes(&config.configuration).parse()?;
-        Self::open_with_lease(config, log, Lease::forever(outcomes)).await
+        Self::open_as(config, log, Lease::forever(outcomes), false).await
     }
 
     /// [`Provisioner::open`] where others may take over: no request leaves unless `lease` is valid at that moment, and once
     /// it is not, [`Provisioner::run`] ends with [`ProvisionerError::LeaseEnded`].
+    ///
+    /// What an owner before may have written without an outcome is written again, so that it does not stay.
     pub async fn open_with_lease(
         config: ProvisionerConfig,
         log: Arc<dyn Log>,
         lease: Lease,
+    ) -> Result<Self, ProvisionerError> {
+        Self::open_as(config, log, lease, true).await
+    }
+
+    async fn open_as(
+        config: ProvisionerConfig,
+        log: Arc<dyn Log>,
+        lease: Lease,
+        is_shared: bool,
     ) -> Result<Self, ProvisionerError> {
         if !lease.is_valid() {
             // becoming the writer would fence the rightful one
@@ -57,17 +68,19 @@ impl Provisioner {
         if let Some(moved) = &opened.moved {
             tracing::warn!(kept = %moved.display(), "the damaged ledger is kept aside; folding a new one");
         }
-        let store = opened.store;
+        let (store, mut is_new) = (opened.store, opened.moved.is_some());
         let desired_tail = log.tail(&streams.desired).await?;
         let meta = store.meta()?;
         if meta.outcomes_next > writer.next_offset() || meta.desired_next > desired_tail {
             tracing::warn!("the ledger knows more than the log, so another log is in place; folding a new ledger");
             store.clear()?;
+            is_new = true;
         }
         claim(&store, &config.tenant.tenant_id)?;
         catch_up(&store, log.as_ref(), &streams.outcomes).await?;
         let (sender, status) = watch::channel(Status::default());
-        let engine = Engine::new(config, streams, store, writer, target, sender)?;
+        let mut engine = Engine::new(config, streams, store, writer, target, sender)?;
+        engine.doubts = is_shared || is_new;
         Ok(Self { engine, log, status })
     }
 

@@ -4,7 +4,7 @@ use forestsync_domain::SourceAnchor;
 use forestsync_log::{LogReader, Record};
 use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, ObjectRemoved};
 
-use super::Engine;
+use super::{Engine, doubt};
 use crate::error::ProvisionerError;
 use crate::store::{StoreError, Tx, Wish, WishKind};
 
@@ -19,7 +19,7 @@ impl Engine {
         for _ in 0..CHUNKS {
             let records = reader.poll(CHUNK).await?;
             if records.is_empty() {
-                self.at_tail = true;
+                (self.at_tail, self.doubts) = (true, false);
                 for anchor in std::mem::take(&mut self.tail_waits) {
                     self.ready.push(&anchor);
                 }
@@ -42,6 +42,9 @@ impl Engine {
                 source,
             })?;
             flows_changed |= matches!(decoded.event, DesiredEvent::AttributeFlowDeclared(_));
+            if self.doubts {
+                doubt::before(&mut tx, record.offset, &decoded.event)?;
+            }
             wish(&mut tx, record.offset, decoded)?;
         }
         if let Some(last) = records.last() {

@@ -11,6 +11,7 @@
 
 mod answers;
 mod dispatch;
+mod doubt;
 mod failures;
 mod fold;
 mod guard;
@@ -176,6 +177,9 @@ pub(crate) struct Engine {
     slots: Arc<Semaphore>,
     turn: Turn,
     at_tail: bool,
+    /// Whether what is taken in may have been acted on already, by somebody whose intents nobody here knows: another owner,
+    /// or a ledger that is gone. Until the tail is reached for the first time.
+    pub(crate) doubts: bool,
     /// Objects with removals that were planned before the tail was reached; they have a turn when it is.
     tail_waits: HashSet<SourceAnchor>,
     desired_next: u64,
@@ -239,6 +243,7 @@ impl Engine {
             jobs: JoinSet::new(),
             turn: Turn::default(),
             at_tail: false,
+            doubts: false,
             tail_waits: HashSet::new(),
             published: None,
             crash: None,
