@@ -19,6 +19,10 @@ pub const WIDE_GUARD: &str = "[delete_guard]\ncount = 500\nshare = 1.0\n";
 /// No quota, so that only what a test wants slow is slow.
 pub const NO_QUOTA: &str = "writes_per_150_seconds = 1000000\n";
 
+/// No quota, and a tenant that shows at once what was written: an absence is believed without the usual wait, so that a
+/// removal whose answer was lost is settled within a test's time.
+pub const AT_ONCE: &str = "writes_per_150_seconds = 1000000\nvisible_within = \"1s\"\n";
+
 /// A practice tenant for forests with these domains that records every exchange in `record`.
 pub async fn tenant(ca: &PrivateCa, domains: &[String], record: Option<PathBuf>) -> (PracticeTenant, TenantAccess) {
     let options = TenantOptions { verified_domains: domains.to_vec(), record_file: record, ..TenantOptions::default() };

@@ -65,7 +65,7 @@ impl Chaos {
         let peers = FORESTS.iter().zip(names).map(|(n, name)| (Peer::Samba(*n), lab.access(*n, name)));
         let world = World::new(peers.collect(), Some(lab), tenant).await;
         let services =
-            Services::new(&world.sources(), &world.access, suite::NO_QUOTA, suite::WIDE_GUARD, cluster.bootstrap());
+            Services::new(&world.sources(), &world.access, suite::AT_ONCE, suite::WIDE_GUARD, cluster.bootstrap());
         Self {
             rng: ChaCha8Rng::seed_from_u64(seed),
             cluster,

@@ -38,6 +38,9 @@ pub struct TenantForm {
     /// The most HTTP requests at a time.
     #[serde(default = "default_in_flight")]
     pub in_flight: usize,
+    /// How long the tenant may not show what was written: within it nothing is taken for absent.
+    #[serde(default = "default_visible_within", deserialize_with = "duration")]
+    pub visible_within: Duration,
     /// By what cloud objects without an anchor are adopted: `"upn"`, `"mail"`.
     #[serde(default)]
     pub soft_match: Vec<SoftMatchForm>,
@@ -124,6 +127,10 @@ fn default_writes() -> u32 {
     3_000
 }
 
+fn default_visible_within() -> Duration {
+    Duration::from_mins(15)
+}
+
 fn default_in_flight() -> usize {
     16
 }
@@ -165,6 +172,8 @@ pub struct TenantSettings {
     pub writes_per_150_seconds: u32,
     /// The most HTTP requests at a time.
     pub in_flight: usize,
+    /// How long the tenant may not show what was written.
+    pub visible_within: Duration,
     /// Whether a cloud user is adopted by its userPrincipalName.
     pub soft_match_upn: bool,
     /// Whether a cloud user is adopted by its mail address.
@@ -229,6 +238,7 @@ impl TenantSettings {
             ca_file: tenant.ca_file.as_ref().map(|file| base.join(file)),
             writes_per_150_seconds: tenant.writes_per_150_seconds,
             in_flight: tenant.in_flight,
+            visible_within: tenant.visible_within,
             soft_match_upn: tenant.soft_match.contains(&SoftMatchForm::Upn),
             soft_match_mail: tenant.soft_match.contains(&SoftMatchForm::Mail),
         })
@@ -251,6 +261,7 @@ impl TenantSettings {
         config.ca_file.clone_from(&self.ca_file);
         config.writes_per_150_seconds = self.writes_per_150_seconds;
         config.in_flight = self.in_flight;
+        config.visible_within = self.visible_within;
         config.soft_match = SoftMatch { user_principal_name: self.soft_match_upn, mail: self.soft_match_mail };
         config.guard = GuardLimits { count: guard.count, share: guard.share, member_minimum: guard.member_minimum };
         config.guard_window = guard.window;
