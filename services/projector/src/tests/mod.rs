@@ -8,3 +8,4 @@ mod model;
 mod property;
 mod stream;
 mod support;
+mod traces;
