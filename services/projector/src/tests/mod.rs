@@ -9,3 +9,4 @@ mod property;
 mod stream;
 mod support;
 mod traces;
+mod turns;
