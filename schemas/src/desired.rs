@@ -24,7 +24,7 @@ pub struct DesiredContext {
     pub rules: String,
     /// For each `changes` stream the offset up to which it was read.
     pub offsets: BTreeMap<String, u64>,
-    /// W3C trace context of the change that caused it, where there was one.
+    /// W3C trace context of the change that caused it; where no single one did, of the latest look that was complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
 }

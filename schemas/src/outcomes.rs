@@ -222,6 +222,10 @@ pub struct MemberAdded {
 pub struct MemberRemoved {
     /// Their anchors.
     pub members: Vec<SourceAnchor>,
+    /// Those of them that did not go by themselves but with the group's or the member's own end: the delete guard counts
+    /// that end, not them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<SourceAnchor>,
 }
 
 /// What was attempted.

@@ -314,7 +314,7 @@ pub fn outcomes() -> Vec<OutcomeRecord> {
         }),
         OutcomeEvent::ManagerChanged(ManagerChanged { before: None, after: Some(anchor(2)) }),
         OutcomeEvent::MemberAdded(MemberAdded { members: vec![anchor(1)] }),
-        OutcomeEvent::MemberRemoved(MemberRemoved { members: vec![anchor(1)] }),
+        OutcomeEvent::MemberRemoved(MemberRemoved { members: vec![anchor(1)], ended: Vec::new() }),
         OutcomeEvent::ExportFailed(ExportFailed {
             operation,
             error: error.clone(),

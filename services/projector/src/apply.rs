@@ -8,7 +8,7 @@ use forestsync_schemas::changes::{
     ChangeContext, ChangeEvent, CursorAdvanced, LinkValuesChanged, ObjectChanged, ObjectDeleted, ObjectObserved,
     ObjectRestored, SnapshotId, SnapshotStarted,
 };
-use forestsync_schemas::{ChangeRecord, DecodeError, EventId};
+use forestsync_schemas::{ChangeRecord, DecodeError, EventId, trace};
 
 use crate::config::SourceId;
 use crate::error::StreamErrorKind;
@@ -113,7 +113,7 @@ impl Round<'_> {
             ChangeEvent::LinkValuesChanged(event) => self.links_changed(object()?, &event, trace)?,
             ChangeEvent::ObjectDeleted(event) => self.deleted(object()?, event, trace)?,
             ChangeEvent::ObjectRestored(event) => self.restored(object()?, event, trace)?,
-            ChangeEvent::CursorAdvanced(event) => return self.cursor_advanced(source, &event),
+            ChangeEvent::CursorAdvanced(event) => return self.cursor_advanced(source, &event, trace),
             ChangeEvent::ReadingStopped(event) => {
                 let cause = format!("{:?}", event.cause).to_lowercase();
                 self.said(source, Some((cause, event.detail, event.hint)));
@@ -309,7 +309,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    fn cursor_advanced(&mut self, source: SourceId, event: &CursorAdvanced) -> Result<()> {
+    fn cursor_advanced(&mut self, source: SourceId, event: &CursorAdvanced, trace: Option<&str>) -> Result<()> {
         let id = event.to.id();
         let Some(state) = self.state(source) else { return Ok(()) };
         let last = state.cursor.map(|bytes| EventId(uuid::Uuid::from_bytes(bytes)));
@@ -323,7 +323,18 @@ impl Round<'_> {
             return Err(StreamErrorKind::CursorBroken { from: event.from, last }.into());
         }
         state.answer_open = !event.to.complete;
+        if event.to.complete {
+            self.note_look(trace);
+        }
         Ok(())
+    }
+
+    /// Remembers the look that began last among those that are complete, in whatever order the streams are read.
+    fn note_look(&mut self, trace: Option<&str>) {
+        let latest = self.meta.look.as_deref();
+        if trace.is_some() && trace.and_then(trace::began) >= latest.and_then(trace::began) {
+            self.meta.look = trace.map(str::to_owned);
+        }
     }
 }
 

@@ -3,6 +3,10 @@
 //! An outbox row names an object or a membership of which the stream may not say what is wished now. It is written with
 //! the change that made it so, and taken away with the row that remembers what was appended. After a crash in between
 //! the stream's own tail is read, so that nothing is appended twice; what would be no news is not appended at all.
+//!
+//! A record carries the trace of the change that caused it. Where no single change did, as after a first full read, an
+//! absence or a new configuration, it carries the trace of the latest look that was complete when it was written. Traces
+//! depend on when things are written, so they count neither for a record's identity nor for the state digest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,6 +74,8 @@ pub(crate) struct Emission<'a> {
     bytes: usize,
     now: Timestamp,
     context: DesiredContext,
+    /// The trace of what no single change caused.
+    look: Option<String>,
     /// Sources of which nothing may be written; their outbox rows stay.
     withheld: &'a BTreeSet<SourceId>,
 }
@@ -83,7 +89,7 @@ impl<'a> Emission<'a> {
             offsets,
             trace: None,
         };
-        Self { records: Vec::new(), deferred: 0, bytes: 0, now, context, withheld }
+        Self { records: Vec::new(), deferred: 0, bytes: 0, now, context, look: round.meta.look.clone(), withheld }
     }
 
     /// How far the streams have been read.
@@ -127,12 +133,13 @@ impl Round<'_> {
             if out.is_full() || self.is_full() {
                 break;
             }
-            let trace: Option<String> = if phase.is_all() { None } else { self.decode(&row_key, &value)? };
+            let cause: Option<String> = if phase.is_all() { None } else { self.decode(&row_key, &value)? };
+            let trace = cause.or_else(|| out.look.clone());
             let is_done = match phase {
                 Phase::AllObjects | Phase::AllRemovals => {
                     self.txn.learn(&row_key, value);
                     if let Some(anchor) = keys::read_of_anchor(&row_key) {
-                        self.emit_object(&anchor, phase == Phase::AllRemovals, None, out)?;
+                        self.emit_object(&anchor, phase == Phase::AllRemovals, trace.as_ref(), out)?;
                     }
                     false
                 }

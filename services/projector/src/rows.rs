@@ -15,7 +15,7 @@ use crate::keys::ObjectKey;
 /// Marks a value as one of ours.
 const FORMAT: u8 = 0xF5;
 /// The version of the rows; a database of another one is rebuilt.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 /// The largest value: sled leaks disk whenever a value over 128 KiB is overwritten.
 pub(crate) const MAX_VALUE: usize = 60 * 1024;
 
@@ -303,6 +303,8 @@ pub(crate) struct Meta {
     pub(crate) held: BTreeSet<(HoldReason, String)>,
     /// Streams that `decisions` says have stopped, and where.
     pub(crate) stopped: BTreeMap<String, u64>,
+    /// The trace of the latest look that was complete, of any source. Counts for no digest.
+    pub(crate) look: Option<String>,
     pub(crate) counters: Counters,
     pub(crate) state_digest: u128,
     pub(crate) rest_digest: u128,

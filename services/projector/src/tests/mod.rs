@@ -8,3 +8,5 @@ mod model;
 mod property;
 mod stream;
 mod support;
+mod traces;
+mod turns;

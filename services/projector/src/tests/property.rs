@@ -12,7 +12,7 @@ use crate::apply::Incoming;
 use crate::engine::Engine;
 use crate::{Projector, ProjectorConfig, SourceConfig, read_digest, rebuild};
 
-fn directories(dice: &mut Dice) -> Vec<Directory> {
+pub(super) fn directories(dice: &mut Dice) -> Vec<Directory> {
     let mut all = vec![
         Directory::new(Source::new("west", "DC=west,DC=example"), 1_000),
         Directory::new(Source::new("west", "DC=sub,DC=west,DC=example"), 2_000),
@@ -40,7 +40,7 @@ async fn write(world: &World, dice: &mut Dice) -> Vec<Source> {
     directories.into_iter().map(|directory| directory.source).collect()
 }
 
-async fn streams(world: &World, config: &ProjectorConfig) -> Vec<(SourceConfig, Vec<Record>)> {
+pub(super) async fn streams(world: &World, config: &ProjectorConfig) -> Vec<(SourceConfig, Vec<Record>)> {
     let mut all = Vec::new();
     for source in &config.sources {
         all.push((source.clone(), world.records(source.stream.as_str()).await));

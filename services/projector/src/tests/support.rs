@@ -68,13 +68,15 @@ pub(super) struct Source {
     pub(super) stream: StreamName,
     cursor: Option<EventId>,
     cookies: u64,
+    /// Of the records to come.
+    pub(super) trace: Option<String>,
 }
 
 impl Source {
     pub(super) fn new(forest: &str, root: &str) -> Self {
         let root: Dn = root.parse().unwrap();
         let stream = streams::changes(forest, &root).parse().unwrap();
-        Self { forest: forest.into(), root, stream, cursor: None, cookies: 0 }
+        Self { forest: forest.into(), root, stream, cursor: None, cookies: 0, trace: None }
     }
 
     pub(super) fn record(&self, object: Option<ObjectGuid>, event: ChangeEvent) -> NewRecord {
@@ -85,7 +87,7 @@ impl Source {
             controller: None,
             usn_changed: None,
             when_changed: None,
-            trace: None,
+            trace: self.trace.clone(),
         };
         let data = serde_json::to_vec(&event).unwrap();
         let about = object.map(|o| o.to_string()).unwrap_or_default();

@@ -150,18 +150,23 @@ impl Engine {
         let wish = row.as_ref().and_then(|r| r.wish.as_ref());
         let mut offset = wish.map_or(0, |w| w.offset);
         let mut trace = wish.and_then(|w| w.trace.clone());
-        match &purpose {
-            Purpose::Verify(intent, _) => offset = intent.offset,
-            Purpose::Write(write) => {
-                if let Write::AddMembers { members, .. } | Write::RemoveMembers { members } = write.as_ref() {
-                    for member in members {
-                        let edge = self.store.edge(anchor, member)?.unwrap_or_default();
-                        offset = offset.max(edge.offset);
-                    }
-                    trace = None;
-                }
+        let write = match &purpose {
+            Purpose::Verify(intent, _) => Some(&intent.write),
+            Purpose::Write(write) => Some(write.as_ref()),
+            _ => None,
+        };
+        if let Some(Write::AddMembers { members, .. } | Write::RemoveMembers { members }) = write {
+            let of_group = trace.take();
+            for member in members {
+                let edge = self.store.edge(anchor, member)?.unwrap_or_default();
+                offset = offset.max(edge.offset);
+                // one request has one trace: that of the first member
+                trace = trace.or(edge.trace);
             }
-            _ => {}
+            trace = trace.or(of_group);
+        }
+        if let Purpose::Verify(intent, _) = &purpose {
+            offset = intent.offset;
         }
         let class = row.as_ref().filter(|r| r.cloud_id.is_some()).map(|r| r.class);
         let class = class.or(wish.map(|w| w.class)).unwrap_or(forestsync_schemas::desired::CloudClass::User);

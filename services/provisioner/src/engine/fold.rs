@@ -65,16 +65,15 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
         OutcomeEvent::MemberAdded(e) => {
             for member in &e.members {
                 let edge = tx.edge(anchor, member)?;
-                (edge.confirmed, edge.maybe, edge.failed) = (true, false, None);
+                edge.settle(true);
                 edge.added = at;
             }
         }
         OutcomeEvent::MemberRemoved(e) => {
             for member in &e.members {
-                let leaves = tx.find(member)?.is_some_and(|row| row.is_leaving());
-                let edge = tx.edge(anchor, member)?;
-                (edge.confirmed, edge.maybe, edge.failed) = (false, false, None);
-                if edge.wish == Some(false) && !edge.ended && !leaves {
+                tx.edge(anchor, member)?.settle(false);
+                // told by the outcome: a ledger that is brought up to date may not know the wish behind it yet
+                if !e.ended.contains(member) {
                     let what = Removed::MemberOf(anchor.clone());
                     tx.remember(offset, Removal { at, what });
                 }
@@ -142,7 +141,7 @@ fn forget_memberships(tx: &mut Tx<'_>, anchor: &SourceAnchor) -> Result<(), Stor
     for (group, member) in of.chain(with).collect::<Vec<_>>() {
         let edge = tx.edge(&group, &member)?;
         // nor does it fail as that one did
-        (edge.confirmed, edge.maybe, edge.failed) = (false, false, None);
+        edge.settle(false);
     }
     Ok(())
 }

@@ -77,18 +77,19 @@ fn wish(tx: &mut Tx<'_>, offset: u64, record: DesiredRecord) -> Result<(), Store
             let ObjectRemoved { anchor, class, source, .. } = e;
             let row = tx.object(&anchor, class)?;
             if row.wish.as_ref().is_none_or(|w| w.offset < offset) {
-                row.wish = Some(Wish { offset, class, name: source.dn.to_string(), trace, kind: WishKind::Removed });
-                end_links(tx, offset, &anchor)?;
+                let kind = WishKind::Removed;
+                row.wish = Some(Wish { offset, class, name: source.dn.to_string(), trace: trace.clone(), kind });
+                end_links(tx, offset, &anchor, trace.as_ref())?;
             }
         }
-        DesiredEvent::LinkDesired(e) => link(tx, offset, &e.group, &e.member, true)?,
-        DesiredEvent::LinkRemoved(e) => link(tx, offset, &e.group, &e.member, false)?,
+        DesiredEvent::LinkDesired(e) => link(tx, offset, &e.group, &e.member, true, trace)?,
+        DesiredEvent::LinkRemoved(e) => link(tx, offset, &e.group, &e.member, false, trace)?,
     }
     Ok(())
 }
 
 /// The memberships of an object that is to go have no record of their own: they end with its wish.
-fn end_links(tx: &mut Tx<'_>, offset: u64, anchor: &SourceAnchor) -> Result<(), StoreError> {
+fn end_links(tx: &mut Tx<'_>, offset: u64, anchor: &SourceAnchor, trace: Option<&String>) -> Result<(), StoreError> {
     let of = tx.groups_of(anchor)?.into_iter().map(|group| (group, anchor.clone()));
     let with = tx.members_of(anchor)?.into_iter().map(|member| (anchor.clone(), member));
     for (group, member) in of.chain(with).collect::<Vec<_>>() {
@@ -97,6 +98,7 @@ fn end_links(tx: &mut Tx<'_>, offset: u64, anchor: &SourceAnchor) -> Result<(), 
             // one that the directory ended by itself stays ended by itself
             let ended = edge.ended || edge.wish != Some(false);
             (edge.wish, edge.offset, edge.ended) = (Some(false), offset, ended);
+            edge.trace = trace.filter(|_| edge.is_pending()).cloned();
         }
     }
     Ok(())
@@ -108,11 +110,13 @@ fn link(
     group: &SourceAnchor,
     member: &SourceAnchor,
     wished: bool,
+    trace: Option<String>,
 ) -> Result<(), StoreError> {
     let edge = tx.edge(group, member)?;
     if edge.wish.is_none() || edge.offset < offset {
         // a record of its own says that the directory has forgotten it: it goes also when its ends come back
         (edge.wish, edge.offset, edge.ended) = (Some(wished), offset, false);
+        edge.trace = trace.filter(|_| edge.is_pending());
     }
     Ok(())
 }

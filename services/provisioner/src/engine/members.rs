@@ -56,7 +56,7 @@ impl Engine {
                 }
             }
         }
-        if let Some(event) = members_event(&done, removing) {
+        if let Some(event) = self.members_event(anchor, &done, removing)? {
             self.turn.outcome(NewOutcome::after(anchor, flight, first.as_ref(), event));
         }
         if doubtful.is_empty() {
@@ -114,22 +114,33 @@ impl Engine {
         } else {
             self.singly.extend(there.into_iter().map(|member| (anchor.clone(), member)));
         }
-        if let Some(event) = members_event(&done, removing) {
+        if let Some(event) = self.members_event(anchor, &done, removing)? {
             self.turn.outcome(NewOutcome::after(anchor, flight, None, event));
         }
         Ok(())
     }
-}
 
-/// The event for these members; none for nobody.
-pub(super) fn members_event(members: &[SourceAnchor], removed: bool) -> Option<OutcomeEvent> {
-    if members.is_empty() {
-        return None;
+    /// The event for these members of a group; none for nobody.
+    pub(super) fn members_event(
+        &self,
+        group: &SourceAnchor,
+        members: &[SourceAnchor],
+        removed: bool,
+    ) -> Result<Option<OutcomeEvent>, ProvisionerError> {
+        if members.is_empty() {
+            return Ok(None);
+        }
+        if !removed {
+            return Ok(Some(OutcomeEvent::MemberAdded(MemberAdded { members: members.to_vec() })));
+        }
+        let mut ended = Vec::new();
+        for member in members {
+            let leaves = self.store.object(member)?.is_some_and(|row| row.is_leaving());
+            let edge = self.store.edge(group, member)?.unwrap_or_default();
+            if leaves || edge.ended || edge.wish != Some(false) {
+                ended.push(member.clone());
+            }
+        }
+        Ok(Some(OutcomeEvent::MemberRemoved(MemberRemoved { members: members.to_vec(), ended })))
     }
-    let members = members.to_vec();
-    Some(if removed {
-        OutcomeEvent::MemberRemoved(MemberRemoved { members })
-    } else {
-        OutcomeEvent::MemberAdded(MemberAdded { members })
-    })
 }

@@ -14,7 +14,6 @@ use forestsync_schemas::outcomes::{
 use tokio::time::Instant;
 
 use super::failures::Wait;
-use super::members::members_event;
 use super::turn::Note;
 use super::{Engine, Flight, NewOutcome, Stage, Verify};
 use crate::error::ProvisionerError;
@@ -104,11 +103,11 @@ impl Engine {
                 for member in members.iter().filter(|m| !present.contains(m)) {
                     self.turn.note(Note::MaybeMember(anchor.clone(), member.clone()));
                 }
-                members_event(&present, false)
+                self.members_event(anchor, &present, false)?
             }
             (Write::RemoveMembers { members }, Reply::Members(ids)) => {
                 let absent = self.absent(anchor, flight, members, &ids)?;
-                members_event(&absent, true)
+                self.members_event(anchor, &absent, true)?
             }
             _ => None,
         };

@@ -181,6 +181,8 @@ pub(crate) struct EdgeRow {
     /// When we added it, in milliseconds since 1970; 0 if we did not.
     pub added: i64,
     pub failed: Option<Failed>,
+    /// The trace of the record that says what should be, until it is so.
+    pub trace: Option<String>,
 }
 
 impl EdgeRow {
@@ -191,6 +193,14 @@ impl EdgeRow {
     /// Whether the tenant has it, as far as anybody can tell.
     pub(crate) fn may_be_there(&self) -> bool {
         self.confirmed || self.maybe
+    }
+
+    /// Takes over whether the tenant has it, as confirmed; a wish that is fulfilled needs its trace no more.
+    pub(crate) fn settle(&mut self, confirmed: bool) {
+        (self.confirmed, self.maybe, self.failed) = (confirmed, false, None);
+        if !self.is_pending() {
+            self.trace = None;
+        }
     }
 
     /// Whether tenant and wish differ, or may differ.

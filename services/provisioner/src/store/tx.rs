@@ -76,14 +76,6 @@ impl<'a> Tx<'a> {
         Ok(slot.now.get_or_insert_with(|| ObjectRow::new(class)))
     }
 
-    /// The object, if there is one.
-    pub(crate) fn find(&self, anchor: &SourceAnchor) -> Result<Option<ObjectRow>, StoreError> {
-        match self.objects.get(anchor) {
-            Some(slot) => Ok(slot.now.clone()),
-            None => self.store.object(anchor),
-        }
-    }
-
     /// The membership, made if there is none.
     pub(crate) fn edge(&mut self, group: &SourceAnchor, member: &SourceAnchor) -> Result<&mut EdgeRow, StoreError> {
         let slot = match self.edges.entry((group.clone(), member.clone())) {

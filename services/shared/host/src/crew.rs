@@ -285,6 +285,11 @@ impl<W: Workers> Shift<W> {
             let (workers, stopped) = (Arc::clone(&self.workers), stop.clone());
             let abort = self.tasks.spawn(async move {
                 let lost = lease.lost().clone();
+                if lost.is_cancelled() {
+                    // since the task was made
+                    stopped.cancel();
+                    return Ok(());
+                }
                 let work = workers.work(lease, stopped.clone(), post);
                 tokio::pin!(work);
                 tokio::select! {
@@ -432,9 +437,10 @@ impl Slot {
     }
 
     fn stop(&mut self, limit: Duration) {
-        if let Some(running) = self.running.as_mut().filter(|running| !running.stop.is_cancelled()) {
+        if let Some(running) = &mut self.running {
+            // a lease that is lost has told it already, but set no limit
             running.stop.cancel();
-            running.deadline = Some(Instant::now() + limit);
+            running.deadline.get_or_insert_with(|| Instant::now() + limit);
         }
     }
 

@@ -123,7 +123,9 @@ impl Drop for AtWork<'_> {
 impl Workers for Counting {
     async fn work(&self, lease: Lease, stop: CancellationToken, post: Post) -> Result<(), WorkerError> {
         let stream = lease.stream().clone();
-        if !lease.is_valid() {
+        // one that is lost at this very moment is told of at once
+        let told = tokio::time::timeout(Duration::from_secs(5), stop.cancelled());
+        if !lease.is_valid() && told.await.is_err() {
             self.wrong.lock().unwrap().push(format!("{stream} without a lease"));
         }
         {
@@ -259,6 +261,18 @@ async fn one_worker_for_each_stream_whatever_the_group_says() {
             run.end().await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_valid_lease_nobody_begins() {
+    let run = start(Habit::Work, 1);
+    let over = Lease::forever(stream(0));
+    over.revoke();
+    run.say[0].send(Ok(Change::Gained(over))).unwrap();
+    run.say[0].send(Ok(Change::Gained(Lease::forever(stream(1))))).unwrap();
+    run.begun(1).await;
+    assert_eq!(run.workers.at_work.lock().unwrap().keys().collect::<Vec<_>>(), [&stream(1)]);
+    run.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -126,7 +126,7 @@ fn held_member_removals_stay_held_until_they_are_released() {
     let mut story = Story::default();
     story.outcome("g", 5, held(Operation::RemoveMembers));
     story.outcome("g", 5, failed(Operation::RemoveMembers, &["a"]));
-    let removed = forestsync_schemas::outcomes::MemberRemoved { members: vec![anchor("a")] };
+    let removed = forestsync_schemas::outcomes::MemberRemoved { members: vec![anchor("a")], ended: Vec::new() };
     story.outcome("g", 5, OutcomeEvent::MemberRemoved(removed));
     story.outcome("h", 5, held(Operation::RemoveMembers));
     let released = ExportReleased { operation: Operation::RemoveMembers, detail: "2 of 40".into() };
