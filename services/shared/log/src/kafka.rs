@@ -23,7 +23,7 @@ mod tail;
 mod topic;
 mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -72,6 +72,8 @@ struct Shared {
     lookups: Mutex<Vec<BaseConsumer<Context>>>,
     /// The tails found last.
     tails: Mutex<BTreeMap<StreamName, Tail>>,
+    /// The streams of which it was said that their topics could not be checked.
+    unchecked: Mutex<BTreeSet<StreamName>>,
 }
 
 impl KafkaLog {
@@ -90,6 +92,7 @@ impl KafkaLog {
             admin: OnceLock::new(),
             lookups: Mutex::default(),
             tails: Mutex::default(),
+            unchecked: Mutex::default(),
         });
         let served = Arc::downgrade(&shared);
         let serve = move || {
