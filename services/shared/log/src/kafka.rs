@@ -100,6 +100,9 @@ impl KafkaLog {
                 // events only: errors, log lines, the need for a token
                 drop(shared.newest.poll(SERVE / 2));
                 drop(shared.committed.poll(SERVE / 2));
+                for idle in shared.lookups.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                    drop(idle.poll(Duration::ZERO));
+                }
             }
         };
         let thread = std::thread::Builder::new().name("kafka-events".to_owned()).spawn(serve);
