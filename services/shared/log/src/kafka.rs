@@ -23,7 +23,7 @@ mod tail;
 mod topic;
 mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -72,6 +72,8 @@ struct Shared {
     lookups: Mutex<Vec<BaseConsumer<Context>>>,
     /// The tails found last.
     tails: Mutex<BTreeMap<StreamName, Tail>>,
+    /// The streams of which it was said that their topics could not be checked.
+    unchecked: Mutex<BTreeSet<StreamName>>,
 }
 
 impl KafkaLog {
@@ -90,6 +92,7 @@ impl KafkaLog {
             admin: OnceLock::new(),
             lookups: Mutex::default(),
             tails: Mutex::default(),
+            unchecked: Mutex::default(),
         });
         let served = Arc::downgrade(&shared);
         let serve = move || {
@@ -97,6 +100,9 @@ impl KafkaLog {
                 // events only: errors, log lines, the need for a token
                 drop(shared.newest.poll(SERVE / 2));
                 drop(shared.committed.poll(SERVE / 2));
+                for idle in shared.lookups.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                    drop(idle.poll(Duration::ZERO));
+                }
             }
         };
         let thread = std::thread::Builder::new().name("kafka-events".to_owned()).spawn(serve);

@@ -13,8 +13,9 @@
 //! block the disk put elsewhere, are never taken for one. The payload's checksum is part of the header, so the two
 //! together cover every byte.
 //!
-//! A record in the payload: offset minus `base`, in version 2 its time in milliseconds (8 bytes), length of the key (all ones: none), length of the value, count of
-//! headers, for each header the lengths of name and value; then the bytes in the same order, headers last.
+//! A record in the payload: offset minus `base`, in version 2 its time in milliseconds (8 bytes), length of the key (all
+//! ones: none), length of the value, count of headers, for each header the lengths of name and value; then the bytes in
+//! the same order, headers last.
 
 use bytes::{Buf, Bytes};
 use jiff::Timestamp;

@@ -13,7 +13,7 @@ use rdkafka::consumer::StreamConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::Shared;
 use super::client::{Context, as_io, refuses};
@@ -22,6 +22,10 @@ use crate::{LogReader, ReadError, Record, StreamName};
 
 /// How often a reader looks whether its stream has come to be.
 const APPEARANCE: Duration = Duration::from_millis(100);
+
+/// How long a token may be refused. A reader that nobody asks for a while is not given its next one, and with the old one
+/// it fails until it is asked again.
+const STALE_TOKEN: Duration = Duration::from_secs(20);
 
 /// What is read ahead for a reader, in KiB.
 const READ_AHEAD_KIB: &str = "16384";
@@ -48,6 +52,8 @@ struct Client {
     /// None only while it is being dropped.
     inner: Option<StreamConsumer<Context>>,
     arrived: bool,
+    /// Since when its token has been refused.
+    refused: Option<Instant>,
 }
 
 impl Drop for Client {
@@ -97,8 +103,9 @@ impl KafkaReader {
 
     /// Takes at most `max` records out of what was read ahead; waits for the first one where that is wanted.
     async fn take(&mut self, max: usize, wait: bool) {
-        let Self { consumer: Some(client), stream, topic, taken, trouble, position, .. } = self else { return };
-        let Client { inner: Some(consumer), arrived } = client else { return };
+        let Self { shared, consumer: Some(client), stream, topic, taken, trouble, position, .. } = self else { return };
+        let Client { inner: Some(consumer), arrived, refused } = client else { return };
+        let by_token = shared.settings.by_token();
         let mut place = Place { stream, topic, position: *position, arrived: *arrived };
         let mut messages = consumer.stream();
         while taken.len() < max && trouble.is_none() {
@@ -112,11 +119,15 @@ impl KafkaReader {
                 Some(Ok(message)) => match place.record(&message) {
                     Ok(Some(record)) => {
                         place.position = record.offset + 1;
+                        *refused = None;
                         taken.push_back(record);
                     }
                     Ok(None) => {}
                     Err(error) => *trouble = Some(error),
                 },
+                Some(Err(error)) if by_token && is_stale(&error, refused) => {
+                    tracing::debug!(stream = %stream, error = %error, "a reader waits for its next token");
+                }
                 Some(Err(error)) => *trouble = serious(stream, &error),
                 None => break,
             }
@@ -154,7 +165,7 @@ fn begin(shared: &Shared, stream: &StreamName, tail: &Tail, from: u64) -> Result
     let failed = |e: KafkaError| ReadError::Io { stream: stream.clone(), source: as_io(&e) };
     let consumer: StreamConsumer<Context> = config.create_with_context(shared.settings.context()).map_err(failed)?;
     assign(&consumer, &shared.topic(stream), place).map_err(failed)?;
-    Ok(Client { inner: Some(consumer), arrived: false })
+    Ok(Client { inner: Some(consumer), arrived: false, refused: None })
 }
 
 /// Where a reader is in its topic.
@@ -177,6 +188,12 @@ impl Place<'_> {
         self.arrived = true;
         Ok(Some(record))
     }
+}
+
+/// Whether the next token may heal it.
+fn is_stale(error: &KafkaError, refused: &mut Option<Instant>) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication)
+        && refused.get_or_insert_with(Instant::now).elapsed() < STALE_TOKEN
 }
 
 /// What reading on does not get over.

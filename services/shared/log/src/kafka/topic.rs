@@ -3,7 +3,7 @@
 //! Wrong settings lose history without a word: a retention deletes the beginning of it, a compaction takes facts out of
 //! the middle, a second partition has no order with the first. So a writer looks at them before it writes.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -104,12 +104,22 @@ impl Shared {
         }
     }
 
-    /// Refuses a topic whose settings would lose something.
+    /// Refuses a topic whose settings would lose something. A client that authenticates by token cannot look: the library
+    /// has no way to give its admin client one.
     pub(super) async fn check_topic(&self, stream: &StreamName) -> Result<(), WriterError> {
+        let topic = self.topic(stream);
         if self.settings.by_token() {
+            if self.unchecked.lock().unwrap_or_else(PoisonError::into_inner).insert(stream.clone()) {
+                let settings = wanted(stream).map(|(setting, value)| format!("{setting}={value}")).join(" ");
+                tracing::warn!(
+                    topic,
+                    settings,
+                    "the settings of a topic were not checked: a client that authenticates by token cannot look; \
+                     compare them by kafka-configs.sh --describe, for with others it may lose history"
+                );
+            }
             return Ok(());
         }
-        let topic = self.topic(stream);
         let found = self.describe(stream, &topic).await?;
         for (setting, value) in wanted(stream) {
             let Some(entry) = found.get(setting).and_then(|entry| entry.value.as_deref()) else { continue };

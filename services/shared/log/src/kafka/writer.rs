@@ -243,6 +243,10 @@ impl Core {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
                 format!("; set max.message.bytes of topic {} to at least 1048588", self.topic)
             }
+            Some(RDKafkaErrorCode::MessageTimedOut) => {
+                // a broker whose disk is full stops without a word to its clients
+                "; check that the brokers run, can be reached and have space on their disks".to_owned()
+            }
             _ => String::new(),
         };
         Failed::NotWritten(io::Error::other(format!("{}{hint}", as_io(error))))
