@@ -8,7 +8,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use clap::{CommandFactory as _, Parser as _};
+use forestsync::cli::{self, Cli};
+use forestsync_collector::service::CollectorService;
 use forestsync_domain::Dn;
+use forestsync_host::Service;
+use forestsync_log::{LogConfig, OpenError};
+use forestsync_projector::service::ProjectorService;
+use forestsync_provisioner::service::ProvisionerService;
 use forestsync_runtime::metrics::{self, Metric};
 use forestsync_schemas::streams;
 use forestsync_tests::peers::workspace;
@@ -169,6 +176,150 @@ fn everybody_may_do_on_the_log_what_its_work_needs_and_no_more() {
     }
 }
 
+/// Reads a file as whoever is told to read it does, but for the secrets; returns its `[log]`.
+fn read_as(kind: &str, path: &Path) -> Option<(LogConfig, PathBuf)> {
+    let refused = |error: &dyn std::fmt::Display| -> ! { panic!("{error}") };
+    Some(match kind {
+        "collector" => {
+            let read = CollectorService::settings(path).unwrap_or_else(|e| refused(&e));
+            (read.log, read.base)
+        }
+        "projector" => {
+            let read = ProjectorService::load(path).unwrap_or_else(|e| refused(&e));
+            (read.log, read.base)
+        }
+        "provisioner" => {
+            let read = ProvisionerService::settings(path).unwrap_or_else(|e| refused(&e));
+            (read.log, read.base)
+        }
+        _ => {
+            let read = forestsync::config::load(path).unwrap_or_else(|e| refused(&e));
+            (read.log?, read.base)
+        }
+    })
+}
+
+fn kind(path: &Path) -> String {
+    path.file_stem().unwrap().to_str().unwrap().split('-').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn every_file_is_read_by_its_service() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "secret\n").unwrap();
+    let mut on_kafka = 0;
+    for path in ["compose", "kubernetes", "examples"].iter().flat_map(|folder| files(&infra().join(folder), ".toml")) {
+        let Some((mut log, base)) = read_as(&kind(&path), &path) else { continue };
+        on_kafka += 1;
+        // nobody here is called like these brokers, and nobody else shall be asked
+        let brokers = log.kafka.as_deref().unwrap().split(',').map(|broker| {
+            let (_, port) = broker.split_once(':').unwrap_or_else(|| panic!("{}: {broker}", path.display()));
+            format!("127.0.0.1:{port}")
+        });
+        log.kafka = Some(brokers.collect::<Vec<_>>().join(","));
+        // which keys go together comes before what is in the files
+        match log.open(&base) {
+            Ok(_) | Err(OpenError::Secret(_) | OpenError::Feature { .. }) => {}
+            Err(OpenError::Config { key, problem, .. }) if key.ends_with("_file") && problem.contains("be read") => {}
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
+        // with what can be had here the rest is accepted as well
+        (log.ca_file, log.client_certificate_file, log.client_key_file) = (None, None, None);
+        log.password_file = log.password_file.map(|_| secret.path().to_owned());
+        match log.open(&base) {
+            Ok(_) | Err(OpenError::Feature { .. }) => {}
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
+    }
+    assert!(on_kafka >= 13, "{on_kafka}");
+}
+
+/// The value of `key` in each line of `text` that has one written as a list, `[practice, forest, --seed, "1"]`.
+fn lists(text: &str, key: &str) -> Vec<Vec<String>> {
+    let list = |line: &str| {
+        let inside = line.trim_start_matches([' ', '-']).strip_prefix(key)?.trim().strip_prefix('[')?;
+        let inside = inside.strip_suffix(']')?;
+        Some(inside.split(',').map(|word| word.trim().trim_matches('"').to_owned()).collect())
+    };
+    text.lines().filter_map(list).collect()
+}
+
+/// Whether the binary `name` takes these arguments.
+fn takes(name: &str, arguments: &[String]) -> Result<(), clap::Error> {
+    let line = std::iter::once(name).chain(arguments.iter().map(String::as_str));
+    match name {
+        "forestsync" => Cli::try_parse_from(line).map(|_| ()),
+        "forestsync-collector" => forestsync_host::command::<CollectorService>().try_get_matches_from(line).map(|_| ()),
+        "forestsync-projector" => forestsync_host::command::<ProjectorService>().try_get_matches_from(line).map(|_| ()),
+        "forestsync-provisioner" => {
+            forestsync_host::command::<ProvisionerService>().try_get_matches_from(line).map(|_| ())
+        }
+        other => panic!("there is no binary {other}"),
+    }
+}
+
+#[test]
+fn every_command_line_is_accepted() {
+    let mut tried = 0;
+    let mut accept = |whence: &str, name: &str, arguments: &[String]| {
+        match takes(name, arguments) {
+            Ok(()) => {}
+            Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {}
+            Err(error) => panic!("{whence}: {name} {arguments:?}: {error}"),
+        }
+        tried += 1;
+    };
+    // an image's entry point, and what it is told where nobody says anything else
+    let dockerfile = text("Dockerfile");
+    let entries = lists(&dockerfile, "ENTRYPOINT");
+    let defaults = lists(&dockerfile, "CMD");
+    assert_eq!((entries.len(), defaults.len()), (4, 4));
+    for (entry, arguments) in entries.iter().zip(&defaults) {
+        accept("Dockerfile", entry[0].rsplit('/').next().unwrap(), arguments);
+    }
+    let compose = text("compose.yaml");
+    let commands: Vec<_> = lists(&compose, "command:").into_iter().filter(|words| !words[0].starts_with('-')).collect();
+    assert_eq!(commands.len(), 4, "three practice peers and the activation");
+    for arguments in commands {
+        accept("compose.yaml", "forestsync", &arguments);
+    }
+    for path in files(&infra().join("kubernetes"), ".yaml") {
+        let manifest = std::fs::read_to_string(&path).unwrap();
+        let arguments = lists(&manifest, "args:");
+        let images = manifest.lines().filter_map(|line| line.trim().strip_prefix("image: "));
+        for (image, arguments) in images.zip(&arguments) {
+            accept(path.to_str().unwrap(), image, arguments);
+        }
+    }
+    // what the runbook tells people to type
+    let readme = text("README.md");
+    let commands: BTreeSet<_> = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    for told in readme.split('`').filter_map(|code| code.strip_prefix("forestsync ")) {
+        let words: Vec<_> = told.split_whitespace().map(str::to_owned).collect();
+        assert!(commands.contains(&words[0]), "README.md: forestsync {told}");
+        // without its places the command is only named
+        if words[..] != ["log", "copy"] {
+            accept("README.md", "forestsync", &words);
+        }
+    }
+    assert!(tried >= 4 + 4 + 4 + 5, "{tried}");
+}
+
+#[test]
+fn activating_names_no_secret_but_that_of_the_log() {
+    for path in files(&infra(), "group.toml") {
+        let words = ["forestsync", "activate", "-c", path.to_str().unwrap()];
+        assert!(matches!(Cli::try_parse_from(words).unwrap().command, cli::Command::Activate(_)));
+        let settings = forestsync::config::load(&path).unwrap();
+        for forest in &settings.forests {
+            let error = forest.reading.read_password().unwrap_err().to_string();
+            assert!(error.contains("/nonexistent"), "{}: {error}", path.display());
+        }
+        let error = settings.tenant.read_secret().unwrap_err().to_string();
+        assert!(error.contains("/nonexistent"), "{}: {error}", path.display());
+    }
+}
+
 /// The services' files, with what kind each is.
 fn service_files() -> Vec<(PathBuf, String, Table)> {
     let mut found = Vec::new();
@@ -176,8 +327,7 @@ fn service_files() -> Vec<(PathBuf, String, Table)> {
         for path in files(&infra().join(folder), ".toml") {
             let table =
                 std::fs::read_to_string(&path).unwrap().parse().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-            let name = path.file_stem().unwrap().to_str().unwrap();
-            found.push((path.clone(), name.split('-').next().unwrap().to_owned(), table));
+            found.push((path.clone(), kind(&path), table));
         }
     }
     assert!(found.len() >= 10, "{found:?}");

@@ -10,7 +10,7 @@ use forestsync_host::{Board, Loaded, Pass, Post, Service, ServiceForm, StartErro
 use forestsync_log::{Lease, Log, LogConfig, StreamName};
 use forestsync_runtime::backoff::Backoff;
 use forestsync_runtime::clock;
-use forestsync_runtime::config::{Findings, load};
+use forestsync_runtime::config::{Findings, SettingsError, load};
 use forestsync_runtime::metrics as names;
 use forestsync_schemas::changes::StopCause;
 use serde::Deserialize;
@@ -49,6 +49,21 @@ impl CollectorService {
         Ok(Self { forest: Forest::new(config)?, log: None, known: watch::Sender::new(Vec::new()) })
     }
 
+    /// What a file says, before its secrets are read.
+    pub fn settings(path: &Path) -> Result<Loaded<ForestSettings>, SettingsError> {
+        let loaded = load::<File>(path)?;
+        let mut found = Findings::default();
+        let File { log, service, forest: form } = loaded.value;
+        let forest = ForestSettings::check("forest", &form, &loaded.base, &mut found);
+        for (key, list) in [("include", &form.include), ("exclude", &form.exclude)] {
+            if !list.is_empty() {
+                let hint = "take it out: what is synchronized stands in the configuration that is activated";
+                found.add(format!("forest.{key}"), "a collector has no scope", hint);
+            }
+        }
+        Loaded::new(path, log, &service, found, Some(forest))
+    }
+
     fn log(&self) -> Result<Arc<dyn Log>, WorkerError> {
         self.log.clone().ok_or_else(|| WorkerError::retryable("the log is not open yet"))
     }
@@ -71,17 +86,7 @@ impl Service for CollectorService {
     const ONCE: Option<&'static str> = Some("Read everything there is once, and end");
 
     fn load(path: &Path) -> Result<Loaded<Self>, StartError> {
-        let loaded = load::<File>(path).map_err(forestsync_runtime::config::SettingsError::from)?;
-        let mut found = Findings::default();
-        let File { log, service, forest: form } = loaded.value;
-        let forest = ForestSettings::check("forest", &form, &loaded.base, &mut found);
-        for (key, list) in [("include", &form.include), ("exclude", &form.exclude)] {
-            if !list.is_empty() {
-                let hint = "take it out: what is synchronized stands in the configuration that is activated";
-                found.add(format!("forest.{key}"), "a collector has no scope", hint);
-            }
-        }
-        let loaded = Loaded::new(path, log, &service, found, Some(forest))?;
+        let loaded = Self::settings(path)?;
         let unusable = |message: String, hint: &str| StartError::Unusable { message, hint: hint.to_owned() };
         let password = loaded.own.read_password().map_err(|error| {
             let message = format!("{}: forest.{error}", path.display());

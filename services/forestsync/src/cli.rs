@@ -58,7 +58,7 @@ pub enum Command {
     Demo(DemoArgs),
     /// Synchronize: read the forests, project, write the tenant.
     Run(RunArgs),
-    /// Say in the log that a configuration is in force: the services take it up by themselves.
+    /// Put a configuration into force: record it in the log, where the services pick it up.
     Activate(ReadArgs),
     /// Try configuration, secrets, controllers, rights and tenant, and change nothing.
     Check(ReadArgs),
@@ -67,7 +67,7 @@ pub enum Command {
     /// Show the event log, or copy it to another place.
     #[command(subcommand)]
     Log(LogCommand),
-    /// Compute the projection again from the log.
+    /// Compute the projection anew from the log, to verify the live one.
     Replay(ReplayArgs),
     /// Start a practice peer and keep it until SIGINT or SIGTERM.
     #[command(subcommand)]
@@ -140,11 +140,11 @@ pub struct ReplayArgs {
     /// Compare the live database with one computed anew from offset 0, and change nothing.
     #[arg(long, required_unless_present = "digest")]
     pub verify: bool,
-    /// Only compute anew, up to the end of the streams, and print the digest: that of a projector which has read as far
-    /// is the same.
+    /// Compute it anew up to the end of the streams and print its digest. A projector that has read as far has the
+    /// same.
     #[arg(long, conflicts_with = "verify")]
     pub digest: bool,
-    /// With --verify: the folder of the live database; without it the one that forestsync run works with.
+    /// With --verify: the folder of the live database; default: the one that `forestsync run` uses.
     #[arg(long, value_name = "DIR", conflicts_with = "digest")]
     pub data: Option<PathBuf>,
     /// Print JSON.

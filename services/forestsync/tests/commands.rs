@@ -85,6 +85,18 @@ fn what_cannot_be_done_is_said_with_its_exit_code() {
 }
 
 #[test]
+fn activating_reads_no_secret_of_a_forest_or_the_tenant() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("forestsync.toml"), LONELY).unwrap();
+    for _again in 0..2 {
+        let output = forestsync(&["activate", "--json"]).current_dir(folder.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", shown(&output, folder.path()));
+        let activated: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(activated["revision"], 1);
+    }
+}
+
+#[test]
 fn check_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

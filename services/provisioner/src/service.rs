@@ -66,6 +66,16 @@ impl ProvisionerService {
         Self { data, configurations, log: None }
     }
 
+    /// What a file says, before its secrets are read.
+    pub fn settings(path: &Path) -> Result<Loaded<Self>, SettingsError> {
+        let loaded = load::<File>(path)?;
+        let File { log, service, data, configurations } = loaded.value;
+        let mut found = Findings::default();
+        let configurations = check(&configurations, &loaded.base, &mut found);
+        let own = configurations.map(|configurations| Self::new(loaded.base.join(data), configurations));
+        Loaded::new(path, log, &service, found, own)
+    }
+
     fn log(&self) -> Result<Arc<dyn Log>, WorkerError> {
         self.log.clone().ok_or_else(|| WorkerError::retryable("the log is not open yet"))
     }
@@ -101,12 +111,7 @@ impl Service for ProvisionerService {
     const FILE: &'static str = "provisioner.toml";
 
     fn load(path: &Path) -> Result<Loaded<Self>, StartError> {
-        let loaded = load::<File>(path).map_err(SettingsError::from)?;
-        let File { log, service, data, configurations } = loaded.value;
-        let mut found = Findings::default();
-        let configurations = check(&configurations, &loaded.base, &mut found);
-        let own = configurations.map(|configurations| Self::new(loaded.base.join(data), configurations));
-        let loaded = Loaded::new(path, log, &service, found, own)?;
+        let loaded = Self::settings(path)?;
         for configuration in &loaded.own.configurations {
             configuration.tenant.read_secret().map_err(|error| StartError::Unusable {
                 message: format!("{}: configurations.{}.tenant.{error}", path.display(), configuration.name),

@@ -30,10 +30,10 @@ Examples:
   forestsync log copy --from kafka:broker1:9092 --to embedded:/srv/copy --stream 'changes.*'
 
 Offsets, times, keys and headers stay as they are, so the databases of the services stay valid.
-Nothing may write either log meanwhile. A copy that was broken off goes on where it stopped when
-it is started again; a stream that holds anything else is refused.")]
+Nothing may write to either log meanwhile. A copy that was interrupted goes on where it stopped
+when it is started again; a target stream that holds anything else is refused.")]
     Copy(CopyArgs),
-    /// Print a digest of each stream: two logs with the same digests tell the same.
+    /// Print a digest of each stream: logs with the same digests hold the same events.
     Digest(DigestArgs),
 }
 
@@ -45,13 +45,13 @@ pub struct TailArgs {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArg,
-    /// Go on with what is appended, until SIGINT or SIGTERM.
+    /// Go on with new events as they are appended, until SIGINT or SIGTERM.
     #[arg(long)]
     pub follow: bool,
-    /// The first offset to look at; without it the last events (--last).
+    /// The first offset to look at; default: the last events (--last).
     #[arg(long, value_name = "N")]
     pub from: Option<u64>,
-    /// How many events before the end to start with, of those that are asked for.
+    /// How many of the last events that match to start with.
     #[arg(long, alias = "lines", value_name = "N", default_value_t = 20, conflicts_with = "from")]
     pub last: u64,
     /// Only events of this type; may be given more than once.
@@ -75,10 +75,10 @@ pub struct TailArgs {
 /// Options of `log copy`.
 #[derive(Debug, Clone, Args)]
 pub struct CopyArgs {
-    /// The log that is copied.
+    /// The log to copy.
     #[arg(long, value_name = "PLACE")]
     pub from: Place,
-    /// Where to.
+    /// The log to copy it to; it may hold the beginning of a copy.
     #[arg(long, value_name = "PLACE")]
     pub to: Place,
     /// Only streams of this name, in which * stands for any text; may be given more than once.
@@ -87,7 +87,7 @@ pub struct CopyArgs {
     /// Say what would be copied, and write nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Copy although services are at work on Kafka. What they write meanwhile may be missing.
+    /// Copy although services are running on Kafka. What they write meanwhile may be missing.
     #[arg(long)]
     pub force: bool,
     /// Print JSON.
@@ -98,7 +98,7 @@ pub struct CopyArgs {
 /// Options of `log digest`.
 #[derive(Debug, Clone, Args)]
 pub struct DigestArgs {
-    /// The stream; all of them without it.
+    /// The stream; default: all of them.
     pub stream: Option<String>,
     /// The configuration.
     #[command(flatten)]

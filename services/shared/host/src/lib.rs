@@ -23,6 +23,6 @@ mod worker;
 pub use admin::Admin;
 pub use board::{Answer, Board};
 pub use crew::{Crew, Timing};
-pub use process::{Loaded, Pass, Service, StartError, run, take_part};
+pub use process::{Loaded, Pass, Service, StartError, command, run, take_part};
 pub use settings::{LogFormatForm, ServiceForm, ServiceSettings};
 pub use worker::{Ending, Post, WorkerError, Workers};

@@ -174,7 +174,8 @@ pub fn run<S: Service>() -> ExitCode {
     }
 }
 
-fn command<S: Service>() -> Command {
+/// The command line of a service's binary.
+pub fn command<S: Service>() -> Command {
     let config = Arg::new("config")
         .short('c')
         .long("config")

@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::place::{Need, Opened};
-use super::{Walk, compare, digest};
+use super::{Walk, compare, digest, our_streams};
 use crate::cli::CopyArgs;
 use crate::exit::{Exit, InUseError, UsageError};
 use crate::instance::Instance;
@@ -158,9 +158,9 @@ fn refuse_itself(args: &CopyArgs, source: &Opened, target: &Opened) -> Result<()
     Ok(())
 }
 
-/// The streams whose names fit one of the patterns; all of them without patterns.
+/// The streams of ours whose names fit one of the patterns; all of them without patterns.
 async fn chosen(log: &dyn Log, patterns: &[String]) -> Result<Vec<StreamName>> {
-    let all = log.streams().await?;
+    let all = our_streams(log).await?;
     for pattern in patterns {
         if !all.iter().any(|stream| fits(pattern, stream.as_str())) {
             let message = format!("no stream of the source fits {pattern:?}");

@@ -16,7 +16,7 @@ use forestsync_log::{Log, Record, StreamName};
 use serde::Serialize;
 
 use super::place::open_log;
-use super::{Walk, no_such_stream};
+use super::{Walk, no_such_stream, our_streams};
 use crate::cli::DigestArgs;
 use crate::exit::Exit;
 use crate::progress::Counter;
@@ -39,7 +39,7 @@ pub struct StreamDigest {
 pub async fn digest(args: DigestArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
     let log = open_log(&settings).await?;
-    let mut streams = log.streams().await?;
+    let mut streams = our_streams(log.as_ref()).await?;
     if let Some(wanted) = &args.stream {
         streams.retain(|stream| stream.as_str() == wanted);
         if streams.is_empty() {

@@ -4,9 +4,9 @@ use anyhow::Result;
 use forestsync_log::{Log, StreamName};
 use serde::Serialize;
 
-use super::Walk;
 use super::lag::{self, Reading};
 use super::place::open_log;
+use super::{Walk, our_streams};
 use crate::cli::ReadArgs;
 use crate::exit::Exit;
 use crate::{config, events, output};
@@ -39,7 +39,7 @@ pub async fn list(args: ReadArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
     let log = open_log(&settings).await?;
     let mut lines = Vec::new();
-    for stream in log.streams().await? {
+    for stream in our_streams(log.as_ref()).await? {
         lines.push(line(log.as_ref(), &stream).await?);
     }
     let tails = lines.iter().map(|line| (line.stream.clone(), line.next_offset)).collect();

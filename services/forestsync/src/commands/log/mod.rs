@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 
 use anyhow::Result;
 use forestsync_log::{Log, LogReader, Record, StreamName};
+use forestsync_schemas::streams;
 
 use crate::cli::LogCommand;
 use crate::exit::{Exit, UsageError};
@@ -55,6 +56,13 @@ impl Walk {
         }
         Ok(self.held.pop_front().filter(|record| record.offset < self.end))
     }
+}
+
+/// The streams of ours that there are: a shared cluster holds other topics too.
+async fn our_streams(log: &dyn Log) -> Result<Vec<StreamName>> {
+    let mut streams = log.streams().await?;
+    streams.retain(|stream| streams::is_ours(stream.as_str()));
+    Ok(streams)
 }
 
 /// What to say about a stream that is not there.
