@@ -25,7 +25,7 @@ bench: ## Measure the floors for speed, as ratios within one run
 soak: ## Run the long random suites in full
 	FORESTSYNC_SOAK=1 ./tests/run
 
-lint: ## Check format and lints, as CI does
+lint: ## Check format and lints; CI does so with TLS towards Kafka and Kerberos too
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 

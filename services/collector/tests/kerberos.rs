@@ -14,7 +14,7 @@ use std::process::Command;
 use common::mirror::Mirror;
 use common::{Peer, Stage};
 use forestsync_collector::{CheckCode, CheckOutcome, KerberosConfig, check};
-use forestsync_schemas::changes::StopCause;
+use forestsync_schemas::changes::{Method, StopCause};
 
 fn var(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -34,6 +34,7 @@ fn peer() -> Option<(Peer, String)> {
         account: (reader, password.clone()),
         admin: (bind, password),
         ca_file: ca.into(),
+        method: Method::Dirsync,
     };
     Some((peer, principal))
 }
@@ -98,7 +99,7 @@ async fn case_reads_everything() {
     common::add(&mut ldap, &dn, &[("objectClass", "contact"), ("mail", "k@lab.example")]).await;
     running.settle().await;
     let records = stage.records(&peer.stream(), 0).await;
-    Mirror::of(&records).assert_is(&Mirror::of_directory(&mut peer.reader().await, &peer.base).await, &[]);
+    Mirror::of(&records).assert_is(&Mirror::of_directory(&mut peer.reader().await, &peer).await, &[]);
     common::delete(&mut ldap, &dn).await;
     running.stop().await;
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Buf;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
-use tokio::time::Duration;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use tokio::time::{Duration, Instant};
 
 use super::Shared;
 use super::client::{Context, as_io};
@@ -16,16 +16,31 @@ use crate::{ReadError, StreamName};
 /// How long a question may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Members and reports of a group.
+/// Between two questions, while a coordinator is not ready to answer.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Members and reports of a group. A coordinator that has just begun is waited for.
 pub(super) async fn status(shared: &Arc<Shared>, group: &str) -> Result<GroupStatus, ReadError> {
-    let (shared, name) = (Arc::clone(shared), shared.settings.named(group));
+    let name = shared.settings.named(group);
     let place = format!("group {name}");
-    let looked = tokio::task::spawn_blocking(move || look(&shared, &name)).await;
-    match looked {
-        Ok(Ok(status)) => Ok(status),
-        Ok(Err(error)) => Err(ReadError::List { place, source: as_io(&error) }),
-        Err(lost) => Err(ReadError::List { place, source: std::io::Error::other(lost) }),
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let (shared, name) = (Arc::clone(shared), name.clone());
+        match tokio::task::spawn_blocking(move || look(&shared, &name)).await {
+            Ok(Ok(status)) => return Ok(status),
+            Ok(Err(error)) if is_passing(&error) && Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
+            Ok(Err(error)) => return Err(ReadError::List { place, source: as_io(&error) }),
+            Err(lost) => return Err(ReadError::List { place, source: std::io::Error::other(lost) }),
+        }
     }
+}
+
+/// Whether the coordinator has just begun, or just moved: it answers in a moment.
+fn is_passing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::CoordinatorLoadInProgress | Code::CoordinatorNotAvailable | Code::NotCoordinator)
+    )
 }
 
 fn look(shared: &Shared, group: &str) -> Result<GroupStatus, KafkaError> {
@@ -86,7 +101,15 @@ fn topics(mut bytes: &[u8]) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::topics;
+    use super::{Code, KafkaError, is_passing, topics};
+
+    #[test]
+    fn a_coordinator_that_has_just_begun_is_waited_for() {
+        for code in [Code::CoordinatorLoadInProgress, Code::CoordinatorNotAvailable, Code::NotCoordinator] {
+            assert!(is_passing(&KafkaError::GroupListFetch(code)));
+        }
+        assert!(!is_passing(&KafkaError::GroupListFetch(Code::GroupAuthorizationFailed)));
+    }
 
     #[test]
     fn an_assignment_is_read_and_a_broken_one_is_none() {
