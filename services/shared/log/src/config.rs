@@ -133,6 +133,7 @@ impl LogConfig {
     }
 
     #[cfg(not(feature = "kafka"))]
+    #[allow(clippy::unused_self, reason = "called as the one above is")]
     fn open_kafka(&self, _base: &Path) -> Result<Arc<dyn Log>, OpenError> {
         Err(OpenError::Feature { key: "kafka", feature: "kafka" })
     }

@@ -43,7 +43,7 @@ impl Disk {
     /// Takes all space, then gives back what is to be left.
     fn fill(&self) {
         let mut file = std::fs::File::create(self.ballast()).unwrap();
-        let (block, mut taken) = ([0; 1 << 16], 0);
+        let (block, mut taken) = ([0; 1 << 13], 0);
         let full = loop {
             match file.write(&block) {
                 Ok(some) => taken += some as u64,

@@ -44,17 +44,29 @@ fn value(page: usize, record: usize) -> Vec<u8> {
     value
 }
 
+/// What the engine sets for all of its clients: with the client's own defaults one that has read ahead enough would rest for
+/// a second, and a transaction that follows another at once would be tried again late.
+fn settings(bootstrap: &str) -> ClientConfig {
+    let mut settings = ClientConfig::new();
+    settings
+        .set("bootstrap.servers", bootstrap)
+        .set("retry.backoff.ms", "50")
+        .set("reconnect.backoff.ms", "50")
+        .set("socket.nagle.disable", "true")
+        .set("topic.metadata.refresh.fast.interval.ms", "100");
+    settings
+}
+
 /// Appends pages by transactions, and reads them; the rates in records a second.
 fn bare(bootstrap: &str, topic: &str) -> (f64, f64) {
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
+    let producer: ThreadedProducer<DefaultProducerContext> = settings(bootstrap)
         .set("transactional.id", format!("{topic}-bare"))
         .set("compression.type", "zstd")
         .set("message.max.bytes", "1000000")
         .set("batch.size", "1000000")
         .set("linger.ms", "1")
         .set("queue.buffering.max.messages", "1000000")
-        .set("socket.nagle.disable", "true")
+        .set("queue.buffering.max.kbytes", "65536")
         .create()
         .unwrap();
     producer.init_transactions(PATIENCE).unwrap();
@@ -69,14 +81,15 @@ fn bare(bootstrap: &str, topic: &str) -> (f64, f64) {
     }
     let appended = start.elapsed();
     let start = Instant::now();
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
+    let consumer: BaseConsumer = settings(bootstrap)
         .set("group.id", "bench")
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
         .set("check.crcs", "true")
         .set("queued.max.messages.kbytes", "16384")
         .set("queued.min.messages", "5000")
+        .set("fetch.wait.max.ms", "500")
+        .set("fetch.queue.backoff.ms", "5")
         .create()
         .unwrap();
     consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();

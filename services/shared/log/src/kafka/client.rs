@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -183,7 +184,7 @@ impl Settings {
 
     /// The context of a client.
     pub(super) fn context(&self) -> Context {
-        Context { token: self.token.clone(), refusal: Arc::clone(&self.refusal) }
+        Context { token: self.token.clone(), asked: Arc::default(), refusal: Arc::clone(&self.refusal) }
     }
 
     /// Why the brokers did not let us in, once: a request that waits for a connection is only told that it took too long.
@@ -247,7 +248,16 @@ struct Token {
 #[derive(Debug, Clone)]
 pub(super) struct Context {
     token: Option<Token>,
+    /// Whether the client has asked for its token.
+    asked: Arc<AtomicBool>,
     refusal: Arc<Mutex<Option<String>>>,
+}
+
+impl Context {
+    /// Whether the client cannot connect before its events are served, because that is how it asks for a token.
+    pub(super) fn lacks_token(&self) -> bool {
+        self.token.is_some() && !self.asked.load(Ordering::Relaxed)
+    }
 }
 
 impl ClientContext for Context {
@@ -266,6 +276,7 @@ impl ClientContext for Context {
 
     fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
         let Some(token) = &self.token else { return Err("no token is configured".into()) };
+        self.asked.store(true, Ordering::Relaxed);
         let secret = token.source.read("token", &token.base)?;
         let (principal_name, lifetime_ms) = claims(secret.expose_secret());
         Ok(OAuthToken { token: secret.expose_secret().to_owned(), principal_name, lifetime_ms })

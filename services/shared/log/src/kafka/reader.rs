@@ -164,7 +164,11 @@ fn begin(shared: &Shared, stream: &StreamName, tail: &Tail, from: u64) -> Result
         .set("queued.min.messages", "5000");
     let failed = |e: KafkaError| ReadError::Io { stream: stream.clone(), source: as_io(&e) };
     let consumer: StreamConsumer<Context> = config.create_with_context(shared.settings.context()).map_err(failed)?;
-    assign(&consumer, &shared.topic(stream), place).map_err(failed)?;
+    let serve = || {
+        drop(consumer.stream().next().now_or_never());
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    assign(&consumer, &shared.topic(stream), place, serve).map_err(failed)?;
     Ok(Client { inner: Some(consumer), arrived: false, refused: None })
 }
 

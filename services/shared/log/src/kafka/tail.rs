@@ -19,7 +19,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
@@ -281,7 +281,8 @@ fn scan(
     max: usize,
     deadline: Instant,
 ) -> Result<Vec<Place>, ReadError> {
-    assign(client, topic, range.0).map_err(|e| ReadError::Io { stream: stream.clone(), source: as_io(&e) })?;
+    let serve = || drop(client.poll(Duration::from_millis(10)));
+    assign(client, topic, range.0, serve).map_err(|e| ReadError::Io { stream: stream.clone(), source: as_io(&e) })?;
     let mut found: Vec<Place> = Vec::new();
     while found.len() < max {
         match client.poll(Duration::from_millis(100)) {
@@ -320,12 +321,17 @@ fn pass(stream: &StreamName, error: &KafkaError, deadline: Instant) -> Result<()
     Ok(())
 }
 
-/// Has a consumer read one topic from one of Kafka's offsets on. Blocking.
-pub(super) fn assign<C: rdkafka::consumer::ConsumerContext, R: rdkafka::consumer::Consumer<C>>(
-    client: &R,
+/// Has a consumer read one topic from one of Kafka's offsets on; `serve` serves its events for a moment. Blocking.
+pub(super) fn assign(
+    client: &impl Consumer<Context>,
     topic: &str,
     from: i64,
+    serve: impl Fn(),
 ) -> Result<(), KafkaError> {
+    let deadline = Instant::now() + REQUEST;
+    while client.context().lacks_token() && Instant::now() < deadline {
+        serve();
+    }
     // A topic that the client does not know yet would be asked for by a timer of its own, a second later.
     drop(client.fetch_metadata(Some(topic), REQUEST));
     let mut list = TopicPartitionList::new();
