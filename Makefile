@@ -19,8 +19,8 @@ test: ## Run every test; starts the real peers it needs and says which ones ran
 	./tests/run
 
 bench: ## Measure the floors for speed, as ratios within one run
-	$(CARGO) build --locked --release --package forestsync
-	$(CARGO) run --locked --release --package forestsync-tests --bin bench
+	$(CARGO) build --locked --release --workspace --bins
+	KAFKA_JVM_OPTIONS= $${CARGO_TARGET_DIR:-target}/release/bench
 
 soak: ## Run the long random suites in full
 	FORESTSYNC_SOAK=1 ./tests/run
