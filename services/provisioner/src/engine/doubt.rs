@@ -4,7 +4,8 @@
 //! wishes that came since its own time, some of them superseded by later ones. Each of those may have been written by the
 //! owner before, who then died without an outcome. So a wish that is superseded while the ledger catches up is taken for
 //! written: then the one that is in force now differs from it and is written again, which harms nobody where it was not.
-//! The wish in force itself needs no doubt: it is written where nothing confirms it.
+//! The wish in force itself needs no doubt: it is written where nothing confirms it. Nor does one that an outcome follows:
+//! whoever wrote that had dealt with everything before.
 
 use forestsync_domain::SourceAnchor;
 use forestsync_runtime::clock;
@@ -39,24 +40,26 @@ fn superseded(row: &mut ObjectRow, offset: u64, now: Option<(&CloudAttributes, O
     }
     let Some((attributes, manager)) = now else {
         // the one before may have been compacted away
-        if row.life == Life::Unknown {
+        if row.life == Life::Unknown && row.settled == 0 {
             row.maybe.get_or_insert_with(|| clock::now().as_millisecond());
         }
         return;
     };
     let ObjectRow { wish: Some(wish), life: Life::Managed, confirmed, manager: held, .. } = row else { return };
+    let (is_open, manager_is_open) = (wish.offset >= row.settled, wish.offset >= row.manager_settled);
     match &wish.kind {
         // it may be deleted: an update then finds that out
-        WishKind::Removed => _ = confirmed.remove("displayName"),
+        WishKind::Removed if is_open => _ = confirmed.remove("displayName"),
+        WishKind::Removed => {}
         WishKind::Present { attributes: before, manager: led, .. } => {
-            for name in before.keys().chain(attributes.keys()).filter(|name| before.get(*name) != attributes.get(*name))
-            {
+            let differs = |name: &&String| is_open && before.get(*name) != attributes.get(*name);
+            for name in before.keys().chain(attributes.keys()).filter(differs) {
                 match before.get(name) {
                     Some(value) => _ = confirmed.insert(name.clone(), value.clone()),
                     None => _ = confirmed.remove(name),
                 }
             }
-            if led.as_ref() != manager {
+            if manager_is_open && led.as_ref() != manager {
                 *held = Some(unread());
             }
         }
@@ -81,7 +84,7 @@ fn link(
     wished: bool,
 ) -> Result<(), StoreError> {
     let edge = tx.edge(group, member)?;
-    if edge.offset >= offset {
+    if edge.offset >= offset || edge.offset < edge.settled {
         return Ok(());
     }
     match edge.wish {

@@ -14,6 +14,8 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
     let context = &record.context;
     let (anchor, class) = (&context.anchor, context.class);
     let at = record.time.as_millisecond();
+    // whoever wrote it had taken in everything up to this wish
+    let settled = context.desired_offset + 1;
     match &record.event {
         OutcomeEvent::ObjectProvisioned(e) => {
             if tx.object(anchor, class)?.cloud_id != context.cloud_id {
@@ -22,13 +24,16 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             let row = tx.object(anchor, class)?;
             come_alive(row, context, &e.attributes);
             (row.manager, row.made) = (None, at);
+            row.settled = row.settled.max(settled);
         }
         OutcomeEvent::ObjectAdopted(e) => {
             if tx.object(anchor, class)?.cloud_id != context.cloud_id {
                 forget_memberships(tx, anchor)?;
                 tx.object(anchor, class)?.manager = (class == CloudClass::User).then(unread);
             }
-            come_alive(tx.object(anchor, class)?, context, &e.attributes);
+            let row = tx.object(anchor, class)?;
+            come_alive(row, context, &e.attributes);
+            row.settled = row.settled.max(settled);
         }
         OutcomeEvent::ObjectRestored(e) => {
             let row = tx.object(anchor, class)?;
@@ -36,6 +41,7 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             // whether it came back with the manager it had is not documented, so that is written in any case
             row.manager = row.manager.as_ref().map(|_| unknown());
             row.made = at;
+            row.settled = row.settled.max(settled);
         }
         OutcomeEvent::ObjectRelinquished(_) => {
             forget_memberships(tx, anchor)?;
@@ -46,11 +52,13 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             let row = tx.object(anchor, class)?;
             row.confirmed = diff::apply(&row.confirmed, &e.changes);
             row.failed = None;
+            row.settled = row.settled.max(settled);
         }
         OutcomeEvent::ObjectDeprovisioned(e) => {
             let row = tx.object(anchor, class)?;
             (row.life, row.failed, row.held) = (Life::Deleted, None, None);
             row.maybe = None;
+            row.settled = row.settled.max(settled);
             (row.manager_failed, row.members_held) = (None, None);
             // what is restored comes back with the memberships that it had (graph.md section 6)
             if !e.restorable {
@@ -61,17 +69,21 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
         OutcomeEvent::ManagerChanged(e) => {
             let row = tx.object(anchor, class)?;
             (row.manager, row.manager_failed) = (e.after.clone(), None);
+            row.manager_settled = row.manager_settled.max(settled);
         }
         OutcomeEvent::MemberAdded(e) => {
             for member in &e.members {
                 let edge = tx.edge(anchor, member)?;
                 edge.settle(true);
                 edge.added = at;
+                edge.settled = edge.settled.max(settled);
             }
         }
         OutcomeEvent::MemberRemoved(e) => {
             for member in &e.members {
-                tx.edge(anchor, member)?.settle(false);
+                let edge = tx.edge(anchor, member)?;
+                edge.settle(false);
+                edge.settled = edge.settled.max(settled);
                 // told by the outcome: a ledger that is brought up to date may not know the wish behind it yet
                 if !e.ended.contains(member) {
                     let what = Removed::MemberOf(anchor.clone());

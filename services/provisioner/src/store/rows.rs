@@ -98,6 +98,10 @@ pub(crate) struct ObjectRow {
     /// Since when the tenant may hold it although nothing confirmed that: a creation was answered by an error or not at
     /// all.
     pub maybe: Option<i64>,
+    /// The first offset of `desired` of which no outcome says that its wishes for the object were dealt with.
+    pub settled: u64,
+    /// The same for its manager.
+    pub manager_settled: u64,
 }
 
 impl ObjectRow {
@@ -116,6 +120,8 @@ impl ObjectRow {
             reported: None,
             made: 0,
             maybe: None,
+            settled: 0,
+            manager_settled: 0,
         }
     }
 
@@ -183,6 +189,8 @@ pub(crate) struct EdgeRow {
     pub failed: Option<Failed>,
     /// The trace of the record that says what should be, until it is so.
     pub trace: Option<String>,
+    /// The first offset of `desired` of which no outcome says that its wishes for the membership were dealt with.
+    pub settled: u64,
 }
 
 impl EdgeRow {
