@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 
 use forestsync_practice::oracle::Entry;
 
-use crate::directory::Access;
+use crate::directory::{Access, Directory};
+use crate::suite::Disturb;
+use crate::world::World;
 use crate::{ldif, peers};
 
 /// Forests of the lab, in a folder of their own under the target directory.
@@ -96,5 +98,19 @@ impl Drop for Lab {
         for n in &self.forests {
             let _stopped = run(&self.folder, &["destroy", &n.to_string()]);
         }
+    }
+}
+
+/// Kills the controller of the world's first forest, which is the lab's forest of this number, and starts it again.
+#[derive(Debug)]
+pub struct KillController(pub u8);
+
+impl Disturb for KillController {
+    async fn controller_dies(&mut self, world: &mut World) {
+        let (lab, number) = (world.lab().unwrap(), self.0.to_string());
+        lab.must(&["kill9", &number]);
+        lab.must(&["up", &number]);
+        let access = world.forests[0].directory.access.clone();
+        world.forests[0].directory = Directory::open(&access).await;
     }
 }

@@ -3,23 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use forestsync_practice::tls::PrivateCa;
-use forestsync_tests::directory::Directory;
 use forestsync_tests::peers;
-use forestsync_tests::samba::{self, Lab};
-use forestsync_tests::suite::{self, Disturb};
+use forestsync_tests::samba::{self, KillController, Lab};
+use forestsync_tests::suite;
 use forestsync_tests::world::{Peer, World};
-
-struct KillController;
-
-impl Disturb for KillController {
-    async fn controller_dies(&mut self, world: &mut World) {
-        let lab = world.lab().unwrap();
-        lab.must(&["kill9", "1"]);
-        lab.must(&["up", "1"]);
-        let access = world.forests[0].directory.access.clone();
-        world.forests[0].directory = Directory::open(&access).await;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scenario() {
@@ -34,7 +21,7 @@ async fn scenario() {
     let tenant = suite::tenant(&ca, &domains, Some(record.clone())).await;
     let forests = [(1, "one"), (2, "two"), (3, "three")].map(|(n, name)| (Peer::Samba(n), lab.access(n, name)));
     let mut world = World::new(forests.into(), Some(lab), tenant).await;
-    suite::run(&mut world, &record, &mut KillController).await;
+    suite::run(&mut world, &record, &mut KillController(1)).await;
     std::fs::remove_file(&record).unwrap();
     peers::ran("Samba AD DC");
 }

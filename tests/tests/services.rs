@@ -5,28 +5,15 @@
 use std::time::Duration;
 
 use forestsync_practice::tls::PrivateCa;
-use forestsync_tests::directory::Directory;
 use forestsync_tests::kafka::{self, Cluster};
-use forestsync_tests::samba::{self, Lab};
+use forestsync_tests::samba::{self, KillController, Lab};
 use forestsync_tests::services::{Kind, Services};
-use forestsync_tests::suite::{self, Disturb, System as _};
+use forestsync_tests::suite::{self, System as _};
 use forestsync_tests::world::{Peer, World};
 use forestsync_tests::{peers, wait};
 
 /// How long a stand-by may take to work in the place of one that died or hangs, by the defaults.
 const TAKEOVER: Duration = Duration::from_secs(15);
-
-struct KillController;
-
-impl Disturb for KillController {
-    async fn controller_dies(&mut self, world: &mut World) {
-        let lab = world.lab().unwrap();
-        lab.must(&["kill9", "7"]);
-        lab.must(&["up", "7"]);
-        let access = world.forests[0].directory.access.clone();
-        world.forests[0].directory = Directory::open(&access).await;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scenario() {
@@ -47,7 +34,7 @@ async fn scenario() {
     let mut world = World::new(forests.into(), Some(lab), tenant).await;
     let mut services =
         Services::new(&world.sources(), &world.access, suite::NO_QUOTA, suite::WIDE_GUARD, cluster.bootstrap());
-    suite::run_with(&mut world, &mut services, &record, &mut KillController).await;
+    suite::run_with(&mut world, &mut services, &record, &mut KillController(7)).await;
     std::fs::remove_file(&record).unwrap();
     peers::ran("Samba AD DC");
     peers::ran("Apache Kafka");

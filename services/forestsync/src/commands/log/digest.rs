@@ -15,7 +15,6 @@ use anyhow::Result;
 use forestsync_log::{Log, Record, StreamName};
 use serde::Serialize;
 
-use super::place::open_log;
 use super::{Walk, no_such_stream, our_streams};
 use crate::cli::DigestArgs;
 use crate::exit::Exit;
@@ -38,7 +37,7 @@ pub struct StreamDigest {
 /// Prints the digests of all streams, or of one.
 pub async fn digest(args: DigestArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
-    let log = open_log(&settings).await?;
+    let log = settings.existing_log()?;
     let mut streams = our_streams(log.as_ref()).await?;
     if let Some(wanted) = &args.stream {
         streams.retain(|stream| stream.as_str() == wanted);

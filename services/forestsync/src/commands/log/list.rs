@@ -5,7 +5,7 @@ use forestsync_log::{Log, StreamName};
 use serde::Serialize;
 
 use super::lag::{self, Reading};
-use super::place::open_log;
+
 use super::{Walk, our_streams};
 use crate::cli::ReadArgs;
 use crate::exit::Exit;
@@ -37,7 +37,7 @@ struct StreamLine {
 /// Lists the streams.
 pub async fn list(args: ReadArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
-    let log = open_log(&settings).await?;
+    let log = settings.existing_log()?;
     let mut lines = Vec::new();
     for stream in our_streams(log.as_ref()).await? {
         lines.push(line(log.as_ref(), &stream).await?);

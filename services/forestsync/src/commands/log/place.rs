@@ -8,16 +8,11 @@ use std::sync::Arc;
 use anyhow::Result;
 use forestsync_log::{EmbeddedLog, Log, LogConfig};
 
-use crate::config::{self, Settings};
+use crate::config;
 use crate::exit::UsageError;
 
 /// The name of the log's folder within a data folder.
 const LOG: &str = "log";
-
-/// Opens the log that a configuration means; it must be there already.
-pub async fn open_log(settings: &Settings) -> Result<Arc<dyn Log>> {
-    settings.existing_log()
-}
 
 /// A place as the command line names it.
 #[derive(Debug, Clone, PartialEq, Eq)]

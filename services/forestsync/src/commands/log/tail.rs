@@ -7,7 +7,7 @@ use forestsync_log::{Log, StreamName};
 use forestsync_runtime::shutdown;
 
 use super::filter::Filter;
-use super::place::open_log;
+
 use super::{BATCH, Walk};
 use crate::cli::TailArgs;
 use crate::exit::{Exit, UsageError};
@@ -21,7 +21,7 @@ pub async fn tail(args: TailArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
     let stream: StreamName = args.stream.parse().context("see forestsync log list for the streams there are")?;
     let filter = Filter::new(&args.types, &args.objects)?;
-    let log = open_log(&settings).await?;
+    let log = settings.existing_log()?;
     if !args.follow && !log.streams().await?.contains(&stream) {
         let hint = "see forestsync log list for the streams there are, or add --follow to wait for it";
         return Err(UsageError::new(format!("there is no stream {stream}"), hint).into());
