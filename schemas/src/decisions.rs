@@ -2,6 +2,7 @@
 //! before it is acted on, and a replay reads it instead of deciding again.
 
 use forestsync_domain::{Dn, ObjectGuid, SourceAnchor};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,12 @@ pub enum DecisionEvent {
     StreamResumed(StreamResumed),
     /// A full read that came after others was judged.
     FullReadJudged(FullReadJudged),
+    /// An object became part of another one's record.
+    JoinMade(JoinMade),
+    /// An object is no longer part of another one's record.
+    JoinBroken(JoinBroken),
+    /// A moment came that an object was waiting for.
+    TimerFired(TimerFired),
 }
 
 impl EventBody for DecisionEvent {
@@ -56,6 +63,9 @@ impl EventBody for DecisionEvent {
             Self::StreamStopped(_) => "StreamStopped",
             Self::StreamResumed(_) => "StreamResumed",
             Self::FullReadJudged(_) => "FullReadJudged",
+            Self::JoinMade(_) => "JoinMade",
+            Self::JoinBroken(_) => "JoinBroken",
+            Self::TimerFired(_) => "TimerFired",
         }
     }
 
@@ -70,6 +80,9 @@ impl EventBody for DecisionEvent {
             "StreamStopped" => serde_json::from_str(data).map(Self::StreamStopped),
             "StreamResumed" => serde_json::from_str(data).map(Self::StreamResumed),
             "FullReadJudged" => serde_json::from_str(data).map(Self::FullReadJudged),
+            "JoinMade" => serde_json::from_str(data).map(Self::JoinMade),
+            "JoinBroken" => serde_json::from_str(data).map(Self::JoinBroken),
+            "TimerFired" => serde_json::from_str(data).map(Self::TimerFired),
             _ => return None,
         })
     }
@@ -136,6 +149,10 @@ pub enum HoldReason {
     ScopeEmpty,
     /// A full read of a source showed no object at all, or far fewer than are managed.
     SourceShrunken,
+    /// A group named in the scope was deleted, or never existed.
+    ScopeGroupMissing,
+    /// A rule reads an attribute that the forest's collector does not: it would count as empty everywhere.
+    AttributeNotRead,
 }
 
 /// What held the configuration is gone.
@@ -162,6 +179,75 @@ pub struct FindingRaised {
     pub blocking: bool,
     /// What is wrong and what to do, without attribute values.
     pub messages: Vec<String>,
+    /// The same by rule; those that follow from no rule of identity hygiene are in `messages` alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<RuleFinding>,
+}
+
+/// What a rule of identity hygiene says of an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct RuleFinding {
+    /// The rule's id.
+    pub rule: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The directory attribute.
+    pub attribute: String,
+    /// What is wrong and what to do, without attribute values.
+    pub message: String,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Azure AD refuses it, or people cannot sign in.
+    Error,
+    /// It causes trouble in some services.
+    Warning,
+    /// Worth knowing.
+    Info,
+}
+
+/// An object became part of another one's record: the two are one person, or one group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JoinMade {
+    /// The anchor they stand for together.
+    pub anchor: SourceAnchor,
+    /// The forest's configured name.
+    pub forest: String,
+    /// The object's naming context.
+    pub naming_context: Dn,
+    /// objectGUID of the object.
+    pub object: ObjectGuid,
+    /// The rule, as the configuration names it.
+    pub rule: String,
+}
+
+/// An object is no longer part of another one's record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JoinBroken {
+    /// The anchor it stood for together with others.
+    pub anchor: SourceAnchor,
+    /// The forest's configured name.
+    pub forest: String,
+    /// The object's naming context.
+    pub naming_context: Dn,
+    /// objectGUID of the object.
+    pub object: ObjectGuid,
+}
+
+/// A moment came that an object was waiting for: its account expired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TimerFired {
+    /// The forest's configured name.
+    pub forest: String,
+    /// The object's naming context.
+    pub naming_context: Dn,
+    /// objectGUID of the object.
+    pub object: ObjectGuid,
+    /// The moment, as accountExpires has it. A later value of the attribute is another moment.
+    pub due: Timestamp,
 }
 
 /// What was wrong with an object is corrected, or the object is gone.

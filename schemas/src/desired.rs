@@ -126,6 +126,8 @@ impl CloudClass {
 pub enum CloudValue {
     /// True or false.
     Bool(bool),
+    /// A whole number: of directory extensions only.
+    Integer(i64),
     /// A text.
     Text(String),
     /// Several texts, in the order of the directory.
@@ -136,6 +138,7 @@ impl std::fmt::Debug for CloudValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Bool(value) => write!(f, "Bool({value})"),
+            Self::Integer(_) => f.write_str("Integer"),
             Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
             Self::List(values) => write!(f, "List({} values)", values.len()),
         }
@@ -143,7 +146,8 @@ impl std::fmt::Debug for CloudValue {
 }
 
 /// Cloud attributes by their Graph name; those of a complex property by path, such as
-/// `onPremisesExtensionAttributes.extensionAttribute1`.
+/// `onPremisesExtensionAttributes.extensionAttribute1`; directory extensions as `extension.<name>`, whichever application
+/// holds them.
 pub type CloudAttributes = BTreeMap<String, CloudValue>;
 
 /// Which attributes are managed for a class: one that is managed and has no value in a desired object shall have none in
@@ -154,6 +158,52 @@ pub struct AttributeFlowDeclared {
     pub class: CloudClass,
     /// Graph names of the managed attributes, sorted.
     pub attributes: Vec<String>,
+    /// The directory extensions among them, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<ExtensionDeclared>,
+}
+
+/// A directory extension that values flow into; it must exist on the application before the first of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExtensionDeclared {
+    /// Its name: without the prefix that Graph makes of the application's id.
+    pub name: String,
+    /// What its values are.
+    pub data_type: ExtensionType,
+    /// Whether it holds several values.
+    #[serde(default)]
+    pub multi_valued: bool,
+}
+
+/// The types of directory extensions, by Graph's names (extensionProperty, `dataType`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ExtensionType {
+    /// Bytes, at most 256; in base64.
+    Binary,
+    /// True or false.
+    Boolean,
+    /// A moment, in ISO 8601 and UTC.
+    DateTime,
+    /// 32 bits.
+    Integer,
+    /// 64 bits.
+    LargeInteger,
+    /// A text of at most 256 characters.
+    String,
+}
+
+impl ExtensionType {
+    /// Graph's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Binary => "Binary",
+            Self::Boolean => "Boolean",
+            Self::DateTime => "DateTime",
+            Self::Integer => "Integer",
+            Self::LargeInteger => "LargeInteger",
+            Self::String => "String",
+        }
+    }
 }
 
 /// The tenant should hold this object.
@@ -167,14 +217,24 @@ pub struct ObjectDesired {
     pub revision: u64,
     /// The attributes that have a value.
     pub attributes: CloudAttributes,
+    /// Values for the object's creation only: attributes that are not managed, and defaults of managed ones that have no
+    /// value.
+    #[serde(default, skip_serializing_if = "CloudAttributes::is_empty")]
+    pub at_creation: CloudAttributes,
     /// The manager's anchor, once the manager is desired as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manager: Option<SourceAnchor>,
+    /// The anchor of a group's owner, once that user is desired as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<SourceAnchor>,
     /// Directory attributes that have a value and a place in Azure AD, but none that Graph can write.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_writable: Vec<String>,
-    /// The directory object it comes from.
+    /// The directory object it comes from; of several that are joined, the one that says how the person signs in.
     pub source: SourceObject,
+    /// The other objects that are joined with it, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<SourceObject>,
 }
 
 /// A directory object.
@@ -199,6 +259,9 @@ pub struct ObjectRemoved {
     pub revision: u64,
     /// Why.
     pub reason: RemovalReason,
+    /// The cloud object stays as it is and is let go, not deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep: bool,
     /// The directory object it came from.
     pub source: SourceObject,
 }
@@ -219,6 +282,10 @@ pub enum RemovalReason {
     ClassChanged,
     /// A rebuilt projection does not have it, although an earlier record wished it.
     Rebuilt,
+    /// It belongs to the record of another object now, with which it is joined.
+    Joined,
+    /// It left the scope of this configuration and is in that of another one for the same tenant.
+    HandedOver,
 }
 
 /// A group should have a member.

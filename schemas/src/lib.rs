@@ -5,6 +5,7 @@
 //!  desired.<configuration>     what the tenant should hold              written by the projector, compacted by key
 //!  decisions.<configuration>   what must stick once chosen              written by the projector
 //!  outcomes.<configuration>    what was done to the tenant              written by the provisioner
+//!  tenant.<configuration>      what the tenant says of itself           written by the provisioner
 //!  control.<configuration>     configurations activated, approvals      written by people
 //! ```
 //!
@@ -27,6 +28,7 @@ mod envelope;
 pub mod outcomes;
 pub mod samples;
 pub mod streams;
+pub mod tenant;
 pub mod trace;
 mod upcast;
 
@@ -36,6 +38,7 @@ pub use decisions::{DecisionEvent, DecisionRecord};
 pub use desired::{DesiredEvent, DesiredRecord};
 pub use envelope::{DecodeError, Envelope, EventBody, EventId};
 pub use outcomes::{OutcomeEvent, OutcomeRecord};
+pub use tenant::{TenantEvent, TenantRecord};
 pub use upcast::upcast;
 
 /// The version in which events are written.

@@ -59,6 +59,8 @@ pub enum OutcomeEvent {
     ObjectRelinquished(ObjectRelinquished),
     /// A user's manager was set or cleared.
     ManagerChanged(ManagerChanged),
+    /// A group's owner was set or cleared.
+    OwnerChanged(OwnerChanged),
     /// A group got members.
     MemberAdded(MemberAdded),
     /// A group lost members.
@@ -92,6 +94,7 @@ impl EventBody for OutcomeEvent {
             Self::ObjectDeprovisioned(_) => "ObjectDeprovisioned",
             Self::ObjectRelinquished(_) => "ObjectRelinquished",
             Self::ManagerChanged(_) => "ManagerChanged",
+            Self::OwnerChanged(_) => "OwnerChanged",
             Self::MemberAdded(_) => "MemberAdded",
             Self::MemberRemoved(_) => "MemberRemoved",
             Self::ExportFailed(_) => "ExportFailed",
@@ -113,6 +116,7 @@ impl EventBody for OutcomeEvent {
             "ObjectDeprovisioned" => serde_json::from_str(data).map(Self::ObjectDeprovisioned),
             "ObjectRelinquished" => serde_json::from_str(data).map(Self::ObjectRelinquished),
             "ManagerChanged" => serde_json::from_str(data).map(Self::ManagerChanged),
+            "OwnerChanged" => serde_json::from_str(data).map(Self::OwnerChanged),
             "MemberAdded" => serde_json::from_str(data).map(Self::MemberAdded),
             "MemberRemoved" => serde_json::from_str(data).map(Self::MemberRemoved),
             "ExportFailed" => serde_json::from_str(data).map(Self::ExportFailed),
@@ -210,6 +214,17 @@ pub struct ManagerChanged {
     pub after: Option<SourceAnchor>,
 }
 
+/// A group's owner was set or cleared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OwnerChanged {
+    /// The owner before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<SourceAnchor>,
+    /// The owner now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<SourceAnchor>,
+}
+
 /// A group got members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemberAdded {
@@ -242,6 +257,8 @@ pub enum Operation {
     Restore,
     /// Set or clear the manager.
     SetManager,
+    /// Set or clear a group's owner.
+    SetOwner,
     /// Add members.
     AddMembers,
     /// Remove members.

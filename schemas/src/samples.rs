@@ -14,18 +14,20 @@ use crate::changes::{
 use crate::control::{ConfigurationActivated, ControlContext, ControlEvent, ControlRecord};
 use crate::decisions::{
     AnchorAssigned, AnchorBasis, ConfigurationHeld, ConfigurationReleased, DecisionContext, DecisionEvent,
-    DecisionRecord, Doubt, FindingCleared, FindingRaised, FullReadJudged, HoldReason, ScopeResolved, StreamResumed,
-    StreamStopped,
+    DecisionRecord, Doubt, FindingCleared, FindingRaised, FullReadJudged, HoldReason, JoinBroken, JoinMade,
+    RuleFinding, ScopeResolved, Severity, StreamResumed, StreamStopped, TimerFired,
 };
 use crate::desired::{
     AttributeFlowDeclared, CloudAttributes, CloudClass, CloudValue, DesiredContext, DesiredEvent, DesiredRecord,
-    LinkDesired, LinkRemoved, ObjectDesired, ObjectRemoved, RemovalReason, SourceObject,
+    ExtensionDeclared, ExtensionType, LinkDesired, LinkRemoved, ObjectDesired, ObjectRemoved, RemovalReason,
+    SourceObject,
 };
 use crate::outcomes::{
     self, AttributeChange, ExportError, ExportFailed, ExportHeld, ExportQuarantined, ExportReleased, ManagerChanged,
     MatchedBy, MemberAdded, MemberRemoved, NotWritable, ObjectAdopted, ObjectDeprovisioned, ObjectProvisioned,
-    ObjectUpdated, Operation, OutcomeContext, OutcomeEvent, OutcomeRecord,
+    ObjectUpdated, Operation, OutcomeContext, OutcomeEvent, OutcomeRecord, OwnerChanged,
 };
+use crate::tenant::{DomainsObserved, TenantContext, TenantEvent, TenantRecord};
 use crate::{Envelope, EventBody, EventId};
 
 fn guid(n: u8) -> ObjectGuid {
@@ -204,6 +206,7 @@ pub fn decisions() -> Vec<DecisionRecord> {
             dn: dn("CN=Anna,OU=Staff,DC=emea,DC=example"),
             blocking: true,
             messages: vec!["groupType: groupType cannot be read".into()],
+            findings: Vec::new(),
         }),
         DecisionEvent::FindingCleared(FindingCleared {
             forest: "emea".into(),
@@ -218,14 +221,66 @@ pub fn decisions() -> Vec<DecisionRecord> {
         DecisionEvent::StreamResumed(StreamResumed { stream: "changes.emea.emea.example".into() }),
         DecisionEvent::FullReadJudged(FullReadJudged {
             forest: "emea".into(),
-            naming_context,
+            naming_context: naming_context.clone(),
             snapshot: SnapshotId(Uuid::from_bytes([7; 16])),
             doubt: Some(Doubt::Attribute { name: "member".into(), missing: 12, known: 40 }),
+        }),
+        DecisionEvent::JoinMade(JoinMade {
+            anchor: anchor(1),
+            forest: "emea".into(),
+            naming_context: naming_context.clone(),
+            object: guid(3),
+            rule: "mail".into(),
+        }),
+        DecisionEvent::JoinBroken(JoinBroken {
+            anchor: anchor(1),
+            forest: "emea".into(),
+            naming_context: naming_context.clone(),
+            object: guid(3),
+        }),
+        DecisionEvent::TimerFired(TimerFired {
+            forest: "emea".into(),
+            naming_context,
+            object: guid(1),
+            due: Timestamp::UNIX_EPOCH,
         }),
     ]
     .into_iter()
     .map(|event| wrap(&context, event))
     .collect()
+}
+
+/// Further samples of events of `decisions`.
+pub fn more_decisions() -> Vec<(&'static str, DecisionRecord)> {
+    let context = DecisionContext { configuration: "contoso".into() };
+    let finding = RuleFinding {
+        rule: "mail-duplicate".into(),
+        severity: Severity::Error,
+        attribute: "mail".into(),
+        message: "2 objects have this value; make it unique".into(),
+    };
+    let raised = FindingRaised {
+        forest: "emea".into(),
+        naming_context: dn("DC=emea,DC=example"),
+        object: guid(1),
+        dn: dn("CN=Anna,OU=Staff,DC=emea,DC=example"),
+        blocking: false,
+        messages: Vec::new(),
+        findings: vec![finding],
+    };
+    vec![("FindingRaised.rules", wrap(&context, DecisionEvent::FindingRaised(raised)))]
+}
+
+/// A sample of each event of `tenant`.
+pub fn tenant() -> Vec<TenantRecord> {
+    let context =
+        TenantContext { configuration: "contoso".into(), tenant: "1d2b7a43-0cf1-4d8e-9a53-0d2c0a1b9c01".into() };
+    let observed = DomainsObserved {
+        verified: vec!["contoso.com".into(), "contoso.onmicrosoft.com".into()],
+        initial: Some("contoso.onmicrosoft.com".into()),
+        default: Some("contoso.com".into()),
+    };
+    vec![wrap(&context, TenantEvent::DomainsObserved(observed))]
 }
 
 /// A sample of each event of `control`.
@@ -252,6 +307,7 @@ pub fn desired() -> Vec<DesiredRecord> {
         DesiredEvent::AttributeFlowDeclared(AttributeFlowDeclared {
             class: CloudClass::Group,
             attributes: vec!["description".into(), "displayName".into()],
+            extensions: Vec::new(),
         }),
         DesiredEvent::ObjectDesired(ObjectDesired {
             anchor: anchor(1),
@@ -262,15 +318,19 @@ pub fn desired() -> Vec<DesiredRecord> {
                 ("businessPhones".into(), CloudValue::List(vec!["+41 44 000 00 00".into()])),
                 ("displayName".into(), CloudValue::Text("Anna".into())),
             ]),
+            at_creation: CloudAttributes::new(),
             manager: Some(anchor(2)),
+            owner: None,
             not_writable: vec!["proxyAddresses".into()],
             source: source.clone(),
+            joined: Vec::new(),
         }),
         DesiredEvent::ObjectRemoved(ObjectRemoved {
             anchor: anchor(1),
             class: CloudClass::User,
             revision: 4,
             reason: RemovalReason::OutOfScope,
+            keep: false,
             source,
         }),
         DesiredEvent::LinkDesired(LinkDesired { group: anchor(3), member: anchor(1) }),
@@ -279,6 +339,53 @@ pub fn desired() -> Vec<DesiredRecord> {
     .into_iter()
     .map(|event| wrap(&context, event))
     .collect()
+}
+
+/// Further samples of events of `desired`.
+pub fn more_desired() -> Vec<(&'static str, DesiredRecord)> {
+    let context = DesiredContext {
+        configuration: "contoso".into(),
+        rules: "af1349b9".into(),
+        offsets: BTreeMap::from([("changes.emea.emea.example".into(), 4712)]),
+        trace: None,
+    };
+    let source = SourceObject { forest: "emea".into(), object: guid(1), dn: dn("CN=Anna,DC=emea,DC=example") };
+    let other = SourceObject { forest: "apac".into(), object: guid(4), dn: dn("CN=Anna,DC=apac,DC=example") };
+    let extension =
+        |name: &str, data_type, multi_valued| ExtensionDeclared { name: name.into(), data_type, multi_valued };
+    let declared = AttributeFlowDeclared {
+        class: CloudClass::User,
+        attributes: vec!["displayName".into(), "extension.costCenter".into()],
+        extensions: vec![
+            extension("badges", ExtensionType::String, true),
+            extension("costCenter", ExtensionType::Integer, false),
+        ],
+    };
+    let desired = ObjectDesired {
+        anchor: anchor(1),
+        class: CloudClass::User,
+        revision: 3,
+        attributes: BTreeMap::from([("extension.costCenter".into(), CloudValue::Integer(4711))]),
+        at_creation: BTreeMap::from([("usageLocation".into(), CloudValue::Text("CH".into()))]),
+        manager: None,
+        owner: None,
+        not_writable: Vec::new(),
+        source: source.clone(),
+        joined: vec![other],
+    };
+    let removed = ObjectRemoved {
+        anchor: anchor(1),
+        class: CloudClass::User,
+        revision: 4,
+        reason: RemovalReason::HandedOver,
+        keep: true,
+        source,
+    };
+    vec![
+        ("AttributeFlowDeclared.extensions", wrap(&context, DesiredEvent::AttributeFlowDeclared(declared))),
+        ("ObjectDesired.joined", wrap(&context, DesiredEvent::ObjectDesired(desired))),
+        ("ObjectRemoved.kept", wrap(&context, DesiredEvent::ObjectRemoved(removed))),
+    ]
 }
 
 /// A sample of each event of `outcomes`.
@@ -313,6 +420,7 @@ pub fn outcomes() -> Vec<OutcomeRecord> {
             detail: "the cloud object belongs to Azure AD Connect".into(),
         }),
         OutcomeEvent::ManagerChanged(ManagerChanged { before: None, after: Some(anchor(2)) }),
+        OutcomeEvent::OwnerChanged(OwnerChanged { before: None, after: Some(anchor(2)) }),
         OutcomeEvent::MemberAdded(MemberAdded { members: vec![anchor(1)] }),
         OutcomeEvent::MemberRemoved(MemberRemoved { members: vec![anchor(1)], ended: Vec::new() }),
         OutcomeEvent::ExportFailed(ExportFailed {

@@ -30,8 +30,13 @@ pub fn control(configuration: &str) -> String {
     format!("control.{}", clean(configuration))
 }
 
+/// `tenant.<configuration>`.
+pub fn tenant(configuration: &str) -> String {
+    format!("tenant.{}", clean(configuration))
+}
+
 /// What the names of all our streams begin with, each with its point. Whatever else a shared cluster holds is not ours.
-pub const KINDS: [&str; 5] = ["changes.", "control.", "decisions.", "desired.", "outcomes."];
+pub const KINDS: [&str; 6] = ["changes.", "control.", "decisions.", "desired.", "outcomes.", "tenant."];
 
 /// Whether this is the name of a stream of ours.
 pub fn is_ours(stream: &str) -> bool {
@@ -60,7 +65,7 @@ mod tests {
         let nc: Dn = "DC=emea,DC=Example".parse().unwrap();
         assert_eq!(changes("west", &nc), "changes.west.emea.example");
         assert_eq!(outcomes("Contoso GmbH"), "outcomes.contoso-gmbh");
-        let ours = [changes("west", &nc), desired("a"), decisions("a"), outcomes("a"), control("a")];
+        let ours = [changes("west", &nc), desired("a"), decisions("a"), outcomes("a"), control("a"), tenant("a")];
         assert!(ours.iter().all(|stream| is_ours(stream)));
         assert!(!["payments", "changes", "desired.", "changesets.a", "old.changes.a"].iter().any(|s| is_ours(s)));
         assert!(is_plain("contoso-1") && !is_plain("Contoso") && !is_plain("") && !is_plain("a.b"));

@@ -8,8 +8,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use forestsync_schemas::{ChangeEvent, ControlEvent, DecisionEvent, DesiredEvent, Envelope, EventBody, OutcomeEvent};
-use forestsync_schemas::{changes, control, decisions, desired, outcomes, samples};
+use forestsync_schemas::{
+    ChangeEvent, ControlEvent, DecisionEvent, DesiredEvent, Envelope, EventBody, OutcomeEvent, TenantEvent,
+};
+use forestsync_schemas::{changes, control, decisions, desired, outcomes, samples, tenant};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
@@ -60,9 +62,12 @@ fn every_golden_sample_is_readable() {
     golden::<ChangeEvent>("changes", samples::changes());
     named_golden::<ChangeEvent>("changes", samples::more_changes());
     golden::<DecisionEvent>("decisions", samples::decisions());
+    named_golden::<DecisionEvent>("decisions", samples::more_decisions());
     golden::<ControlEvent>("control", samples::control());
     golden::<DesiredEvent>("desired", samples::desired());
+    named_golden::<DesiredEvent>("desired", samples::more_desired());
     golden::<OutcomeEvent>("outcomes", samples::outcomes());
+    golden::<TenantEvent>("tenant", samples::tenant());
 }
 
 #[test]
@@ -125,7 +130,8 @@ fn published_schemas_match_the_types() {
             schemas![decisions::DecisionContext;
             decisions::AnchorAssigned, decisions::ScopeResolved, decisions::ConfigurationHeld,
             decisions::ConfigurationReleased, decisions::FindingRaised, decisions::FindingCleared,
-            decisions::StreamStopped, decisions::StreamResumed, decisions::FullReadJudged],
+            decisions::StreamStopped, decisions::StreamResumed, decisions::FullReadJudged, decisions::JoinMade,
+            decisions::JoinBroken, decisions::TimerFired],
         ),
         ("control", schemas![control::ControlContext; control::ConfigurationActivated]),
         (
@@ -140,13 +146,16 @@ fn published_schemas_match_the_types() {
             outcomes::ObjectProvisioned, outcomes::ObjectUpdated, outcomes::ObjectAdopted, outcomes::ObjectRestored,
             outcomes::ObjectDeprovisioned, outcomes::ManagerChanged, outcomes::MemberAdded, outcomes::MemberRemoved,
             outcomes::ExportFailed, outcomes::ExportHeld, outcomes::ExportReleased, outcomes::ExportQuarantined,
-            outcomes::NotWritable, outcomes::ObjectRelinquished, outcomes::ExportStopped, outcomes::ExportResumed],
+            outcomes::NotWritable, outcomes::ObjectRelinquished, outcomes::ExportStopped, outcomes::ExportResumed,
+            outcomes::OwnerChanged],
         ),
+        ("tenant", schemas![tenant::TenantContext; tenant::DomainsObserved]),
     ];
     let named = |stream: &str| match stream {
         "changes" => samples::changes().iter().map(|r| r.event.type_name()).collect::<Vec<_>>(),
         "decisions" => samples::decisions().iter().map(|r| r.event.type_name()).collect(),
         "control" => samples::control().iter().map(|r| r.event.type_name()).collect(),
+        "tenant" => samples::tenant().iter().map(|r| r.event.type_name()).collect(),
         "desired" => samples::desired().iter().map(|r| r.event.type_name()).collect(),
         _ => samples::outcomes().iter().map(|r| r.event.type_name()).collect(),
     };

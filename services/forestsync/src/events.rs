@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::output::count;
 
 /// The types of events that are known, by kind of stream.
-pub const TYPES: [(&str, &[&str]); 5] = [
+pub const TYPES: [(&str, &[&str]); 6] = [
     (
         "changes",
         &[
@@ -37,6 +37,9 @@ pub const TYPES: [(&str, &[&str]); 5] = [
             "StreamStopped",
             "StreamResumed",
             "FullReadJudged",
+            "JoinMade",
+            "JoinBroken",
+            "TimerFired",
         ],
     ),
     (
@@ -49,6 +52,7 @@ pub const TYPES: [(&str, &[&str]); 5] = [
             "ObjectDeprovisioned",
             "ObjectRelinquished",
             "ManagerChanged",
+            "OwnerChanged",
             "MemberAdded",
             "MemberRemoved",
             "ExportFailed",
@@ -61,6 +65,7 @@ pub const TYPES: [(&str, &[&str]); 5] = [
         ],
     ),
     ("control", &["ConfigurationActivated"]),
+    ("tenant", &["DomainsObserved"]),
 ];
 
 /// The event's type, from the record's header where it has one.
@@ -113,7 +118,7 @@ fn redact(data: &mut Value, values: bool) {
     if values {
         return;
     }
-    for name in ["attributes", "set"] {
+    for name in ["attributes", "at_creation", "set"] {
         if let Some(Value::Object(map)) = data.get_mut(name) {
             map.values_mut().for_each(|value| *value = Value::Null);
         }
@@ -183,10 +188,24 @@ fn describe(kind: &str, event: &Value) -> String {
         "ObjectDesired" => parts([
             wished(data),
             attributes(data, "attributes"),
+            labelled("at creation:", attributes(data, "at_creation")),
             labelled("manager", text(data, "manager").to_owned()),
+            labelled("owner", text(data, "owner").to_owned()),
             labelled("not writable:", strings(data, "not_writable")),
+            match length(data, "joined") {
+                0 => String::new(),
+                joined => format!("joined with {}", count(joined as u64, "object")),
+            },
         ]),
-        "ObjectRemoved" => parts([wished(data), format!("because: {}", text(data, "reason").replace('_', " "))]),
+        "ObjectRemoved" => parts([
+            wished(data),
+            format!("because: {}", text(data, "reason").replace('_', " ")),
+            if data.get("keep").and_then(Value::as_bool) == Some(true) {
+                "left as it is".into()
+            } else {
+                String::new()
+            },
+        ]),
         "LinkDesired" | "LinkRemoved" => format!("group {} member {}", text(data, "group"), text(data, "member")),
         "AnchorAssigned" => {
             format!("{} {} is {}", text(data, "forest"), text(data, "object"), text(data, "anchor"))
@@ -202,6 +221,7 @@ fn describe(kind: &str, event: &Value) -> String {
             text(data, "dn").to_owned(),
             if data.get("blocking").and_then(Value::as_bool) == Some(true) { "not sent".into() } else { String::new() },
             strings(data, "messages"),
+            rules(data),
         ]),
         "StreamStopped" => parts([
             format!("{} at offset {}", text(data, "stream"), number(data, "offset")),
@@ -216,12 +236,35 @@ fn describe(kind: &str, event: &Value) -> String {
             parts([format!("{} {}", text(data, "forest"), text(data, "naming_context")), judgement])
         }
         "StreamResumed" => text(data, "stream").to_owned(),
+        "JoinMade" => format!(
+            "{} {} stands for {}, by rule {}",
+            text(data, "forest"),
+            text(data, "object"),
+            text(data, "anchor"),
+            text(data, "rule")
+        ),
+        "JoinBroken" => {
+            format!("{} {} no longer stands for {}", text(data, "forest"), text(data, "object"), text(data, "anchor"))
+        }
+        "TimerFired" => {
+            format!("{} {} expired at {}", text(data, "forest"), text(data, "object"), text(data, "due"))
+        }
+        "DomainsObserved" => parts([
+            labelled("initial", text(data, "initial").to_owned()),
+            labelled("verified:", strings(data, "verified")),
+        ]),
         "ConfigurationActivated" => parts([
             format!("revision {} by {}", number(data, "revision"), text(context, "actor")),
             format!("digest {}", text(data, "digest")),
         ]),
         _ => String::new(),
     }
+}
+
+/// The rules of identity hygiene that an object breaks.
+fn rules(data: &Value) -> String {
+    let findings = data.get("findings").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    findings.iter().map(|finding| text(finding, "rule")).collect::<Vec<_>>().join(", ")
 }
 
 fn link_values(context: &Value, data: &Value) -> String {
@@ -262,7 +305,7 @@ fn outcome(context: &Value, data: &Value) -> String {
         let value = data.get(name).and_then(Value::as_str);
         value.unwrap_or("none").to_owned()
     };
-    let manager = data.get("after").is_some() || data.get("before").is_some();
+    let reference = data.get("after").is_some() || data.get("before").is_some();
     parts([
         format!("{} {} {}", text(context, "class"), text(context, "anchor"), text(context, "cloud_id"))
             .trim_end()
@@ -272,7 +315,7 @@ fn outcome(context: &Value, data: &Value) -> String {
         attributes(data, "attributes"),
         attributes(data, "changes"),
         labelled("members", strings(data, "members")),
-        if manager { format!("manager {} -> {}", both("before"), both("after")) } else { String::new() },
+        if reference { format!("{} -> {}", both("before"), both("after")) } else { String::new() },
         text(error, "code").to_owned(),
         labelled("attribute", text(error, "attribute").to_owned()),
         text(error, "detail").to_owned(),
@@ -312,6 +355,7 @@ mod tests {
         values.extend(samples::desired().iter().map(|r| r.encode().unwrap()));
         values.extend(samples::decisions().iter().map(|r| r.encode().unwrap()));
         values.extend(samples::outcomes().iter().map(|r| r.encode().unwrap()));
+        values.extend(samples::tenant().iter().map(|r| r.encode().unwrap()));
         values.extend(samples::control().iter().map(|r| r.encode().unwrap()));
         values.into_iter().enumerate().map(|(offset, value)| record(offset as u64, value)).collect()
     }
@@ -325,7 +369,7 @@ mod tests {
     #[test]
     fn the_types_are_those_that_can_be_read() {
         use forestsync_schemas::{
-            ChangeEvent, ControlEvent, DecisionEvent, DesiredEvent, EventBody as _, OutcomeEvent,
+            ChangeEvent, ControlEvent, DecisionEvent, DesiredEvent, EventBody as _, OutcomeEvent, TenantEvent,
         };
         for (stream, types) in TYPES {
             for kind in types {
@@ -334,6 +378,7 @@ mod tests {
                     "desired" => DesiredEvent::from_data(kind, "").is_some(),
                     "decisions" => DecisionEvent::from_data(kind, "").is_some(),
                     "outcomes" => OutcomeEvent::from_data(kind, "").is_some(),
+                    "tenant" => TenantEvent::from_data(kind, "").is_some(),
                     _ => ControlEvent::from_data(kind, "").is_some(),
                 };
                 assert!(known, "{kind} in {stream}");

@@ -123,6 +123,7 @@ impl Round<'_> {
                 };
                 let (forest, naming_context) = (source.config.forest.clone(), source.config.naming_context.clone());
                 let FindingRow { blocking, messages } = finding.clone();
+                let findings = Vec::new();
                 self.decisions.push(DecisionEvent::FindingRaised(FindingRaised {
                     forest: forest.clone(),
                     naming_context: naming_context.clone(),
@@ -130,6 +131,7 @@ impl Round<'_> {
                     dn,
                     blocking,
                     messages,
+                    findings,
                 }));
                 self.txn.put(row_key, store::encode(&Announced { forest, naming_context, finding }));
             }

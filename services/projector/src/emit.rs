@@ -235,9 +235,12 @@ impl Round<'_> {
             class: wish.class,
             revision: 0,
             attributes: to_cloud(wish.attributes),
+            at_creation: CloudAttributes::new(),
             manager,
+            owner: None,
             not_writable: wish.not_writable,
             source: SourceObject { forest: forest.clone(), object: wish.object.guid, dn: dn.clone() },
+            joined: Vec::new(),
         };
         let content = content_of(&event)?;
         let mut emitted = emitted;
@@ -288,6 +291,7 @@ impl Round<'_> {
             class: gone.class,
             revision: gone.revision,
             reason,
+            keep: false,
             source: SourceObject { forest: gone.forest.clone(), object: gone.object, dn: gone.dn.clone() },
         };
         out.push(DesiredEvent::ObjectRemoved(event), &gone.revision.to_be_bytes(), trace)?;
@@ -378,7 +382,7 @@ fn emit_flow(row_key: &[u8], out: &mut Emission<'_>) -> Result<bool> {
     if let Some(class) = class {
         let attributes = flow::managed(class);
         let identity = attributes.join(" ");
-        let event = AttributeFlowDeclared { class, attributes };
+        let event = AttributeFlowDeclared { class, attributes, extensions: Vec::new() };
         out.push(DesiredEvent::AttributeFlowDeclared(event), identity.as_bytes(), None)?;
     }
     Ok(true)

@@ -62,6 +62,7 @@ impl Round<'_> {
                 let judged = event.doubt.map(Shrink::from);
                 self.txn.put(keys::judged(source, event.snapshot), store::encode(&judged));
             }
+            DecisionEvent::JoinMade(_) | DecisionEvent::JoinBroken(_) | DecisionEvent::TimerFired(_) => {}
             DecisionEvent::StreamResumed(event) => {
                 self.meta.stopped.remove(&event.stream);
             }

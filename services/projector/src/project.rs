@@ -408,7 +408,7 @@ impl Round<'_> {
 /// Whether a wish may be larger than a row.
 fn is_large(wish: &Wish) -> bool {
     let size = |value: &StoredValue| match value {
-        StoredValue::Bool(_) => 1,
+        StoredValue::Bool(_) | StoredValue::Integer(_) => 8,
         StoredValue::Text(text) => text.len(),
         StoredValue::List(values) => values.iter().map(|text| text.len() + 8).sum(),
     };

@@ -122,6 +122,7 @@ pub(crate) struct Claim {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum StoredValue {
     Bool(bool),
+    Integer(i64),
     Text(String),
     List(Vec<String>),
 }
@@ -141,6 +142,7 @@ pub(crate) struct Wish {
 pub(crate) fn to_stored(attributes: CloudAttributes) -> BTreeMap<String, StoredValue> {
     let convert = |value| match value {
         CloudValue::Bool(value) => StoredValue::Bool(value),
+        CloudValue::Integer(value) => StoredValue::Integer(value),
         CloudValue::Text(text) => StoredValue::Text(text),
         CloudValue::List(values) => StoredValue::List(values),
     };
@@ -150,6 +152,7 @@ pub(crate) fn to_stored(attributes: CloudAttributes) -> BTreeMap<String, StoredV
 pub(crate) fn to_cloud(attributes: BTreeMap<String, StoredValue>) -> CloudAttributes {
     let convert = |value| match value {
         StoredValue::Bool(value) => CloudValue::Bool(value),
+        StoredValue::Integer(value) => CloudValue::Integer(value),
         StoredValue::Text(text) => CloudValue::Text(text),
         StoredValue::List(values) => CloudValue::List(values),
     };

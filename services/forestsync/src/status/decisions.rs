@@ -62,7 +62,12 @@ impl Decisions {
             DecisionEvent::StreamResumed(resumed) => {
                 self.stopped.remove(&resumed.stream);
             }
-            DecisionEvent::AnchorAssigned(_) | DecisionEvent::ScopeResolved(_) | DecisionEvent::FullReadJudged(_) => {}
+            DecisionEvent::AnchorAssigned(_)
+            | DecisionEvent::ScopeResolved(_)
+            | DecisionEvent::FullReadJudged(_)
+            | DecisionEvent::JoinMade(_)
+            | DecisionEvent::JoinBroken(_)
+            | DecisionEvent::TimerFired(_) => {}
         }
     }
 

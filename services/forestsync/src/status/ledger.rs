@@ -167,6 +167,7 @@ impl Fold {
                 self.troubles.retain(|(i, ..), _| *i != index);
             }
             OutcomeEvent::ManagerChanged(_) => self.clear(index, &[Operation::SetManager]),
+            OutcomeEvent::OwnerChanged(_) => self.clear(index, &[Operation::SetOwner]),
             OutcomeEvent::MemberAdded(added) => {
                 for member in &added.members {
                     let member = self.intern(member);
@@ -403,17 +404,19 @@ fn took_effect(event: &OutcomeEvent) -> bool {
             | OutcomeEvent::ObjectRestored(_)
             | OutcomeEvent::ObjectDeprovisioned(_)
             | OutcomeEvent::ManagerChanged(_)
+            | OutcomeEvent::OwnerChanged(_)
     )
 }
 
 /// A hash of what a wish asks the tenant to hold.
 fn content(wish: &ObjectDesired) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (wish.class, &wish.manager).hash(&mut hasher);
+    (wish.class, &wish.manager, &wish.owner).hash(&mut hasher);
     for (name, value) in &wish.attributes {
         name.hash(&mut hasher);
         match value {
             CloudValue::Bool(value) => value.hash(&mut hasher),
+            CloudValue::Integer(value) => value.hash(&mut hasher),
             CloudValue::Text(text) => text.hash(&mut hasher),
             CloudValue::List(values) => values.hash(&mut hasher),
         }

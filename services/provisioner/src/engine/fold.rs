@@ -71,6 +71,8 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             (row.manager, row.manager_failed) = (e.after.clone(), None);
             row.manager_settled = row.manager_settled.max(settled);
         }
+        // a ledger keeps no owners yet
+        OutcomeEvent::OwnerChanged(_) => {}
         OutcomeEvent::MemberAdded(e) => {
             for member in &e.members {
                 let edge = tx.edge(anchor, member)?;

@@ -290,6 +290,7 @@ pub(crate) struct Meta {
 #[derive(Serialize, Deserialize)]
 enum Flat {
     Bool(bool),
+    Integer(i64),
     Text(String),
     List(Vec<String>),
 }
@@ -303,6 +304,7 @@ mod flat {
         fn from(value: &CloudValue) -> Self {
             match value {
                 CloudValue::Bool(value) => Self::Bool(*value),
+                CloudValue::Integer(value) => Self::Integer(*value),
                 CloudValue::Text(text) => Self::Text(text.clone()),
                 CloudValue::List(values) => Self::List(values.clone()),
             }
@@ -313,6 +315,7 @@ mod flat {
         fn from(value: Flat) -> Self {
             match value {
                 Flat::Bool(value) => Self::Bool(value),
+                Flat::Integer(value) => Self::Integer(value),
                 Flat::Text(text) => Self::Text(text),
                 Flat::List(values) => Self::List(values),
             }

@@ -73,9 +73,12 @@ pub fn desired(n: u32, class: CloudClass, attributes: CloudAttributes) -> Object
         class,
         revision: 1,
         attributes,
+        at_creation: CloudAttributes::new(),
         manager: None,
+        owner: None,
         not_writable: Vec::new(),
         source: source(n),
+        joined: Vec::new(),
     }
 }
 
@@ -104,7 +107,14 @@ pub fn group(n: u32) -> DesiredEvent {
 
 pub fn removed(n: u32, class: CloudClass) -> DesiredEvent {
     let reason = RemovalReason::Deleted;
-    DesiredEvent::ObjectRemoved(ObjectRemoved { anchor: anchor(n), class, revision: 2, reason, source: source(n) })
+    DesiredEvent::ObjectRemoved(ObjectRemoved {
+        anchor: anchor(n),
+        class,
+        revision: 2,
+        reason,
+        keep: false,
+        source: source(n),
+    })
 }
 
 pub fn member(group: u32, member: u32) -> DesiredEvent {
@@ -120,7 +130,7 @@ pub fn flows() -> Vec<DesiredEvent> {
         .into_iter()
         .map(|class| {
             let attributes = forestsync_rules::flow::managed(class);
-            DesiredEvent::AttributeFlowDeclared(AttributeFlowDeclared { class, attributes })
+            DesiredEvent::AttributeFlowDeclared(AttributeFlowDeclared { class, attributes, extensions: Vec::new() })
         })
         .collect()
 }

@@ -22,7 +22,7 @@ const LISTS: [&str; 2] = ["businessPhones", "otherMails"];
 
 fn held(value: Option<&CloudValue>) -> Option<&CloudValue> {
     value.filter(|value| match value {
-        CloudValue::Bool(_) => true,
+        CloudValue::Bool(_) | CloudValue::Integer(_) => true,
         CloudValue::Text(text) => !text.is_empty(),
         CloudValue::List(values) => !values.is_empty(),
     })
@@ -56,6 +56,7 @@ pub fn apply(confirmed: &CloudAttributes, changes: &AttributeChanges) -> CloudAt
 fn json(value: &CloudValue) -> Value {
     match value {
         CloudValue::Bool(value) => Value::Bool(*value),
+        CloudValue::Integer(value) => Value::from(*value),
         CloudValue::Text(text) => Value::String(text.clone()),
         CloudValue::List(values) => values.iter().cloned().map(Value::String).collect(),
     }

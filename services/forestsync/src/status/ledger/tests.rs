@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use forestsync_domain::ObjectGuid;
-use forestsync_schemas::desired::{LinkDesired, ObjectRemoved, RemovalReason};
+use forestsync_schemas::desired::{CloudAttributes, LinkDesired, ObjectRemoved, RemovalReason};
 use forestsync_schemas::outcomes::{
     ExportFailed, ExportHeld, ExportQuarantined, ExportReleased, ExportResumed, ExportStopped, MemberAdded,
     ObjectProvisioned, ObjectUpdated, OutcomeContext, StopCause,
@@ -72,9 +72,12 @@ fn group(name: &str, description: &str) -> DesiredEvent {
         class: CloudClass::Group,
         revision: 1,
         attributes: [("description".to_owned(), CloudValue::Text(description.into()))].into(),
+        at_creation: CloudAttributes::new(),
         manager: None,
+        owner: None,
         not_writable: Vec::new(),
         source: source(),
+        joined: Vec::new(),
     })
 }
 
@@ -169,6 +172,7 @@ fn an_update_is_pending_until_it_is_done() {
         class,
         revision: 2,
         reason,
+        keep: false,
         source: source(),
     }));
     assert_eq!(story.tell().lag.objects_pending, 1);

@@ -65,7 +65,7 @@ proptest! {
             match value {
                 CloudValue::Text(text) => prop_assert!(!text.trim().is_empty(), "{} is blank", name),
                 CloudValue::List(values) => prop_assert_eq!(values.len(), 1),
-                CloudValue::Bool(_) => {}
+                CloudValue::Bool(_) | CloudValue::Integer(_) => {}
             }
         }
         if flowed.blocking().is_none() {
