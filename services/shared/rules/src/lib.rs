@@ -3,10 +3,10 @@
 //!
 //! ```text
 //!  attributes ── what a collector asks for
-//!  classify ──> exclusion ──> scope ──> anchor ──> flow        used by the projector
-//!                                                   │
-//!                                                   v
-//!                                       diff ──> guard         used by the provisioner
+//!  classify ──> exclusion ──> scope ──> filter ──> anchor ──> flow    used by the projector
+//!                                                              │
+//!                                                              v
+//!                                                  diff ──> guard     used by the provisioner
 //! ```
 //!
 //! Every function is total: it answers for any input, however broken, and never panics. It is deterministic: the same
@@ -25,6 +25,7 @@ pub mod attributes;
 pub mod classify;
 pub mod diff;
 pub mod exclusion;
+pub mod filter;
 pub mod flow;
 pub mod guard;
 pub mod scope;

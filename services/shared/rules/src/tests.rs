@@ -1,6 +1,8 @@
 //! What the tests of several modules share, and the tests that concern all of them.
 
 mod exclusions;
+mod filter_properties;
+mod filters;
 mod flows;
 mod map;
 mod properties;
