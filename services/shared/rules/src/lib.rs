@@ -28,7 +28,10 @@ pub mod exclusion;
 pub mod filter;
 pub mod flow;
 pub mod guard;
+pub mod join;
+pub mod precedence;
 pub mod scope;
+pub mod settings;
 mod value;
 
 #[cfg(test)]

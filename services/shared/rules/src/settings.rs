@@ -1,0 +1,174 @@
+//! The rules' part of a configuration: the tables as they are written, what they mean together, and what is wrong with
+//! them.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use crate::classify::DirectoryClass;
+use crate::filter::{Filter, FilterClass, FilterForm};
+use crate::join::{JoinForm, JoinRules};
+use crate::precedence::{Precedence, PrecedenceForm};
+
+/// The tables of a configuration that are the rules'.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct RulesForm {
+    /// Which objects are synchronized, of those in the containers and groups that the forests name.
+    #[serde(default)]
+    pub scope: ScopeForm,
+    /// Which objects of different forests are one.
+    #[serde(default)]
+    pub joins: Vec<JoinForm>,
+    /// Which of joined objects says what.
+    #[serde(default)]
+    pub precedence: Vec<PrecedenceForm>,
+}
+
+/// `[scope]` as it is written.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScopeForm {
+    /// The classes that are synchronized; all unless written.
+    pub classes: Option<Vec<FilterClass>>,
+    /// Groups of clauses, of which an object must satisfy one.
+    #[serde(default)]
+    pub filters: Vec<FilterForm>,
+    /// The objects that are synchronized and no others: each by its objectGUID, distinguished name, userPrincipalName or
+    /// sAMAccountName. Everything in scope unless written.
+    pub pilot: Option<Vec<String>>,
+    /// What becomes of objects that leave the scope.
+    #[serde(default)]
+    pub out_of_scope: OutOfScope,
+    /// Which members of the groups in scope are meant.
+    #[serde(default)]
+    pub group_members: GroupMembers,
+    /// Whether a user is a member of the group that primaryGroupID names.
+    #[serde(default)]
+    pub primary_groups: bool,
+}
+
+/// What becomes of objects that leave the scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutOfScope {
+    /// They are removed from the tenant; one that comes back within 30 days is restored.
+    #[default]
+    Remove,
+    /// They stay in the tenant as they are.
+    Keep,
+}
+
+/// Which members of the groups in scope are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupMembers {
+    /// Also those of groups that are members.
+    #[default]
+    Nested,
+    /// Those that are members themselves.
+    Direct,
+}
+
+/// What is wrong with a configuration's rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleProblem {
+    /// Where, such as `joins[2]`.
+    pub key: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// Which objects are synchronized, as far as no container and no group decides it.
+#[derive(Debug, Clone)]
+pub struct ScopeRules {
+    /// The classes.
+    pub classes: BTreeSet<FilterClass>,
+    /// The attribute filter.
+    pub filter: Filter,
+    /// The objects of the pilot, where there is one.
+    pub pilot: Option<Vec<String>>,
+    /// What becomes of objects that leave the scope.
+    pub out_of_scope: OutOfScope,
+    /// Which members of the groups in scope are meant.
+    pub group_members: GroupMembers,
+    /// Whether primary groups count as memberships.
+    pub primary_groups: bool,
+}
+
+impl ScopeRules {
+    /// Whether objects of a class are synchronized at all.
+    pub fn takes(&self, class: DirectoryClass) -> bool {
+        FilterClass::of(class).is_some_and(|class| self.classes.contains(&class))
+    }
+}
+
+/// The rules of a configuration.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Which objects.
+    pub scope: ScopeRules,
+    /// Which of them are one.
+    pub joins: JoinRules,
+    /// Which of these says what.
+    pub precedence: Precedence,
+    /// A hash of everything above as it is written, and of the version of the rules.
+    pub digest: String,
+}
+
+impl Rules {
+    /// Gives the tables their meaning; everything that is wrong with them at once. `forests` are the names of the forests
+    /// in the order of the configuration.
+    pub fn compile(form: &RulesForm, forests: &[String]) -> Result<Self, Vec<RuleProblem>> {
+        let mut problems = Vec::new();
+        let mut add = |key: String, message: String, hint: String| problems.push(RuleProblem { key, message, hint });
+        let classes = form.scope.classes.clone().unwrap_or_else(|| FilterClass::ALL.to_vec());
+        if classes.is_empty() {
+            let hint = "name user, group or contact, or leave classes out".to_owned();
+            add("scope.classes".into(), "no class is synchronized".into(), hint);
+        }
+        if form.scope.pilot.as_ref().is_some_and(|pilot| pilot.iter().any(|entry| entry.trim().is_empty())) {
+            let hint = "write objectGUIDs, distinguished names, userPrincipalNames or sAMAccountNames".to_owned();
+            add("scope.pilot".into(), "an entry is empty".into(), hint);
+        }
+        let filter = Filter::compile(&form.scope.filters).unwrap_or_else(|found| {
+            found.into_iter().for_each(|p| add(format!("scope.{}", p.place), p.message, p.hint));
+            Filter::default()
+        });
+        let joins = JoinRules::compile(&form.joins).unwrap_or_else(|found| {
+            found.into_iter().for_each(|p| add(format!("joins[{}]", p.rule), p.message, p.hint));
+            JoinRules::default()
+        });
+        let precedence = Precedence::compile(&form.precedence, forests).unwrap_or_else(|found| {
+            found.into_iter().for_each(|p| add(format!("precedence[{}]", p.rule), p.message, p.hint));
+            Precedence::default()
+        });
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        // everything that may change a wish, in the form in which it was written
+        let text = format!("{:?} {forests:?} {}", form, crate::flow::digest());
+        Ok(Self {
+            scope: ScopeRules {
+                classes: classes.into_iter().collect(),
+                filter,
+                pilot: form.scope.pilot.clone(),
+                out_of_scope: form.scope.out_of_scope,
+                group_members: form.scope.group_members,
+                primary_groups: form.scope.primary_groups,
+            },
+            joins,
+            precedence,
+            digest: blake3::hash(text.as_bytes()).to_hex().chars().take(32).collect(),
+        })
+    }
+
+    /// Every directory attribute that the rules read.
+    pub fn attributes(&self) -> BTreeSet<String> {
+        let mut names: BTreeSet<String> = crate::attributes::requested().into_iter().map(Into::into).collect();
+        names.extend(self.scope.filter.attributes().iter().cloned());
+        names.extend(self.joins.attributes());
+        names
+    }
+}
