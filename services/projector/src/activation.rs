@@ -1,12 +1,16 @@
 //! Which configuration is in force: the last `ConfigurationActivated` of `control.<configuration>`, and what its document
 //! means for a projector. The rest of the document belongs to others and is not looked at.
 
+use std::sync::Arc;
+
 use forestsync_domain::{Dn, DnError};
 use forestsync_log::{Log, LogReader, ReadError, StreamName};
 use forestsync_runtime::config::{ConfigError, Findings, SettingsError, parse};
 use forestsync_schemas::control::{ConfigurationActivated, ControlEvent};
 use forestsync_schemas::{ControlRecord, DecodeError, streams};
 use serde::Deserialize;
+
+use forestsync_rules::settings::{Rules, RulesForm};
 
 use crate::config::SourceConfig;
 use crate::settings::{ScopeSettings, SourcesError};
@@ -92,6 +96,15 @@ struct Document {
     configuration: String,
     #[serde(default)]
     forests: Vec<Forest>,
+    #[serde(default)]
+    tenant: Tenant,
+    #[serde(flatten)]
+    rules: RulesForm,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Tenant {
+    tenant_id: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,9 +132,11 @@ impl Default for Domains {
 }
 
 /// What a configuration projects, before the domains are known that it leaves to the directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Projection {
     forests: Vec<Part>,
+    rules: Arc<Rules>,
+    tenant: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,7 +226,13 @@ impl Projection {
             let scope = ScopeSettings::check(&key, &forest.include, &forest.exclude, (&domains, all), &mut found);
             forests.push(Part { name: forest.name, domains, all, scope });
         }
-        Ok(found.into_result(place, Some(Self { forests }))?)
+        let names: Vec<String> = forests.iter().map(|part| part.name.clone()).collect();
+        let rules = Rules::compile(&document.rules, &names).unwrap_or_else(|problems| {
+            problems.into_iter().for_each(|p| found.add(p.key, p.message, p.hint));
+            Rules::default()
+        });
+        let tenant = document.tenant.tenant_id;
+        Ok(found.into_result(place, Some(Self { forests, rules: Arc::new(rules), tenant }))?)
     }
 
     /// The sources, with the domains that are left to the directory taken from the `changes` streams that exist. An
@@ -223,10 +244,20 @@ impl Projection {
             if domains.is_empty() {
                 return Ok(Err(part.name.clone()));
             }
-            let of_forest = part.scope.sources(&part.name, &domains);
+            let of_forest = part.scope.sources(&part.name, &domains, &self.rules);
             sources.extend(of_forest.map_err(|source| DocumentError::Sources { forest: part.name.clone(), source })?);
         }
         Ok(Ok(sources))
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// The tenant's id, where the document says it.
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
     }
 
     /// Whether more domains may come to it by themselves.

@@ -122,8 +122,7 @@ impl Round<'_> {
                     None => Dn::default(),
                 };
                 let (forest, naming_context) = (source.config.forest.clone(), source.config.naming_context.clone());
-                let FindingRow { blocking, messages } = finding.clone();
-                let findings = Vec::new();
+                let FindingRow { blocking, messages, rules: findings } = finding.clone();
                 self.decisions.push(DecisionEvent::FindingRaised(FindingRaised {
                     forest: forest.clone(),
                     naming_context: naming_context.clone(),

@@ -1,6 +1,8 @@
 //! Applying events to the mirror. What the mirror holds after an event is a function of the records of its own stream up
 //! to there, so neither batches nor the order in which streams are read can change it.
 
+use std::collections::BTreeMap;
+
 use forestsync_domain::{Attributes, ObjectGuid};
 use forestsync_log::Record;
 use forestsync_rules::classify::classify;
@@ -78,7 +80,7 @@ impl Round<'_> {
     /// Applies one record of a source.
     pub(crate) fn apply(&mut self, source: SourceId, offset: u64, event: ChangeRecord) -> Result<Applied> {
         self.check_origin(source, &event.context)?;
-        self.apply_event(source, event)?;
+        self.apply_event(source, offset, event)?;
         if let Some(state) = self.state(source) {
             state.offset = offset + 1;
         }
@@ -99,7 +101,7 @@ impl Round<'_> {
         Err(StreamErrorKind::Foreign { forest: context.forest.clone(), naming_context }.into())
     }
 
-    fn apply_event(&mut self, source: SourceId, record: ChangeRecord) -> Result<()> {
+    fn apply_event(&mut self, source: SourceId, offset: u64, record: ChangeRecord) -> Result<()> {
         let trace = record.context.trace.as_deref();
         let object = || {
             let guid = record.context.object.ok_or(StreamErrorKind::NoObject(record.id))?;
@@ -108,11 +110,11 @@ impl Round<'_> {
         match record.event {
             ChangeEvent::SnapshotStarted(event) => self.snapshot_started(source, &event)?,
             ChangeEvent::SnapshotCompleted(event) => self.snapshot_completed(source, event.snapshot, event.seen)?,
-            ChangeEvent::ObjectObserved(event) => self.observed(object()?, event, record.id, trace)?,
-            ChangeEvent::ObjectChanged(event) => self.changed(object()?, event, trace)?,
+            ChangeEvent::ObjectObserved(event) => self.observed(object()?, event, (record.id, offset), trace)?,
+            ChangeEvent::ObjectChanged(event) => self.changed(object()?, offset, event, trace)?,
             ChangeEvent::LinkValuesChanged(event) => self.links_changed(object()?, &event, trace)?,
-            ChangeEvent::ObjectDeleted(event) => self.deleted(object()?, event, trace)?,
-            ChangeEvent::ObjectRestored(event) => self.restored(object()?, event, trace)?,
+            ChangeEvent::ObjectDeleted(event) => self.deleted(object()?, offset, event, trace)?,
+            ChangeEvent::ObjectRestored(event) => self.restored(object()?, offset, event, trace)?,
             ChangeEvent::CursorAdvanced(event) => return self.cursor_advanced(source, &event, trace),
             ChangeEvent::ReadingStopped(event) => {
                 let cause = format!("{:?}", event.cause).to_lowercase();
@@ -172,7 +174,13 @@ impl Round<'_> {
         self.meta.sources.get(&source).map_or(0, |state| state.ordinal)
     }
 
-    fn observed(&mut self, key: ObjectKey, event: ObjectObserved, id: EventId, trace: Option<&str>) -> Result<()> {
+    fn observed(
+        &mut self,
+        key: ObjectKey,
+        event: ObjectObserved,
+        (id, offset): (EventId, u64),
+        trace: Option<&str>,
+    ) -> Result<()> {
         let (ordinal, open) = self.ordinal_of(key.source, event.snapshot)?;
         let id = Some(*id.0.as_bytes());
         if let Some(state) = self.state(key.source).filter(|_| open) {
@@ -182,8 +190,11 @@ impl Round<'_> {
         }
         let old = self.object_for_event(key)?;
         let (mut attributes, mut parent) = (event.attributes, event.parent);
+        let (mut image_offset, mut later) = (offset, BTreeMap::new());
         // a part of an image that this full read began, or a later look at the same object
         if let Some(row) = old.as_ref().filter(|row| row.image == ordinal) {
+            (image_offset, later) = (row.image_offset, row.later.clone());
+            later.extend(attributes.keys().map(|name| (name.clone(), offset)));
             let mut whole = row.attributes.clone();
             whole.append(&mut attributes);
             attributes = whole;
@@ -191,22 +202,36 @@ impl Round<'_> {
         }
         let class = classify(&attributes);
         let seen = ordinal.max(old.as_ref().map_or(0, |row| row.seen));
-        let row = ObjectRow { class, dn: event.dn, parent, deleted: false, image: ordinal, seen, attributes };
+        let row = ObjectRow {
+            class,
+            dn: event.dn,
+            parent,
+            deleted: false,
+            image: ordinal,
+            seen,
+            image_offset,
+            later,
+            attributes,
+        };
         Ok(self.write_object(key, old.as_ref(), Some(row), trace)?)
     }
 
     /// The object with a delta applied to it.
     fn patched(
         &self,
-        source: SourceId,
+        (source, offset): (SourceId, u64),
         old: Option<&ObjectRow>,
         mut set: Attributes,
         cleared: &[String],
         parent: Option<ObjectGuid>,
     ) -> ObjectRow {
         let mut attributes = old.map(|row| row.attributes.clone()).unwrap_or_default();
+        let mut later = old.map(|row| row.later.clone()).unwrap_or_default();
         for name in cleared {
             attributes.remove(name);
+        }
+        if old.is_some() {
+            later.extend(set.keys().chain(cleared).map(|name| (name.clone(), offset)));
         }
         attributes.append(&mut set);
         ObjectRow {
@@ -216,27 +241,29 @@ impl Round<'_> {
             deleted: false,
             image: old.map_or(0, |row| row.image),
             seen: self.ordinal(source),
+            image_offset: old.map_or(offset, |row| row.image_offset),
+            later,
             attributes,
         }
     }
 
-    fn changed(&mut self, key: ObjectKey, event: ObjectChanged, trace: Option<&str>) -> Result<()> {
+    fn changed(&mut self, key: ObjectKey, offset: u64, event: ObjectChanged, trace: Option<&str>) -> Result<()> {
         let old = self.object_for_event(key)?;
-        let mut row = self.patched(key.source, old.as_ref(), event.set, &event.cleared, event.parent);
+        let mut row = self.patched((key.source, offset), old.as_ref(), event.set, &event.cleared, event.parent);
         row.dn = event.dn;
         Ok(self.write_object(key, old.as_ref(), Some(row), trace)?)
     }
 
-    fn restored(&mut self, key: ObjectKey, event: ObjectRestored, trace: Option<&str>) -> Result<()> {
+    fn restored(&mut self, key: ObjectKey, offset: u64, event: ObjectRestored, trace: Option<&str>) -> Result<()> {
         let old = self.object_for_event(key)?;
-        let mut row = self.patched(key.source, old.as_ref(), event.set, &event.cleared, event.parent);
+        let mut row = self.patched((key.source, offset), old.as_ref(), event.set, &event.cleared, event.parent);
         row.dn = event.dn;
         Ok(self.write_object(key, old.as_ref(), Some(row), trace)?)
     }
 
-    fn deleted(&mut self, key: ObjectKey, event: ObjectDeleted, trace: Option<&str>) -> Result<()> {
+    fn deleted(&mut self, key: ObjectKey, offset: u64, event: ObjectDeleted, trace: Option<&str>) -> Result<()> {
         let old = self.object_for_event(key)?;
-        let mut row = self.patched(key.source, old.as_ref(), event.set, &event.cleared, None);
+        let mut row = self.patched((key.source, offset), old.as_ref(), event.set, &event.cleared, None);
         row.dn = event.dn;
         row.deleted = true;
         self.write_object(key, old.as_ref(), Some(row), trace)?;
@@ -283,7 +310,7 @@ impl Round<'_> {
         if self.txn.has(&row_key)? {
             self.txn.delete(row_key);
             self.txn.delete(keys::edge_in(to, kind, from));
-            if kind == LinkKind::Manager {
+            if kind != LinkKind::Member {
                 self.set_waiting(from, kind, to, false)?;
             }
             self.mark_link(from, kind, to, trace)?;
@@ -302,9 +329,10 @@ impl Round<'_> {
         match kind {
             LinkKind::Member if self.follows(from.source) => {
                 self.txn.put(keys::dirty_link(from, to), store::encode(&trace.map(str::to_owned)));
+                self.walk_to(from, to)?;
             }
-            LinkKind::Manager => self.mark_dirty(from, trace)?,
-            LinkKind::Member | LinkKind::ManagedBy => {}
+            LinkKind::Manager | LinkKind::ManagedBy => self.mark_dirty(from, trace)?,
+            LinkKind::Member => {}
         }
         Ok(())
     }
@@ -356,8 +384,9 @@ pub(crate) fn new_state(source: &crate::config::Source) -> SourceState {
         completed_ordinal: 0,
         first_done: false,
         shrunk: None,
-        valued: std::collections::BTreeMap::new(),
-        resolved: std::collections::BTreeMap::new(),
+        valued: BTreeMap::new(),
+        resolved: BTreeMap::new(),
+        root: None,
         reading_stopped: None,
         leaving: false,
     }

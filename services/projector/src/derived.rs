@@ -1,9 +1,12 @@
 //! What follows from the mirror: which objects and links must be looked at again.
 
+use std::rc::Rc;
+
 use forestsync_domain::SourceAnchor;
 
 use crate::StoreError;
 use crate::config::SourceId;
+use crate::eligible::Eligible;
 use crate::keys::{self, LinkKind, ObjectKey};
 use crate::round::Round;
 use crate::work::{CHUNK, Work, WorkKind};
@@ -15,9 +18,9 @@ impl Round<'_> {
         match work.kind {
             WorkKind::Subtree => {
                 let rows = self.txn.scan(&keys::of_object(keys::CHILD, work.key), work.cursor.as_deref(), CHUNK)?;
-                let is_half = self.meta.sources.get(&work.key.source).is_some_and(|state| state.answer_open);
+                let is_half = !self.is_whole(work.key.source);
                 for (row_key, _) in &rows {
-                    let Some(guid) = keys::read_second(row_key) else { continue };
+                    let Some(guid) = keys::read_child(row_key) else { continue };
                     let key = ObjectKey { source: work.key.source, guid };
                     if guid != work.origin {
                         self.add_subtree(key, work.origin)?;
@@ -33,7 +36,17 @@ impl Round<'_> {
                 self.go_on(work, &rows);
             }
             WorkKind::Sweep => self.sweep(work)?,
+            WorkKind::SweepKeys => self.sweep_keys(work)?,
             WorkKind::SweepLinks => self.sweep_links(work)?,
+            WorkKind::SweepWritten => self.sweep_written(work)?,
+            WorkKind::Members => self.members(work)?,
+            WorkKind::Evaluate => {
+                self.steps += 1;
+                // else it is looked at when the answer that it came in is complete
+                if !self.is_deferred(work.key)? {
+                    self.evaluate(work.key, None)?;
+                }
+            }
             _ => self.expand(work)?,
         }
         Ok(())
@@ -48,13 +61,44 @@ impl Round<'_> {
             let Some(key) = keys::read_object(row_key) else { continue };
             self.steps += 1;
             if !is_any_dirty || !self.is_deferred(key)? {
-                let row = self.object_from(key, value)?;
+                let row = Rc::new(self.object_from(key, value)?);
                 self.evaluate_row(key, Some(&row), None)?;
             }
         }
         self.is_sweeping = false;
         if rows.len() < CHUNK {
             self.add_work(Work { cursor: None, kind: WorkKind::SweepLinks, ..work.clone() });
+        }
+        self.go_on(work, &rows);
+        Ok(())
+    }
+
+    fn sweep_keys(&mut self, work: &Work) -> Result<()> {
+        let rows = self.txn.scan(&[keys::OBJECT], work.cursor.as_deref(), CHUNK)?;
+        self.is_indexing = true;
+        for (row_key, value) in &rows {
+            let Some(key) = keys::read_object(row_key) else { continue };
+            self.steps += 1;
+            let row = self.object_from(key, value)?;
+            let takes_part = matches!(self.eligible(key, Some(&row))?, Eligible::Yes | Eligible::Partner);
+            self.note_join_keys(key, Some(&row).filter(|_| takes_part))?;
+        }
+        self.is_indexing = false;
+        if rows.len() < CHUNK {
+            self.add_work(Work { cursor: None, kind: WorkKind::Sweep, ..work.clone() });
+        }
+        self.go_on(work, &rows);
+        Ok(())
+    }
+
+    /// Memberships that were written and have no link any more.
+    fn sweep_written(&mut self, work: &Work) -> Result<()> {
+        let rows = self.txn.scan(&[keys::LINKED], work.cursor.as_deref(), CHUNK)?;
+        for (row_key, _) in &rows {
+            self.steps += 1;
+            if let Some((group, member)) = keys::read_linked(row_key) {
+                self.add_outbox(keys::out_link(&group, &member), None)?;
+            }
         }
         self.go_on(work, &rows);
         Ok(())
@@ -81,13 +125,14 @@ impl Round<'_> {
             self.steps += 1;
             match keys::read_edge(row_key) {
                 Some((from, LinkKind::Member, to)) => self.touch_link(from, to, None)?,
-                Some((from, LinkKind::Manager, to))
-                    if !self.is_deferred(from)? && self.manager_changed(from, to)? =>
-                {
+                Some((from, kind, to)) if !self.is_deferred(from)? && self.reference_changed(from, kind, to)? => {
                     self.evaluate(from, None)?;
                 }
                 _ => {}
             }
+        }
+        if rows.len() < CHUNK {
+            self.add_work(Work { cursor: None, kind: WorkKind::SweepWritten, ..work.clone() });
         }
         self.go_on(work, &rows);
         Ok(())
@@ -95,8 +140,7 @@ impl Round<'_> {
 
     /// Looks at what complete answers changed. Returns whether there was any.
     pub(crate) fn run_dirty(&mut self) -> Result<bool> {
-        let ready: Vec<SourceId> =
-            self.meta.sources.iter().filter(|(_, state)| !state.answer_open).map(|(id, _)| *id).collect();
+        let ready: Vec<SourceId> = self.meta.sources.keys().copied().filter(|source| self.is_whole(*source)).collect();
         for source in ready {
             let objects = self.txn.scan(&keys::join(keys::DIRTY, &[&source.0]), None, CHUNK)?;
             let links = self.txn.scan(&keys::join(keys::DIRTY_LINK, &[&source.0]), None, CHUNK)?;
@@ -126,9 +170,17 @@ impl Round<'_> {
         Ok(false)
     }
 
+    /// Whether what decides about a source is known as a whole: its own answer is complete, and those of the sources whose
+    /// groups are its scope.
+    pub(crate) fn is_whole(&self, source: SourceId) -> bool {
+        let is_open = |source: &SourceId| self.meta.sources.get(source).is_some_and(|state| state.answer_open);
+        let groups = self.plan.source(source).into_iter().flat_map(|source| &source.group_sources);
+        !is_open(&source) && !groups.into_iter().any(is_open)
+    }
+
     /// Whether an object will be looked at when the answer that it came in is complete.
     pub(crate) fn is_deferred(&mut self, key: ObjectKey) -> Result<bool> {
-        let open = self.meta.sources.get(&key.source).is_some_and(|state| state.answer_open);
+        let open = !self.is_whole(key.source);
         Ok(open && self.txn.has(&keys::of_object(keys::DIRTY, key))?)
     }
 }

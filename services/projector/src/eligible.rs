@@ -2,13 +2,15 @@
 
 use std::rc::Rc;
 
-use forestsync_domain::{Dn, ObjectGuid};
-use forestsync_rules::exclusion::exclusion;
+use forestsync_domain::{AttributeValue, Dn, ObjectGuid};
+use forestsync_rules::exclusion::{Exclusion, exclusion};
+use forestsync_rules::filter::{FilterObject, FilterVerdict};
 use forestsync_rules::scope::ScopeVerdict;
 
 use crate::StoreError;
+use crate::config::Pilot;
 use crate::keys::ObjectKey;
-use crate::round::{Place, Round};
+use crate::round::{Place, Round, resolve};
 use crate::rows::ObjectRow;
 
 /// The deepest tree that is followed; a chain of parents that is longer counts as broken.
@@ -19,16 +21,35 @@ const MAX_DEPTH: usize = 256;
 pub(crate) enum Eligible {
     /// It belongs into the tenant.
     Yes,
+    /// It does together with an object that it is joined with, and not by itself.
+    Partner,
     /// It is not in the mirror.
     Unknown,
     /// It is a tombstone.
     Deleted,
     /// Its class has no counterpart.
     Class,
-    /// Its container is not in scope.
-    OutOfScope,
+    /// It is not in scope.
+    OutOfScope(Out),
     /// A default exclusion applies.
-    Excluded,
+    Excluded(Exclusion),
+}
+
+/// Why an object is not in scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Out {
+    /// Its class is not synchronized by this configuration.
+    Class,
+    /// Its container is not.
+    Container,
+    /// It is a member of none of the groups.
+    NoMember,
+    /// It is a member of an excluded group.
+    ExcludedMember,
+    /// It is not of the pilot.
+    NoPilot,
+    /// The attribute filter refuses it: group and clause.
+    Filter(usize, usize),
 }
 
 impl Round<'_> {
@@ -40,11 +61,55 @@ impl Round<'_> {
         if !row.class.is_synchronized() {
             return Ok(Eligible::Class);
         }
-        if self.verdict_of(key, row)? == ScopeVerdict::Out {
-            return Ok(Eligible::OutOfScope);
+        if let Some(out) = self.out_of_scope(key, row)? {
+            return Ok(Eligible::OutOfScope(out));
         }
-        let excluded = exclusion(row.class, &row.dn, &row.attributes).is_some();
-        Ok(if excluded { Eligible::Excluded } else { Eligible::Yes })
+        Ok(match exclusion(row.class, &row.dn, &row.attributes) {
+            None => Eligible::Yes,
+            // its account is in another forest, and it says what that one does not
+            Some(Exclusion::LinkedMailbox) if !self.plan.config.rules.joins.is_empty() => Eligible::Partner,
+            Some(exclusion) => Eligible::Excluded(exclusion),
+        })
+    }
+
+    fn out_of_scope(&mut self, key: ObjectKey, row: &ObjectRow) -> Result<Option<Out>, StoreError> {
+        let plan = self.plan;
+        let scope = &plan.config.rules.scope;
+        if !scope.takes(row.class) {
+            return Ok(Some(Out::Class));
+        }
+        if self.verdict_of(key, row)? == ScopeVerdict::Out {
+            return Ok(Some(Out::Container));
+        }
+        if let Some(pilot) = &plan.pilot
+            && !self.is_pilot(pilot, key, row)
+        {
+            return Ok(Some(Out::NoPilot));
+        }
+        if plan.asks_groups
+            && let Some(out) = self.out_by_membership(key, row)?
+        {
+            return Ok(Some(out));
+        }
+        if scope.filter.is_empty() {
+            return Ok(None);
+        }
+        let groups = self.filter_groups(key, row)?;
+        let object = FilterObject { attributes: &row.attributes, groups: &groups };
+        Ok(match scope.filter.verdict(row.class, &object) {
+            FilterVerdict::Passes => None,
+            FilterVerdict::Fails { group, clause } => Some(Out::Filter(group, clause)),
+        })
+    }
+
+    fn is_pilot(&self, pilot: &Pilot, key: ObjectKey, row: &ObjectRow) -> bool {
+        let resolved = self.meta.sources.get(&key.source).map(|state| &state.resolved);
+        let by_guid = pilot.entries.iter().any(|entry| resolve(entry, resolved) == Some(key.guid));
+        by_guid
+            || ["userPrincipalName", "sAMAccountName"].iter().any(|name| {
+                let text = row.values(name).first().and_then(AttributeValue::as_text);
+                text.is_some_and(|text| pilot.accounts.contains(&text.trim().to_lowercase()))
+            })
     }
 
     fn verdict_of(&mut self, key: ObjectKey, row: &ObjectRow) -> Result<ScopeVerdict, StoreError> {
@@ -52,7 +117,7 @@ impl Round<'_> {
             return self.verdict_below(ObjectKey { source: key.source, guid: parent });
         }
         let scope = self.plan.index(key.source).and_then(|at| self.scopes.get(at));
-        Ok(if scope.is_some_and(|scope| scope.include_all) { ScopeVerdict::In } else { ScopeVerdict::Out })
+        Ok(if scope.is_some_and(|scope| scope.containers.include_all) { ScopeVerdict::In } else { ScopeVerdict::Out })
     }
 
     /// The verdict for the children of a container.
@@ -61,7 +126,7 @@ impl Round<'_> {
             return Ok(*verdict);
         }
         let place = self.place(parent)?;
-        let scope = self.plan.index(parent.source).and_then(|at| self.scopes.get(at));
+        let scope = self.plan.index(parent.source).and_then(|at| self.scopes.get(at)).map(|scope| &scope.containers);
         let verdict = match scope {
             Some(scope) if place.rooted || scope.include_all => {
                 forestsync_rules::scope::verdict(scope, place.chain.iter().copied())

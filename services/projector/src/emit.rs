@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use forestsync_domain::SourceAnchor;
 use forestsync_log::NewRecord;
 use forestsync_rules::flow;
+use forestsync_rules::settings::OutOfScope;
 use forestsync_schemas::desired::{
     AttributeFlowDeclared, CloudAttributes, CloudClass, DesiredContext, DesiredEvent, DesiredRecord, LinkDesired,
     LinkRemoved, ObjectDesired, ObjectRemoved, RemovalReason, SourceObject,
@@ -22,7 +23,7 @@ use jiff::Timestamp;
 
 use crate::config::SourceId;
 use crate::eligible::Eligible;
-use crate::keys::{self, LinkKind, ObjectKey};
+use crate::keys::{self, ObjectKey};
 use crate::round::Round;
 use crate::rows::{Emitted, Linked, Wish, adjust, to_cloud};
 use crate::{ProjectorError, StoreError, digest, store};
@@ -191,8 +192,8 @@ impl Round<'_> {
             }
             (None, Some(emitted)) if emitted.alive => {
                 if removals {
-                    let reason = self.reason(&emitted)?;
-                    self.emit_removal(anchor, &emitted, reason, trace, out)?;
+                    let (reason, keep) = self.reason(&emitted)?;
+                    self.emit_removal(anchor, &emitted, (reason, keep), trace, out)?;
                 }
                 out.deferred += usize::from(!removals);
                 Ok(removals)
@@ -222,10 +223,12 @@ impl Round<'_> {
         out: &mut Emission<'_>,
     ) -> Result<()> {
         let forest = self.plan.source(wish.object.source).map(|s| s.config.forest.clone()).unwrap_or_default();
-        let manager = match wish.manager {
-            Some(manager) => self.standing(&manager)?.map(|_| manager),
-            None => None,
-        };
+        let manager = self.if_standing(wish.manager)?;
+        let owner = self.if_standing(wish.owner)?;
+        let mut joined = Vec::with_capacity(wish.joined.len());
+        for object in &wish.joined {
+            joined.push(self.source_object(*object)?);
+        }
         let dn = match self.head(wish.object)? {
             Some(head) => self.name_of(wish.object, &head.dn, head.parent)?,
             None => forestsync_domain::Dn::default(),
@@ -235,12 +238,12 @@ impl Round<'_> {
             class: wish.class,
             revision: 0,
             attributes: to_cloud(wish.attributes),
-            at_creation: CloudAttributes::new(),
+            at_creation: to_cloud(wish.at_creation),
             manager,
-            owner: None,
+            owner,
             not_writable: wish.not_writable,
             source: SourceObject { forest: forest.clone(), object: wish.object.guid, dn: dn.clone() },
-            joined: Vec::new(),
+            joined,
         };
         let content = content_of(&event)?;
         let mut emitted = emitted;
@@ -249,7 +252,7 @@ impl Round<'_> {
                 return Ok(());
             }
             if old.class != wish.class {
-                emitted = Some(self.emit_removal(anchor, &old, RemovalReason::ClassChanged, trace, out)?);
+                emitted = Some(self.emit_removal(anchor, &old, (RemovalReason::ClassChanged, false), trace, out)?);
             }
         }
         let now = Emitted {
@@ -274,7 +277,7 @@ impl Round<'_> {
         &mut self,
         anchor: &SourceAnchor,
         old: &Emitted,
-        reason: RemovalReason,
+        (reason, keep): (RemovalReason, bool),
         trace: Option<&String>,
         out: &mut Emission<'_>,
     ) -> Result<Emitted> {
@@ -291,7 +294,7 @@ impl Round<'_> {
             class: gone.class,
             revision: gone.revision,
             reason,
-            keep: false,
+            keep,
             source: SourceObject { forest: gone.forest.clone(), object: gone.object, dn: gone.dn.clone() },
         };
         out.push(DesiredEvent::ObjectRemoved(event), &gone.revision.to_be_bytes(), trace)?;
@@ -317,21 +320,44 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Why what was written is not wished any more.
-    fn reason(&mut self, emitted: &Emitted) -> std::result::Result<RemovalReason, StoreError> {
+    /// Why what was written is not wished any more, and whether the cloud object stays all the same.
+    fn reason(&mut self, emitted: &Emitted) -> std::result::Result<(RemovalReason, bool), StoreError> {
+        let keeps = self.plan.config.rules.scope.out_of_scope == OutOfScope::Keep;
         let Some(source) = emitted.source.filter(|source| self.plan.source(*source).is_some()) else {
-            return Ok(RemovalReason::OutOfScope);
+            return Ok((RemovalReason::OutOfScope, keeps));
         };
         let key = ObjectKey { source, guid: emitted.object };
         let row = self.object(key)?;
-        Ok(match self.eligible(key, row.as_ref())? {
+        let is_joined = self.stands_for(key)?.is_some();
+        let reason = match self.eligible(key, row.as_ref())? {
             Eligible::Deleted => RemovalReason::Deleted,
             Eligible::Class => RemovalReason::ClassChanged,
-            Eligible::OutOfScope => RemovalReason::OutOfScope,
-            Eligible::Excluded => RemovalReason::Excluded,
+            Eligible::OutOfScope(_) if self.is_wanted_elsewhere(key)? => return Ok((RemovalReason::HandedOver, true)),
+            Eligible::OutOfScope(_) => return Ok((RemovalReason::OutOfScope, keeps)),
+            Eligible::Excluded(_) => RemovalReason::Excluded,
             Eligible::Unknown if !emitted.folded => RemovalReason::Absent,
+            Eligible::Yes | Eligible::Partner if is_joined => RemovalReason::Joined,
+            // what it was joined with is gone, and it cannot stand alone
+            Eligible::Partner => RemovalReason::Excluded,
             Eligible::Unknown | Eligible::Yes => RemovalReason::Rebuilt,
-        })
+        };
+        Ok((reason, false))
+    }
+
+    fn if_standing(&mut self, anchor: Option<SourceAnchor>) -> std::result::Result<Option<SourceAnchor>, StoreError> {
+        match anchor {
+            Some(anchor) => Ok(self.standing(&anchor)?.map(|_| anchor)),
+            None => Ok(None),
+        }
+    }
+
+    fn source_object(&mut self, key: ObjectKey) -> std::result::Result<SourceObject, StoreError> {
+        let forest = self.plan.source(key.source).map(|s| s.config.forest.clone()).unwrap_or_default();
+        let dn = match self.head(key)? {
+            Some(head) => self.name_of(key, &head.dn, head.parent)?,
+            None => forestsync_domain::Dn::default(),
+        };
+        Ok(SourceObject { forest, object: key.guid, dn })
     }
 
     fn emit_link(
@@ -344,7 +370,7 @@ impl Round<'_> {
         let ends = self.standing(group)?.zip(self.standing(member)?);
         let desired = match &ends {
             Some((g, m)) if g.class == CloudClass::Group && matches!(m.class, CloudClass::User | CloudClass::Group) => {
-                self.txn.has(&keys::edge(keys::EDGE, g.object, LinkKind::Member, m.object.guid))?
+                self.is_linked(g, m)?
             }
             _ => false,
         };
@@ -392,6 +418,8 @@ fn emit_flow(row_key: &[u8], out: &mut Emission<'_>) -> Result<bool> {
 pub(crate) fn content_of(event: &ObjectDesired) -> std::result::Result<[u8; 16], serde_json::Error> {
     let attributes: &CloudAttributes = &event.attributes;
     let source = (&event.source.forest, event.source.object);
-    let parts = (event.class, attributes, &event.manager, &event.not_writable, source);
+    let joined: Vec<_> = event.joined.iter().map(|other| (&other.forest, other.object)).collect();
+    let references = (&event.manager, &event.owner);
+    let parts = (event.class, attributes, &event.at_creation, references, &event.not_writable, source, joined);
     Ok(digest::of_content(&serde_json::to_vec(&parts)?))
 }

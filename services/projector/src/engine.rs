@@ -16,8 +16,9 @@ use forestsync_schemas::{EventBody as _, EventId};
 use tokio::runtime::Handle;
 
 use crate::apply::{Applied, ApplyError, Incoming, new_state};
-use crate::config::{Plan, ScopeEntry, SourceId, scope_key};
+use crate::config::{Plan, SourceId};
 use crate::error::{StreamError, StreamErrorKind};
+use crate::handover::Other;
 use crate::holds::Hold;
 use crate::keys::{self, ObjectKey};
 use crate::novel::Novel;
@@ -61,6 +62,10 @@ pub(crate) struct Engine {
     pub(crate) stopped: BTreeMap<SourceId, Stop>,
     pub(crate) holds: Vec<Hold>,
     pub(crate) is_flushed: bool,
+    /// Wishes are left for later.
+    pub(crate) is_postponed: bool,
+    /// Other configurations for the same tenant.
+    pub(crate) others: Vec<Other>,
     novel: BTreeMap<SourceId, Novel>,
 }
 
@@ -77,6 +82,8 @@ impl Engine {
             stopped: BTreeMap::new(),
             holds: Vec::new(),
             is_flushed: false,
+            is_postponed: false,
+            others: Vec::new(),
             novel: BTreeMap::new(),
         };
         engine.adopt_configuration()?;
@@ -93,7 +100,11 @@ impl Engine {
     }
 
     pub(crate) fn round(&self) -> std::result::Result<Round<'_>, StoreError> {
-        Round::new(&self.plan, &self.store, &self.meta, self.outputs.is_some())
+        let mut round = Round::new(&self.plan, &self.store, &self.meta, self.outputs.is_some())?;
+        round.stopped = self.stopped.keys().copied().collect();
+        round.is_postponed = self.is_postponed;
+        round.others = &self.others;
+        Ok(round)
     }
 
     /// Compares the database with the configuration, and notes what must be looked at anew.
@@ -150,11 +161,7 @@ impl Engine {
             let Some(source) = self.plan.sources.get(at) else { continue };
             let id = source.id;
             let Some(state) = self.meta.sources.get(&id) else { continue };
-            let entries = source.config.include.iter().chain(&source.config.exclude);
-            let is_open = |entry: &&ScopeEntry| {
-                matches!(entry, ScopeEntry::Dn(_)) && !state.resolved.contains_key(&scope_key(entry))
-            };
-            if state.offset == 0 || entries.filter(is_open).count() == 0 {
+            if state.offset == 0 || source.named.keys().all(|name| state.resolved.contains_key(name)) {
                 continue;
             }
             let mut round = self.round()?;

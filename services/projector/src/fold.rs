@@ -12,7 +12,7 @@ use crate::config::{ScopeEntry, scope_key, source_id};
 use crate::emit::content_of;
 use crate::keys::{self, ObjectKey};
 use crate::round::Round;
-use crate::rows::{Announced, Claim, EMPTY, Emitted, FindingRow, Linked, Shrink};
+use crate::rows::{Adopted, Announced, Claim, EMPTY, Emitted, FindingRow, Linked, Shrink};
 use crate::{ProjectorError, store};
 
 type Result<T> = std::result::Result<T, ProjectorError>;
@@ -62,7 +62,20 @@ impl Round<'_> {
                 let judged = event.doubt.map(Shrink::from);
                 self.txn.put(keys::judged(source, event.snapshot), store::encode(&judged));
             }
-            DecisionEvent::JoinMade(_) | DecisionEvent::JoinBroken(_) | DecisionEvent::TimerFired(_) => {}
+            DecisionEvent::JoinMade(event) => {
+                let key = ObjectKey { source: source_id(&event.forest, &event.naming_context), guid: event.object };
+                self.set_adopted(key, Some(Adopted { anchor: event.anchor, rule: event.rule }))?;
+            }
+            DecisionEvent::JoinBroken(event) => {
+                let key = ObjectKey { source: source_id(&event.forest, &event.naming_context), guid: event.object };
+                if self.adopted(key)?.is_some_and(|adopted| adopted.anchor == event.anchor) {
+                    self.set_adopted(key, None)?;
+                }
+            }
+            DecisionEvent::TimerFired(event) => {
+                let key = ObjectKey { source: source_id(&event.forest, &event.naming_context), guid: event.object };
+                self.set_moment(key, event.due.as_millisecond())?;
+            }
             DecisionEvent::StreamResumed(event) => {
                 self.meta.stopped.remove(&event.stream);
             }
@@ -73,8 +86,8 @@ impl Round<'_> {
 
     fn fold_finding(&mut self, event: FindingRaised) {
         let key = ObjectKey { source: source_id(&event.forest, &event.naming_context), guid: event.object };
-        let FindingRaised { forest, naming_context, blocking, messages, .. } = event;
-        let announced = Announced { forest, naming_context, finding: FindingRow { blocking, messages } };
+        let FindingRaised { forest, naming_context, blocking, messages, findings: rules, .. } = event;
+        let announced = Announced { forest, naming_context, finding: FindingRow { blocking, messages, rules } };
         self.txn.put(keys::of_object(keys::ANNOUNCED, key), store::encode(&announced));
         self.txn.put(keys::out_finding(key), &EMPTY[..]);
     }

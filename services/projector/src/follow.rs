@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use forestsync_log::{Log, LogReader, ReadError, StreamName};
 use forestsync_runtime::backoff::Backoff;
+use forestsync_runtime::clock;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -20,6 +21,8 @@ use crate::projector::{MAX_RECORDS, Projector};
 const MAX_UNWRITTEN: u32 = 20;
 /// Batches applied before they must survive the machine, while more are waiting.
 const MAX_UNFLUSHED: u32 = 100;
+/// The longest that nobody looks whether a moment has come.
+const REST: Duration = Duration::from_secs(3600);
 /// How often tails are looked at and the database is flushed.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -63,6 +66,19 @@ async fn read(log: Arc<dyn Log>, source: SourceId, stream: StreamName, from: u64
     }
 }
 
+/// Writes what is wished, after what time alone has changed.
+fn write(engine: &mut Engine) -> Result<(), ProjectorError> {
+    engine.fire_moments(clock::now())?;
+    engine.emit()
+}
+
+/// How long nothing has to happen by itself.
+fn rest(projector: &Projector) -> Result<Duration, ProjectorError> {
+    let next = projector.engine()?.next_moment()?;
+    let wait = next.map(|next| next.duration_since(clock::now()));
+    Ok(wait.map_or(REST, |wait| Duration::try_from(wait).unwrap_or(Duration::ZERO).min(REST)))
+}
+
 /// Applies what comes until `shutdown`.
 pub(crate) async fn follow(projector: &mut Projector, shutdown: &CancellationToken) -> Result<(), ProjectorError> {
     let positions = projector.positions();
@@ -75,6 +91,7 @@ pub(crate) async fn follow(projector: &mut Projector, shutdown: &CancellationTok
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut unwritten, mut unflushed) = (MAX_UNWRITTEN, 0);
     loop {
+        let rest = rest(projector)?;
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ok(()),
@@ -96,10 +113,11 @@ pub(crate) async fn follow(projector: &mut Projector, shutdown: &CancellationTok
                 }
                 if batches.is_empty() || unwritten >= MAX_UNWRITTEN {
                     unwritten = 0;
-                    projector.with(Engine::emit).await?;
+                    projector.with(write).await?;
                     projector.publish().await?;
                 }
             }
+            () = tokio::time::sleep(rest) => projector.with(write).await?,
             _ = ticks.tick() => {
                 for (source, stream, _) in &positions {
                     if let Ok(tail) = projector.log().tail(stream).await {
@@ -107,7 +125,9 @@ pub(crate) async fn follow(projector: &mut Projector, shutdown: &CancellationTok
                     }
                 }
                 projector.with(|engine| {
-                    engine.emit()?;
+                    // what waited for a stream that has stopped since
+                    engine.settle()?;
+                    write(engine)?;
                     engine.flush()
                 }).await?;
                 projector.publish().await?;

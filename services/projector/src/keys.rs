@@ -6,10 +6,18 @@
 //!  s  source guid chunk                          parts of an object too large for one row
 //!  e  source from attribute to                   link, and the full read it was last seen in
 //!  i  to attribute source from                   the same link, from the other end
-//!  n  source parent child                        children of a container
+//!  n  source parent rdn child                    children of a container, by a hash of their own name
 //!  x  sid source guid                            objects by SID
 //!  c  source guid                                anchor an object was given, if it is not its own objectGUID
+//!  k  rule value side source guid                objects by what joins compare
+//!  y  source guid                                the same, by object
+//!  b  source guid                                the anchor that an object stands for by a join
+//!  h  source guid                                the anchor whose wish an object is part of, if not its own
 //!  w  anchor                                     what is wished for an anchor
+//!  u  kind value anchor                          wishes by what must be unique
+//!  g  source rid user                            users by their primary group
+//!  z  due source guid                            moments that objects wait for
+//!  Z  source guid                                the moment that came last
 //!  f  source guid                                what is wrong with an object
 //!  a  source guid                                what `decisions` says is wrong with it
 //!  v  source snapshot                            how a full read was judged that is still to be applied
@@ -17,6 +25,7 @@
 //!  d  source guid                                objects to look at when the answer they came in is complete
 //!  t  source from to                             memberships to look at then
 //!  j  kind source guid                           work that did not fit into one batch
+//!  W  source guid                                groups whose members are being looked at
 //!  p  anchor                                     objects that were given it, and what was written to `desired` last
 //!  l  group member                               memberships written to `desired`
 //!  q  kind ...                                   what may have to be written to `desired`
@@ -24,8 +33,8 @@
 //!
 //! An anchor stands in a key by its sixteen bytes, so that a pass over all objects comes to their anchors in order, too.
 
-use forestsync_domain::{ObjectGuid, SourceAnchor};
-
+use forestsync_domain::{Dn, ObjectGuid, Rdn, SourceAnchor};
+use forestsync_rules::join::{JoinKey, Side};
 use forestsync_schemas::changes::SnapshotId;
 
 use crate::config::SourceId;
@@ -38,6 +47,15 @@ pub(crate) const EDGE_IN: u8 = b'i';
 pub(crate) const CHILD: u8 = b'n';
 pub(crate) const SID: u8 = b'x';
 pub(crate) const CLAIM: u8 = b'c';
+pub(crate) const JOIN: u8 = b'k';
+pub(crate) const JOIN_OF: u8 = b'y';
+pub(crate) const ADOPTED: u8 = b'b';
+pub(crate) const STAND: u8 = b'h';
+pub(crate) const UNIQUE: u8 = b'u';
+pub(crate) const PRIMARY: u8 = b'g';
+pub(crate) const TIMER: u8 = b'z';
+pub(crate) const FIRED: u8 = b'Z';
+pub(crate) const WALKED: u8 = b'W';
 pub(crate) const WISH: u8 = b'w';
 pub(crate) const FINDING: u8 = b'f';
 pub(crate) const ANNOUNCED: u8 = b'a';
@@ -126,8 +144,84 @@ pub(crate) fn edge_in(to: ObjectGuid, kind: LinkKind, from: ObjectKey) -> Vec<u8
     join(EDGE_IN, &[to.as_bytes(), &[kind as u8], &from.source.0, from.guid.as_bytes()])
 }
 
-pub(crate) fn child(parent: ObjectKey, child: ObjectGuid) -> Vec<u8> {
-    join(CHILD, &[&parent.source.0, parent.guid.as_bytes(), child.as_bytes()])
+/// A hash of an object's own name, so that a child is found by it.
+fn rdn_hash(rdn: &Rdn) -> [u8; 8] {
+    let text = [rdn.kind().to_lowercase(), rdn.value().to_lowercase()].join("=");
+    let hash = blake3::hash(text.as_bytes());
+    hash.as_bytes().first_chunk::<8>().copied().unwrap_or_default()
+}
+
+/// The children of a container that may have this name.
+pub(crate) fn children_named(parent: ObjectKey, rdn: &Rdn) -> Vec<u8> {
+    join(CHILD, &[&parent.source.0, parent.guid.as_bytes(), &rdn_hash(rdn)])
+}
+
+pub(crate) fn child(parent: ObjectKey, dn: &Dn, child: ObjectGuid) -> Vec<u8> {
+    let hash = dn.rdn().map(rdn_hash).unwrap_or_default();
+    join(CHILD, &[&parent.source.0, parent.guid.as_bytes(), &hash, child.as_bytes()])
+}
+
+/// Everything that joins find by a value.
+pub(crate) fn join_value(key: &JoinKey) -> Vec<u8> {
+    join(JOIN, &[&key.rule.0, &key.value])
+}
+
+pub(crate) fn join_key(key: &JoinKey, object: ObjectKey) -> Vec<u8> {
+    join(JOIN, &[&key.rule.0, &key.value, &[key.side as u8], &object.source.0, object.guid.as_bytes()])
+}
+
+/// The side and the object of a `JOIN` key.
+pub(crate) fn read_join(key: &[u8]) -> Option<(Side, ObjectKey)> {
+    Some((Side::from_number(*key.get(21)?)?, ObjectKey { source: source_at(key, 22)?, guid: guid_at(key, 30)? }))
+}
+
+/// Wishes with a value that must be unique.
+pub(crate) fn unique_value(kind: u8, hash: &[u8; 16]) -> Vec<u8> {
+    join(UNIQUE, &[&[kind], hash])
+}
+
+pub(crate) fn unique(kind: u8, hash: &[u8; 16], anchor: &SourceAnchor) -> Vec<u8> {
+    join(UNIQUE, &[&[kind], hash, &anchor_bytes(anchor)])
+}
+
+/// The anchor of a `UNIQUE` key.
+pub(crate) fn read_unique(key: &[u8]) -> Option<SourceAnchor> {
+    read_anchor(key.get(18..)?).map(|(anchor, _)| anchor)
+}
+
+/// The users of a source with this primary group.
+pub(crate) fn primary_of(source: SourceId, rid: u32) -> Vec<u8> {
+    join(PRIMARY, &[&source.0, &rid.to_be_bytes()])
+}
+
+pub(crate) fn primary(user: ObjectKey, rid: u32) -> Vec<u8> {
+    join(PRIMARY, &[&user.source.0, &rid.to_be_bytes(), user.guid.as_bytes()])
+}
+
+/// The user of a `PRIMARY` key.
+pub(crate) fn read_primary(key: &[u8]) -> Option<ObjectKey> {
+    Some(ObjectKey { source: source_at(key, 1)?, guid: guid_at(key, 13)? })
+}
+
+/// The moments before and at `due`, in milliseconds since 1970, end before this key.
+pub(crate) fn timer(due: i64, object: ObjectKey) -> Vec<u8> {
+    join(TIMER, &[&due_bytes(due), &object.source.0, object.guid.as_bytes()])
+}
+
+/// Moments in an order that bytes have, too.
+fn due_bytes(due: i64) -> [u8; 8] {
+    (due.cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
+/// The moment and the object of a `TIMER` key.
+pub(crate) fn read_timer(key: &[u8]) -> Option<(i64, ObjectKey)> {
+    let due = u64::from_be_bytes(key.get(1..9)?.try_into().ok()?) ^ (1 << 63);
+    Some((due.cast_signed(), ObjectKey { source: source_at(key, 9)?, guid: guid_at(key, 17)? }))
+}
+
+/// Everything with a SID.
+pub(crate) fn sid_of(sid: &[u8]) -> Vec<u8> {
+    join(SID, &[&[sid.len() as u8], sid])
 }
 
 pub(crate) fn sid(sid: &[u8], key: ObjectKey) -> Vec<u8> {
@@ -208,7 +302,18 @@ pub(crate) fn read_edge_in(key: &[u8]) -> Option<(LinkKind, ObjectKey)> {
     Some((kind, ObjectKey { source: source_at(key, 18)?, guid: guid_at(key, 26)? }))
 }
 
-/// The child of a children key, and the member of a `DIRTY_LINK` key.
+/// The child of a children key.
+pub(crate) fn read_child(key: &[u8]) -> Option<ObjectGuid> {
+    guid_at(key, 33)
+}
+
+/// The object of a `SID` key.
+pub(crate) fn read_sid(key: &[u8]) -> Option<ObjectKey> {
+    let at = 2 + usize::from(*key.get(1)?);
+    Some(ObjectKey { source: source_at(key, at)?, guid: guid_at(key, at + 8)? })
+}
+
+/// The member of a `DIRTY_LINK` key.
 pub(crate) fn read_second(key: &[u8]) -> Option<ObjectGuid> {
     guid_at(key, 25)
 }
@@ -226,6 +331,12 @@ pub(crate) fn read_out_object(key: &[u8]) -> Option<SourceAnchor> {
 /// The object of an outbox row about what is wrong with one.
 pub(crate) fn read_out_finding(key: &[u8]) -> Option<ObjectKey> {
     Some(ObjectKey { source: source_at(key, 2)?, guid: guid_at(key, 10)? })
+}
+
+/// The anchors of a membership that was written.
+pub(crate) fn read_linked(key: &[u8]) -> Option<(SourceAnchor, SourceAnchor)> {
+    let (group, rest) = read_anchor(key.get(1..)?)?;
+    Some((group, read_anchor(rest)?.0))
 }
 
 /// The anchors of an outbox row about a membership.

@@ -40,11 +40,16 @@ mod engine;
 mod error;
 mod fold;
 mod follow;
+mod handover;
 mod holds;
 mod keys;
+mod members;
+mod moments;
 mod novel;
+mod person;
 mod project;
 mod projector;
+mod references;
 mod round;
 mod rows;
 mod snapshot;
@@ -62,7 +67,7 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use config::{PlanError, ProjectorConfig, ScopeEntry, SourceConfig};
+pub use config::{GroupEntry, PlanError, ProjectorConfig, ScopeEntry, SourceConfig};
 pub use digest::StateDigest;
 pub use error::{ProjectorError, StoreError, StreamError, StreamErrorKind};
 pub use holds::Hold;

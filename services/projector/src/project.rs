@@ -4,13 +4,18 @@
 //! that may be affected, in any order: the end is the same. Whether a wish may be written to `desired` now is another
 //! question, and not asked here.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
 use forestsync_domain::{ObjectGuid, SourceAnchor};
 use forestsync_rules::flow::{Problem, ProblemKind, flow};
+use forestsync_rules::join::JoinDoubt;
 use forestsync_schemas::decisions::{AnchorAssigned, DecisionEvent};
 use forestsync_schemas::desired::CloudClass;
 
 use crate::eligible::Eligible;
 use crate::keys::{self, LinkKind, ObjectKey};
+use crate::person::{Person, Together};
 use crate::round::Round;
 use crate::rows::{
     AnchorRow, Claim, Claimant, EMPTY, Emitted, FindingRow, MAX_VALUE, ObjectRow, StoredValue, Wish, adjust, to_stored,
@@ -24,47 +29,154 @@ type Result<T> = std::result::Result<T, StoreError>;
 const PROVISIONAL: u64 = 1 << 62;
 /// Objects that may share one anchor.
 const MAX_CLAIMANTS: usize = 500;
-/// Links of one object that are looked at before other work gets its turn.
-const CHUNK: usize = 256;
+/// What a person without objects is.
+const NOBODY: &str = "a wish has no object";
 
 impl Round<'_> {
-    /// Brings the wish that an object stands for up to date.
+    /// Brings the wishes that an object has a part in up to date.
     pub(crate) fn evaluate(&mut self, key: ObjectKey, trace: Option<&str>) -> Result<()> {
-        let row = self.object(key)?;
+        let row = self.object(key)?.map(Rc::new);
         self.evaluate_row(key, row.as_ref(), trace)
     }
 
     /// [`Round::evaluate`] for an object that was read already.
-    pub(crate) fn evaluate_row(&mut self, key: ObjectKey, row: Option<&ObjectRow>, trace: Option<&str>) -> Result<()> {
-        let is_eligible = self.eligible(key, row)? == Eligible::Yes;
-        let (claim, is_given) = match self.claim(key)? {
-            Some(claim) => (claim, false),
-            None => match row.filter(|_| is_eligible) {
-                Some(row) => (self.give_anchor(key, row)?, true),
-                None => return self.set_finding(key, None),
-            },
+    pub(crate) fn evaluate_row(
+        &mut self,
+        key: ObjectKey,
+        row: Option<&Rc<ObjectRow>>,
+        trace: Option<&str>,
+    ) -> Result<()> {
+        let joins = !self.plan.config.rules.joins.is_empty();
+        if joins {
+            let takes_part = matches!(self.eligible(key, row.map(Rc::as_ref))?, Eligible::Yes | Eligible::Partner);
+            self.note_join_keys(key, row.map(Rc::as_ref).filter(|_| takes_part))?;
+        }
+        self.note_moment(key, row.map(Rc::as_ref))?;
+        self.note_primary(key, row.map(Rc::as_ref))?;
+        let person = match self.together(key, row)? {
+            Together::Is(person) => person,
+            Together::Later => return Ok(()),
+            Together::Nobody => return self.leave(key, trace),
         };
-        let is_new = is_given && self.anchor_row(&claim.anchor)?.claimants.len() == 1;
-        let (winner, finding) = self.winner(key, is_eligible, &claim.anchor)?;
-        let mut problems = finding;
-        let wish = match winner {
-            None => None,
-            Some(winner) if winner == key => match row {
-                Some(row) => Some(self.compose(key, row, &mut problems)?),
-                None => None,
-            },
-            Some(winner) => match self.object(winner)? {
-                Some(row) => {
-                    let mut others = None;
-                    let wish = self.compose(winner, &row, &mut others)?;
-                    self.set_finding(winner, others)?;
-                    Some(wish)
+        let claimed = self.anchors_of(&person)?;
+        let Some(anchor) = self.anchor_of(&person)? else {
+            return self.leave(key, trace);
+        };
+        let is_new = claimed.is_empty() && self.anchor_row(&anchor)?.claimants.len() == 1;
+        for other in claimed.into_iter().filter(|other| *other != anchor) {
+            self.settle_anchor(&other, trace)?;
+        }
+        self.settle_for(&anchor, Some(&person), is_new, trace)
+    }
+
+    /// Takes an object that takes no part out of the wishes it had a part in.
+    fn leave(&mut self, key: ObjectKey, trace: Option<&str>) -> Result<()> {
+        self.set_finding(key, None)?;
+        let claimed = self.claim(key)?.map(|claim| claim.anchor);
+        let adopted = self.adopted(key)?.map(|adopted| adopted.anchor);
+        let stood = self.stands_for(key)?;
+        let all: BTreeSet<SourceAnchor> = claimed.into_iter().chain(adopted).chain(stood).collect();
+        for anchor in all {
+            self.settle_anchor(&anchor, trace)?;
+        }
+        Ok(())
+    }
+
+    /// Every anchor that a member of a person was given, took over or is part of now.
+    fn anchors_of(&mut self, person: &Person) -> Result<BTreeSet<SourceAnchor>> {
+        let mut all = BTreeSet::new();
+        for member in &person.members {
+            all.extend(self.claim(member.key)?.map(|claim| claim.anchor));
+            if self.meta.adopted + self.meta.stands > 0 {
+                all.extend(self.adopted(member.key)?.map(|adopted| adopted.anchor));
+                all.extend(self.stands_for(member.key)?);
+            }
+        }
+        Ok(all)
+    }
+
+    fn settle_anchor(&mut self, anchor: &SourceAnchor, trace: Option<&str>) -> Result<()> {
+        self.settle_for(anchor, None, false, trace)
+    }
+
+    /// Finds out who stands for an anchor, and brings its wish up to date. `person` is one that does, as far as it is up
+    /// to it: of several that were given the same anchor, the one that was given it first has it.
+    fn settle_for(
+        &mut self,
+        anchor: &SourceAnchor,
+        person: Option<&Person>,
+        is_new: bool,
+        trace: Option<&str>,
+    ) -> Result<()> {
+        let row = self.anchor_row(anchor)?;
+        if let Some(person) = person.filter(|_| row.claimants.len() <= 1 && row.adopters.is_empty()) {
+            return self.stand(anchor, person, is_new, trace);
+        }
+        let mut winner: Option<Person> = None;
+        let candidates = row.claimants.iter().map(|claimant| claimant.object).chain(row.adopters.iter().copied());
+        for candidate in candidates.collect::<Vec<_>>() {
+            if winner.as_ref().is_some_and(|winner| winner.is_of(candidate)) {
+                continue;
+            }
+            let of = match person.filter(|person| person.is_of(candidate)) {
+                Some(person) => person.clone(),
+                None => {
+                    let row = self.object(candidate)?.map(Rc::new);
+                    match self.together(candidate, row.as_ref())? {
+                        Together::Is(of) => of,
+                        Together::Later => return Ok(()),
+                        Together::Nobody => continue,
+                    }
                 }
-                None => None,
-            },
-        };
-        self.set_finding(key, problems)?;
-        self.set_wish(&claim.anchor, wish.as_ref(), is_new, trace)
+            };
+            if self.anchor_of(&of)?.as_ref() != Some(anchor) {
+                continue;
+            }
+            match &winner {
+                Some(winner) => {
+                    let taken = self.taken_by(winner);
+                    for member in &of.members {
+                        self.set_finding(member.key, Some(taken.clone()))?;
+                    }
+                }
+                None => winner = Some(of),
+            }
+        }
+        match winner {
+            Some(winner) => self.stand(anchor, &winner, is_new, trace),
+            None => self.set_wish(anchor, None, is_new, trace),
+        }
+    }
+
+    /// Lets a person stand for an anchor.
+    fn stand(&mut self, anchor: &SourceAnchor, person: &Person, is_new: bool, trace: Option<&str>) -> Result<()> {
+        let (wish, finding) = self.compose(person)?;
+        let mut finding = finding;
+        for (at, member) in person.members.iter().enumerate() {
+            let mut own = if at == 0 { finding.take().unwrap_or_default() } else { FindingRow::default() };
+            if let Some(doubt) = member.doubt {
+                own.messages.push(self.doubt(doubt));
+            }
+            let own = (own != FindingRow::default()).then_some(own);
+            self.set_finding(member.key, own)?;
+        }
+        self.set_wish(anchor, Some(&wish), is_new, trace)
+    }
+
+    fn doubt(&self, doubt: JoinDoubt) -> String {
+        let joins = &self.plan.config.rules.joins;
+        match doubt {
+            JoinDoubt::Ambiguous(rule) => format!(
+                "the join rule {} finds several objects of one forest with the same value, and joins none of them; make \
+                 the value unique in each forest",
+                joins.name(rule)
+            ),
+            JoinDoubt::Contradicting(rule) => format!(
+                "the join rule {} finds an object that an earlier rule joins with another one of the same forest; \
+                 correct one of the values",
+                joins.name(rule)
+            ),
+        }
     }
 
     // ---- anchors
@@ -89,7 +201,7 @@ impl Round<'_> {
         self.txn.put(keys::of_anchor(keys::ANCHOR, anchor), store::encode(row));
     }
 
-    fn give_anchor(&mut self, key: ObjectKey, row: &ObjectRow) -> Result<Claim> {
+    pub(crate) fn give_anchor(&mut self, key: ObjectKey, row: &ObjectRow) -> Result<Claim> {
         let (anchor, basis) = forestsync_rules::anchor::anchor(key.guid, &row.attributes);
         let sequence = if self.decides {
             self.meta.decisions + self.decisions.len() as u64
@@ -126,66 +238,50 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Which of the objects that were given an anchor stands for it: of those that belong into the tenant the one that
-    /// was given it first. With it comes the finding for `key` where another one does.
-    fn winner(
-        &mut self,
-        key: ObjectKey,
-        is_eligible: bool,
-        anchor: &SourceAnchor,
-    ) -> Result<(Option<ObjectKey>, Option<FindingRow>)> {
-        let claimants = self.anchor_row(anchor)?.claimants;
-        if claimants.len() <= 1 {
-            return Ok((is_eligible.then_some(key), None));
-        }
-        let (mut winner, mut finding) = (None, None);
-        for claimant in claimants.iter().map(|claimant| claimant.object) {
-            let eligible = if claimant == key {
-                is_eligible
-            } else {
-                let row = self.object(claimant)?;
-                self.eligible(claimant, row.as_ref())? == Eligible::Yes
-            };
-            let taken = match winner {
-                Some(other) if eligible => Some(self.taken_by(other)),
-                _ => None,
-            };
-            if eligible && winner.is_none() {
-                winner = Some(claimant);
-            }
-            if claimant == key {
-                finding = taken;
-            } else if winner != Some(claimant) {
-                self.set_finding(claimant, taken)?;
-            }
-        }
-        Ok((winner, finding))
-    }
-
-    fn taken_by(&self, other: ObjectKey) -> FindingRow {
+    fn taken_by(&self, winner: &Person) -> FindingRow {
+        let Some(other) = winner.members.first().map(|member| member.key) else { return FindingRow::default() };
         let forest = self.plan.source(other.source).map_or("another", |source| source.config.forest.as_str());
         let message = format!(
             "object {} of forest {forest} has the same source anchor and had it first; give one of them another \
              ms-DS-ConsistencyGuid",
             other.guid
         );
-        FindingRow { blocking: true, messages: vec![message] }
+        FindingRow { blocking: true, messages: vec![message], rules: Vec::new() }
     }
 
     // ---- wishes
 
-    fn compose(&mut self, key: ObjectKey, row: &ObjectRow, finding: &mut Option<FindingRow>) -> Result<Wish> {
+    fn compose(&mut self, person: &Person) -> Result<(Wish, Option<FindingRow>)> {
+        let Some(first) = person.members.first().cloned() else { return Err(self.txn.store.damaged(NOBODY.into())) };
+        let (key, row) = (first.key, &first.row);
         let dn = self.name_of(key, &row.dn, row.parent)?;
         let root = self.plan.source(key.source).map(|source| source.config.naming_context.clone()).unwrap_or_default();
-        let flowed = flow(row.class, &dn, &root, &row.attributes);
-        let manager = if flowed.class == CloudClass::User { self.manager(key)? } else { None };
+        let merged;
+        let attributes = if person.members.len() == 1 {
+            &row.attributes
+        } else {
+            merged = person.attributes(&self.plan.config.rules.precedence);
+            &merged
+        };
+        let flowed = flow(row.class, &dn, &root, attributes);
+        let (manager, owner) = match flowed.class {
+            CloudClass::User => (self.reference(person, LinkKind::Manager)?, None),
+            CloudClass::Group => (None, self.reference(person, LinkKind::ManagedBy)?),
+            _ => (None, None),
+        };
+        let mut joined: Vec<ObjectKey> = person.members.iter().skip(1).map(|member| member.key).collect();
+        joined.sort_unstable();
         let mut wish = Wish {
             object: key,
             class: flowed.class,
             blocked: flowed.problems.iter().any(|problem| problem.kind == ProblemKind::Blocking),
             attributes: to_stored(flowed.attributes),
+            at_creation: BTreeMap::new(),
             manager,
+            owner,
             not_writable: flowed.not_writable,
+            joined,
+            unique: Vec::new(),
         };
         let mut messages: Vec<String> = flowed.problems.iter().map(describe).collect();
         if is_large(&wish) && crate::rows::encode(&wish).len() > MAX_VALUE {
@@ -194,54 +290,13 @@ impl Round<'_> {
         }
         if wish.blocked {
             wish.attributes.clear();
+            wish.at_creation.clear();
             wish.not_writable.clear();
-            wish.manager = None;
+            (wish.manager, wish.owner) = (None, None);
         }
-        if !messages.is_empty() {
-            messages.truncate(20);
-            *finding = Some(FindingRow { blocking: wish.blocked, messages });
-        }
-        Ok(wish)
-    }
-
-    /// The anchor of an object's manager, if that is a user who is wished; else the reference waits.
-    fn manager(&mut self, key: ObjectKey) -> Result<Option<SourceAnchor>> {
-        let prefix = keys::join(keys::EDGE, &[&key.source.0, key.guid.as_bytes(), &[LinkKind::Manager as u8]]);
-        let mut found = None;
-        for (row_key, _) in self.txn.scan(&prefix, None, 8)? {
-            let Some((from, kind, to)) = keys::read_edge(&row_key) else { continue };
-            let target = self.resolve_reference(key, to)?.filter(|(_, wish)| wish.class == CloudClass::User);
-            self.set_waiting(from, kind, to, target.is_none())?;
-            if found.is_none() {
-                found = target.map(|(anchor, _)| anchor);
-            }
-        }
-        Ok(found)
-    }
-
-    /// Whether an object's wish has another idea of its manager than it would have now.
-    pub(crate) fn manager_changed(&mut self, from: ObjectKey, to: ObjectGuid) -> Result<bool> {
-        let waits = self.txn.has(&keys::edge(keys::WAITING, from, LinkKind::Manager, to))?;
-        let Some((_, wish)) = self.claim_wins(from)? else { return Ok(waits) };
-        if wish.class != CloudClass::User || wish.blocked {
-            return Ok(false);
-        }
-        let target = self.resolve_reference(from, to)?.filter(|(_, wish)| wish.class == CloudClass::User);
-        Ok(waits == target.is_some() || (wish.manager.is_some() && target.is_none()))
-    }
-
-    /// The wish for the object a reference names, wherever in the forest it is.
-    fn resolve_reference(&mut self, from: ObjectKey, to: ObjectGuid) -> Result<Option<(SourceAnchor, Wish)>> {
-        let plan = self.plan;
-        for source in plan.forest_of(from.source) {
-            let key = ObjectKey { source, guid: to };
-            if let Some(claim) = self.claim(key)?
-                && let Some(wish) = self.wish(&claim.anchor)?.filter(|wish| wish.object == key)
-            {
-                return Ok(Some((claim.anchor, wish)));
-            }
-        }
-        Ok(None)
+        messages.truncate(20);
+        let finding = FindingRow { blocking: wish.blocked, messages, rules: Vec::new() };
+        Ok((wish, (finding != FindingRow::default()).then_some(finding)))
     }
 
     pub(crate) fn wish(&mut self, anchor: &SourceAnchor) -> Result<Option<Wish>> {
@@ -262,10 +317,13 @@ impl Round<'_> {
             return Ok(());
         }
         self.count_wish(old.as_ref(), wish);
-        let face = |wish: &Wish| (wish.object, wish.class, wish.blocked);
-        if !self.is_sweeping && old.as_ref().map(face) != wish.map(face) {
-            for object in old.iter().chain(wish).map(|wish| wish.object) {
-                self.add_work(Work::new(WorkKind::Expand, object));
+        let face = |wish: &Wish| (wish.objects().collect::<Vec<_>>(), wish.class, wish.blocked);
+        if old.as_ref().map(face) != wish.map(face) {
+            self.set_stands(anchor, old.as_ref(), wish)?;
+            if !self.is_sweeping || self.plan.config.rules.scope.primary_groups {
+                for object in old.iter().chain(wish).flat_map(Wish::objects) {
+                    self.add_work(Work::new(WorkKind::Expand, object));
+                }
             }
         }
         match wish {
@@ -314,80 +372,39 @@ impl Round<'_> {
         Ok(())
     }
 
+    /// Keeps it known which objects are part of a wish that is not their own anchor's.
+    fn set_stands(&mut self, anchor: &SourceAnchor, old: Option<&Wish>, new: Option<&Wish>) -> Result<()> {
+        let is_foreign = |object: &ObjectKey| SourceAnchor::from_guid(object.guid) != *anchor;
+        let in_new = |object: &ObjectKey| new.is_some_and(|wish| wish.is_of(*object));
+        for object in old.into_iter().flat_map(Wish::objects).filter(|o| is_foreign(o) && !in_new(o)) {
+            let row_key = keys::of_object(keys::STAND, object);
+            if self.read::<SourceAnchor>(&row_key)?.as_ref() == Some(anchor) {
+                self.txn.delete(row_key);
+                self.meta.stands = self.meta.stands.saturating_sub(1);
+            }
+        }
+        for object in new.into_iter().flat_map(Wish::objects).filter(is_foreign) {
+            let before = self.set(keys::of_object(keys::STAND, object), Some(store::encode(anchor)))?;
+            adjust(&mut self.meta.stands, before, true);
+        }
+        Ok(())
+    }
+
+    /// The anchor whose wish an object is part of.
+    pub(crate) fn stands_for(&mut self, key: ObjectKey) -> Result<Option<SourceAnchor>> {
+        if self.meta.stands > 0
+            && let Some(anchor) = self.read::<SourceAnchor>(&keys::of_object(keys::STAND, key))?
+        {
+            return Ok(Some(anchor));
+        }
+        let own = SourceAnchor::from_guid(key.guid);
+        Ok(self.wish(&own)?.filter(|wish| wish.is_of(key)).map(|_| own))
+    }
+
     pub(crate) fn set_waiting(&mut self, from: ObjectKey, kind: LinkKind, to: ObjectGuid, waits: bool) -> Result<()> {
         let value = waits.then(|| store::Value::from(&EMPTY[..]));
         let before = self.set(keys::edge(keys::WAITING, from, kind, to), value)?;
         adjust(&mut self.meta.counters.waiting, before, waits);
-        Ok(())
-    }
-
-    // ---- references
-
-    /// Looks at the memberships in both directions and at the reports of an object whose standing changed.
-    pub(crate) fn expand(&mut self, work: &Work) -> Result<()> {
-        let key = work.key;
-        let out_prefix = keys::of_object(keys::EDGE, key);
-        let in_prefix = keys::join(keys::EDGE_IN, &[key.guid.as_bytes()]);
-        let is_out = work.cursor.as_ref().is_none_or(|cursor| cursor.first() == Some(&keys::EDGE));
-        let prefix = if is_out { &out_prefix } else { &in_prefix };
-        let rows = self.txn.scan(prefix, work.cursor.as_deref(), CHUNK)?;
-        for (row_key, _) in &rows {
-            self.steps += 1;
-            if is_out {
-                match keys::read_edge(row_key) {
-                    Some((from, LinkKind::Member, to)) => self.touch_link(from, to, None)?,
-                    Some((from, LinkKind::Manager, to)) if self.claim_wins(from)?.is_none() => {
-                        self.set_waiting(from, LinkKind::Manager, to, false)?;
-                    }
-                    _ => {}
-                }
-            } else if let Some((kind, from)) = keys::read_edge_in(row_key) {
-                match kind {
-                    LinkKind::Member => self.touch_link(from, key.guid, None)?,
-                    LinkKind::Manager => {
-                        self.mark_dirty(from, None)?;
-                        // whether the reference is written depends on the manager's standing, the wish does not
-                        if let Some((anchor, _)) = self.claim_wins(from)? {
-                            self.add_outbox(keys::out_object(&anchor), None)?;
-                        }
-                    }
-                    LinkKind::ManagedBy => {}
-                }
-            }
-        }
-        let cursor = match rows.last() {
-            Some((row_key, _)) if rows.len() == CHUNK => Some(row_key.clone()),
-            _ if is_out => Some(in_prefix),
-            _ => None,
-        };
-        if cursor.is_some() {
-            self.add_work(Work { cursor, ..work.clone() });
-        }
-        Ok(())
-    }
-
-    /// The wish that an object stands for itself.
-    fn claim_wins(&mut self, key: ObjectKey) -> Result<Option<(SourceAnchor, Wish)>> {
-        let Some(claim) = self.claim(key)? else { return Ok(None) };
-        let wish = self.wish(&claim.anchor)?.filter(|wish| wish.object == key);
-        Ok(wish.map(|wish| (claim.anchor, wish)))
-    }
-
-    /// Notes a membership for the outbox, or that it waits.
-    pub(crate) fn touch_link(&mut self, from: ObjectKey, to: ObjectGuid, trace: Option<&str>) -> Result<()> {
-        let exists = self.txn.has(&keys::edge(keys::EDGE, from, LinkKind::Member, to))?;
-        let group = self.claim_wins(from)?.filter(|(_, wish)| wish.class == CloudClass::Group);
-        let known = if group.is_some() { self.resolve_reference(from, to)?.is_some() } else { false };
-        self.set_waiting(from, LinkKind::Member, to, exists && group.is_some() && !known)?;
-        let Some(group) = self.claim(from)? else { return Ok(()) };
-        let plan = self.plan;
-        for source in plan.forest_of(from.source) {
-            let Some(member) = self.claim(ObjectKey { source, guid: to })? else { continue };
-            let written = self.txn.has(&keys::linked(&group.anchor, &member.anchor))?;
-            if written || (exists && known) {
-                self.add_outbox(keys::out_link(&group.anchor, &member.anchor), trace)?;
-            }
-        }
         Ok(())
     }
 

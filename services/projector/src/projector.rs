@@ -270,6 +270,7 @@ impl Projector {
         }
         self.with(|engine| {
             engine.settle()?;
+            engine.fire_moments(clock::now())?;
             engine.emit()?;
             engine.flush()
         })

@@ -1,14 +1,15 @@
 //! One round: what is computed between two batches, in memory, and written as one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use forestsync_domain::{AttributeValue, Dn, ObjectGuid};
+use forestsync_domain::{Dn, ObjectGuid};
 use forestsync_rules::scope::{ForestScope, ScopeVerdict};
 use forestsync_schemas::decisions::{DecisionEvent, ScopeResolved};
 
 use crate::StoreError;
-use crate::config::{Plan, ScopeEntry, SourceId, scope_key};
+use crate::config::{GroupEntry, Plan, ScopeEntry, Source, SourceConfig, SourceId, scope_key};
+use crate::handover::Other;
 use crate::keys::{self, ObjectKey};
 use crate::novel::Novel;
 use crate::rows::{self, EMPTY, Head, MAX_VALUE, Meta, ObjectRow, Shrink, SourceState, adjust};
@@ -32,6 +33,15 @@ pub(crate) struct Place {
     pub(crate) dn: Dn,
 }
 
+/// What is in scope of a source, by objectGUID.
+#[derive(Debug, Default)]
+pub(crate) struct SourceScope {
+    pub(crate) containers: ForestScope,
+    /// Groups whose members are in scope, if any are named.
+    pub(crate) include_groups: Option<BTreeSet<ObjectGuid>>,
+    pub(crate) exclude_groups: BTreeSet<ObjectGuid>,
+}
+
 /// A round in the making. Dropped without [`Round::finish`] it leaves no trace.
 #[derive(Debug)]
 pub(crate) struct Round<'a> {
@@ -48,10 +58,22 @@ pub(crate) struct Round<'a> {
     pub(crate) novel: BTreeMap<SourceId, Novel>,
     /// Links are looked at after all objects, not with each.
     pub(crate) is_sweeping: bool,
+    /// What joins compare is written down, and nobody looked at because of it.
+    pub(crate) is_indexing: bool,
     /// Scope per source of the plan.
-    pub(crate) scopes: Vec<ForestScope>,
+    pub(crate) scopes: Vec<SourceScope>,
+    /// Sources of which something that is named was not found yet.
+    unresolved: BTreeSet<SourceId>,
     pub(crate) places: HashMap<ObjectKey, Rc<Place>>,
     pub(crate) verdicts: HashMap<ObjectKey, ScopeVerdict>,
+    /// The groups that a group is in, at any depth, itself included.
+    pub(crate) ancestries: HashMap<ObjectKey, Rc<BTreeSet<ObjectGuid>>>,
+    /// Streams that cannot be read any further; they are not waited for.
+    pub(crate) stopped: BTreeSet<SourceId>,
+    /// Wishes are left for later, whatever was read.
+    pub(crate) is_postponed: bool,
+    /// Other configurations for the same tenant.
+    pub(crate) others: &'a [Other],
 }
 
 /// A round that is ready to be written.
@@ -75,9 +97,15 @@ impl<'a> Round<'a> {
             steps: 0,
             novel: BTreeMap::new(),
             is_sweeping: false,
+            is_indexing: false,
             scopes: Vec::new(),
+            unresolved: BTreeSet::new(),
             places: HashMap::new(),
             verdicts: HashMap::new(),
+            ancestries: HashMap::new(),
+            stopped: BTreeSet::new(),
+            is_postponed: false,
+            others: &[],
         };
         round.rebuild_scopes();
         round.load_work()?;
@@ -219,6 +247,7 @@ impl<'a> Round<'a> {
         if let Some(row) = new.as_ref().filter(|row| row.is_live()) {
             self.note_live(key, row);
         }
+        self.note_stand_in(key, old, new.as_ref())?;
         self.mark_dirty(key, trace)?;
         self.store_object(key, old.is_some(), new)
     }
@@ -255,12 +284,9 @@ impl<'a> Round<'a> {
     fn write_indexes(&mut self, key: ObjectKey, old: Option<&ObjectRow>, new: Option<&ObjectRow>) {
         let child = |row: &ObjectRow| {
             let parent = row.parent.filter(|parent| *parent != key.guid)?;
-            Some(keys::child(ObjectKey { source: key.source, guid: parent }, key.guid))
+            Some(keys::child(ObjectKey { source: key.source, guid: parent }, &row.dn, key.guid))
         };
-        let sid = |row: &ObjectRow| {
-            let bytes = row.attributes.get("objectSid")?.first().map(AttributeValue::as_bytes)?;
-            (bytes.len() <= 255).then(|| keys::sid(bytes, key))
-        };
+        let sid = |row: &ObjectRow| row.sid().map(|bytes| keys::sid(bytes, key));
         for index in [&child as &dyn Fn(&ObjectRow) -> Option<Vec<u8>>, &sid] {
             let (before, after) = (old.and_then(index), new.and_then(index));
             if before == after {
@@ -285,6 +311,9 @@ impl<'a> Round<'a> {
             && state.shrunk == Some(Shrink::Nothing { had: 0 })
         {
             state.shrunk = None;
+        }
+        if let Some(state) = self.state(key.source).filter(|state| state.naming_context == row.dn) {
+            state.root = Some(key.guid);
         }
         self.resolve_scope(key, &row.dn);
     }
@@ -321,26 +350,29 @@ impl<'a> Round<'a> {
     pub(crate) fn resolve_scope(&mut self, key: ObjectKey, dn: &Dn) {
         let plan = self.plan;
         let Some(source) = plan.source(key.source) else { return };
-        for entry in source.config.include.iter().chain(&source.config.exclude) {
-            let ScopeEntry::Dn(name) = entry else { continue };
-            if name != dn || self.state(key.source).is_none_or(|s| s.resolved.contains_key(&scope_key(entry))) {
-                continue;
-            }
-            if let Some(state) = self.state(key.source) {
-                state.resolved.insert(scope_key(entry), key.guid);
-            }
-            if self.decides {
-                self.decisions.push(DecisionEvent::ScopeResolved(ScopeResolved {
-                    forest: source.config.forest.clone(),
-                    naming_context: source.config.naming_context.clone(),
-                    dn: name.clone(),
-                    object: key.guid,
-                }));
-            }
-            self.rebuild_scopes();
-            if self.meta.swept {
-                self.add_work(Work::new(WorkKind::Subtree, key));
-            }
+        if !self.unresolved.contains(&key.source) {
+            return;
+        }
+        let name_key = dn.key();
+        let Some(name) = source.named.get(&name_key) else { return };
+        let Some(state) = self.state(key.source).filter(|state| !state.resolved.contains_key(&name_key)) else {
+            return;
+        };
+        state.resolved.insert(name_key, key.guid);
+        if self.decides {
+            self.decisions.push(DecisionEvent::ScopeResolved(ScopeResolved {
+                forest: source.config.forest.clone(),
+                naming_context: source.config.naming_context.clone(),
+                dn: name.clone(),
+                object: key.guid,
+            }));
+        }
+        self.rebuild_scopes();
+        if self.meta.swept {
+            self.add_work(Work::new(WorkKind::Subtree, key));
+            // members of a group, and an object of a pilot
+            self.add_work(Work::new(WorkKind::Evaluate, key));
+            self.add_work(Work::new(WorkKind::Members, key));
         }
     }
 
@@ -352,15 +384,28 @@ impl<'a> Round<'a> {
             .map(|source| {
                 let resolved = meta.sources.get(&source.id).map(|state| &state.resolved);
                 let find = |entries: &[ScopeEntry]| {
-                    entries.iter().filter_map(|entry| resolve(entry, resolved)).collect::<Vec<_>>()
+                    entries.iter().filter_map(|entry| resolve(entry, resolved)).collect::<BTreeSet<_>>()
                 };
-                ForestScope {
-                    include: find(&source.config.include),
-                    exclude: find(&source.config.exclude),
-                    include_all: source.config.include.is_empty(),
+                let groups = |entries: &[GroupEntry]| {
+                    entries.iter().filter_map(|entry| resolve_group(plan, meta, entry)).map(|key| key.guid).collect()
+                };
+                let SourceConfig { include, exclude, include_groups, exclude_groups, .. } = &source.config;
+                SourceScope {
+                    containers: ForestScope {
+                        include: find(include),
+                        exclude: find(exclude),
+                        include_all: include.is_empty(),
+                    },
+                    include_groups: (!include_groups.is_empty()).then(|| groups(include_groups)),
+                    exclude_groups: groups(exclude_groups),
                 }
             })
             .collect();
+        let is_open = |source: &&Source| {
+            let resolved = meta.sources.get(&source.id).map(|state| &state.resolved);
+            source.named.keys().any(|name| resolved.is_none_or(|resolved| !resolved.contains_key(name)))
+        };
+        self.unresolved = plan.sources.iter().filter(is_open).map(|source| source.id).collect();
         self.verdicts.clear();
     }
 }
@@ -371,6 +416,16 @@ pub(crate) fn resolve(entry: &ScopeEntry, resolved: Option<&BTreeMap<String, Obj
         ScopeEntry::Guid(guid) => Some(*guid),
         ScopeEntry::Dn(_) => resolved?.get(&scope_key(entry)).copied(),
     }
+}
+
+/// The group that an entry means, with the source it was found in; of one given by objectGUID, any source of its forest.
+pub(crate) fn resolve_group(plan: &Plan, meta: &Meta, entry: &GroupEntry) -> Option<ObjectKey> {
+    let of_forest = plan.sources.iter().filter(|source| source.config.forest == entry.forest);
+    let mut found = of_forest.filter_map(|source| {
+        let resolved = meta.sources.get(&source.id).map(|state| &state.resolved);
+        resolve(&entry.group, resolved).map(|guid| ObjectKey { source: source.id, guid })
+    });
+    found.next()
 }
 
 pub(crate) fn gate_is_open(plan: &Plan, meta: &Meta) -> bool {

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forestsync_domain::{Attributes, Dn, ObjectGuid, SourceAnchor};
+use forestsync_domain::{AttributeValue, Attributes, Dn, ObjectGuid, SourceAnchor};
 use forestsync_rules::classify::DirectoryClass;
-use forestsync_schemas::decisions::{AnchorBasis, Doubt, HoldReason};
+use forestsync_schemas::decisions::{AnchorBasis, Doubt, HoldReason, RuleFinding};
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use crate::keys::ObjectKey;
 /// Marks a value as one of ours.
 const FORMAT: u8 = 0xF5;
 /// The version of the rows; a database of another one is rebuilt.
-pub(crate) const VERSION: u8 = 3;
+pub(crate) const VERSION: u8 = 4;
 /// The largest value: sled leaks disk whenever a value over 128 KiB is overwritten.
 pub(crate) const MAX_VALUE: usize = 60 * 1024;
 
@@ -70,6 +70,10 @@ pub(crate) struct ObjectRow {
     pub(crate) image: u32,
     /// The full read in or after which it was last known to exist.
     pub(crate) seen: u32,
+    /// The record that made the image.
+    pub(crate) image_offset: u64,
+    /// The records that changed attributes since, by name.
+    pub(crate) later: BTreeMap<String, u64>,
     /// Last, so that the rest can be read without it.
     #[serde(with = "crate::stored")]
     pub(crate) attributes: Attributes,
@@ -90,6 +94,29 @@ impl ObjectRow {
     pub(crate) fn is_live(&self) -> bool {
         !self.deleted
     }
+
+    /// The values of an attribute, none if it has none.
+    pub(crate) fn values(&self, name: &str) -> &[AttributeValue] {
+        self.attributes.get(name).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The bytes of its SID, if it has one that can stand in a key.
+    pub(crate) fn sid(&self) -> Option<&[u8]> {
+        self.values("objectSid").first().map(AttributeValue::as_bytes).filter(|bytes| bytes.len() <= 255)
+    }
+
+    /// The offset of the record that an attribute's value, or its absence, comes from.
+    pub(crate) fn origin(&self, attribute: &str) -> u64 {
+        self.later.get(attribute).copied().unwrap_or(self.image_offset)
+    }
+}
+
+/// The anchor that an object stands for by a join.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Adopted {
+    pub(crate) anchor: SourceAnchor,
+    /// By which rule.
+    pub(crate) rule: String,
 }
 
 /// What is known of an anchor.
@@ -97,6 +124,8 @@ impl ObjectRow {
 pub(crate) struct AnchorRow {
     /// The objects that were given it, the first one first.
     pub(crate) claimants: Vec<Claimant>,
+    /// The objects that stand for it by a join, sorted.
+    pub(crate) adopters: Vec<ObjectKey>,
     /// What was written to `desired` last.
     pub(crate) emitted: Option<Emitted>,
 }
@@ -135,8 +164,25 @@ pub(crate) struct Wish {
     /// The object must not be sent as it is; what was wished before, if anything, stays.
     pub(crate) blocked: bool,
     pub(crate) attributes: BTreeMap<String, StoredValue>,
+    pub(crate) at_creation: BTreeMap<String, StoredValue>,
     pub(crate) manager: Option<SourceAnchor>,
+    pub(crate) owner: Option<SourceAnchor>,
     pub(crate) not_writable: Vec<String>,
+    /// The objects that are joined with it, sorted.
+    pub(crate) joined: Vec<ObjectKey>,
+    /// What must be unique: kind and hash of the value, sorted.
+    pub(crate) unique: Vec<(u8, [u8; 16])>,
+}
+
+impl Wish {
+    /// All objects that it is made of, the one that says how to sign in first.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = ObjectKey> + '_ {
+        std::iter::once(self.object).chain(self.joined.iter().copied())
+    }
+
+    pub(crate) fn is_of(&self, key: ObjectKey) -> bool {
+        self.objects().any(|object| object == key)
+    }
 }
 
 pub(crate) fn to_stored(attributes: CloudAttributes) -> BTreeMap<String, StoredValue> {
@@ -184,10 +230,12 @@ pub(crate) struct Linked {
 }
 
 /// What is wrong with an object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct FindingRow {
     pub(crate) blocking: bool,
     pub(crate) messages: Vec<String>,
+    /// By rule of identity hygiene.
+    pub(crate) rules: Vec<RuleFinding>,
 }
 
 /// What `decisions` says is wrong with an object.
@@ -257,6 +305,8 @@ pub(crate) struct SourceState {
     pub(crate) valued: BTreeMap<String, u64>,
     /// Scope entries given by name that were found: key of the name, objectGUID.
     pub(crate) resolved: BTreeMap<String, ObjectGuid>,
+    /// The root of the naming context.
+    pub(crate) root: Option<ObjectGuid>,
     /// The collector's last word: cause, detail, hint.
     pub(crate) reading_stopped: Option<(String, String, String)>,
     /// It was taken out of the configuration, and its rows are being removed.
@@ -313,6 +363,14 @@ pub(crate) struct Meta {
     pub(crate) rest_digest: u128,
     /// Objects whose anchor is not their own objectGUID.
     pub(crate) foreign_claims: u64,
+    /// Objects that stand for an anchor by a join.
+    pub(crate) adopted: u64,
+    /// Objects that are part of a wish that is not their own anchor's.
+    pub(crate) stands: u64,
+    /// Objects whose last moment came.
+    pub(crate) fired: u64,
+    /// Objects whose members are being looked at.
+    pub(crate) walked: u64,
     /// Counts anchors given without a decision, by a verification.
     pub(crate) provisional: u64,
 }

@@ -198,6 +198,8 @@ impl Work {
             configuration: self.configuration.clone(),
             directory: self.directory.clone(),
             sources: sources.clone(),
+            rules: Arc::clone(projection.rules()),
+            tenant: projection.tenant().map(str::to_owned),
         };
         let projector = Box::pin(Projector::open(config, Arc::clone(&self.log))).await.map_err(worker_error)?;
         tracing::info!(

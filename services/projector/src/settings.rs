@@ -3,10 +3,11 @@
 
 use forestsync_domain::{Dn, ObjectGuid};
 use forestsync_log::StreamName;
+use forestsync_rules::settings::Rules;
 use forestsync_runtime::config::Findings;
 use forestsync_schemas::streams;
 
-use crate::config::{ScopeEntry, SourceConfig};
+use crate::config::{GroupEntry, ScopeEntry, SourceConfig};
 
 /// The scope within one forest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +38,33 @@ pub enum SourcesError {
     /// The forest and a domain give no stream's name.
     #[error(transparent)]
     Name(#[from] forestsync_log::StreamNameError),
+    /// A group's name is none.
+    #[error("scope.groups: {group:?} is no distinguished name and no objectGUID: {source}")]
+    Group {
+        /// What stands there.
+        group: String,
+        /// Why.
+        #[source]
+        source: forestsync_domain::DnError,
+    },
+}
+
+/// The groups that decide about a forest's objects: those that include and those that exclude.
+fn groups(forest: &str, rules: &Rules) -> Result<(Vec<GroupEntry>, Vec<GroupEntry>), SourcesError> {
+    let (mut include, mut exclude) = (Vec::new(), Vec::new());
+    for form in &rules.scope.groups {
+        let decides = match &form.decides {
+            Some(decides) => decides.iter().any(|name| name == forest),
+            None => form.forest == forest,
+        };
+        if decides {
+            let group = form.group.parse::<ScopeEntry>();
+            let group = group.map_err(|source| SourcesError::Group { group: form.group.clone(), source })?;
+            let entry = GroupEntry { forest: form.forest.clone(), group };
+            if form.exclude { exclude.push(entry) } else { include.push(entry) }
+        }
+    }
+    Ok((include, exclude))
 }
 
 impl ScopeSettings {
@@ -56,7 +84,8 @@ impl ScopeSettings {
     }
 
     /// The sources of a forest: each domain with the part of the scope that lies in it.
-    pub fn sources(&self, forest: &str, domains: &[Dn]) -> Result<Vec<SourceConfig>, SourcesError> {
+    pub fn sources(&self, forest: &str, domains: &[Dn], rules: &Rules) -> Result<Vec<SourceConfig>, SourcesError> {
+        let (include_groups, exclude_groups) = groups(forest, rules)?;
         let source = |domain: &Dn| {
             let stream: StreamName = streams::changes(forest, domain).parse()?;
             Ok(SourceConfig {
@@ -65,6 +94,8 @@ impl ScopeSettings {
                 stream,
                 include: part_of(domain, &self.include, "include", domains)?,
                 exclude: part_of(domain, &self.exclude, "exclude", domains)?,
+                include_groups: include_groups.clone(),
+                exclude_groups: exclude_groups.clone(),
             })
         };
         domains.iter().map(source).collect()

@@ -31,7 +31,12 @@ pub async fn rebuild(
     let streams = plan.clone();
     let mut engine = blocking(&plan, {
         let plan = plan.clone();
-        move || Engine::open(plan, None)
+        move || {
+            let mut engine = Engine::open(plan, None)?;
+            // all at once in the end: a choice for which no decision is there yet would be another one halfway
+            engine.is_postponed = true;
+            Ok(engine)
+        }
     })
     .await?;
     let own = (None, streams.decisions.clone());
@@ -60,6 +65,7 @@ pub async fn rebuild(
         }
     }
     blocking(&plan, move || {
+        engine.is_postponed = false;
         engine.settle()?;
         engine.flush()?;
         settled(&engine.store, &engine.meta, &engine.plan.config.directory).map(|(digest, _)| digest)

@@ -26,14 +26,22 @@ pub(crate) enum WorkKind {
     Absence = 3,
     /// Links that a full read did not show.
     StaleLinks = 4,
+    /// Members of a group that came into another one or left it.
+    Members = 5,
+    /// An object, whatever changed for it.
+    Evaluate = 6,
     /// Memberships and reports of an object that came, went or changed its class.
-    Expand = 5,
+    Expand = 7,
     /// Objects below a container that may have another verdict now.
-    Subtree = 6,
+    Subtree = 8,
+    /// What joins compare of all objects.
+    SweepKeys = 9,
     /// All objects.
-    Sweep = 7,
+    Sweep = 10,
     /// All links, once all objects are looked at.
-    SweepLinks = 8,
+    SweepLinks = 11,
+    /// All memberships that were written.
+    SweepWritten = 12,
 }
 
 impl WorkKind {
@@ -104,16 +112,29 @@ impl Round<'_> {
         self.meta.swept && self.gate_is_open()
     }
 
+    /// Whether the wishes would be those of a mirror that knows less than the one before it did: decisions made on the
+    /// strength of them would contradict those that were made already.
+    fn is_catching_up(&self) -> bool {
+        let is_behind = |source: &&crate::config::Source| {
+            let offset = self.meta.sources.get(&source.id).map_or(0, |state| state.offset);
+            let until = self.meta.until.get(source.config.stream.as_str());
+            until.is_some_and(|until| offset < *until) && !self.stopped.contains(&source.id)
+        };
+        self.is_postponed || self.plan.sources.iter().any(|source| is_behind(&source))
+    }
+
     /// Works until nothing is left or the round is full. Returns whether more rounds are needed.
     pub(crate) fn run_work(&mut self) -> Result<bool> {
         self.run_base_work()?;
         if self.work.keys().any(|(kind, _)| kind.is_base()) {
             return Ok(true);
         }
-        if self.gate_is_open() && !self.meta.swept {
+        if self.gate_is_open() && !self.meta.swept && !self.is_catching_up() {
             self.meta.swept = true;
+            let joins = !self.plan.config.rules.joins.is_empty();
             if let Some(source) = self.plan.sources.first() {
-                self.add_work(Work::of_source(WorkKind::Sweep, source.id, 0));
+                let kind = if joins { WorkKind::SweepKeys } else { WorkKind::Sweep };
+                self.add_work(Work::of_source(kind, source.id, 0));
             }
         }
         if !self.may_project() {
@@ -121,9 +142,15 @@ impl Round<'_> {
         }
         self.places.clear();
         self.verdicts.clear();
+        self.ancestries.clear();
         while !self.is_full() {
             if let Some((_, work)) = self.work.pop_first() {
+                if self.meta.walked > 0 && work.kind > WorkKind::Members {
+                    self.end_walk()?;
+                }
                 self.run_derived(&work)?;
+            } else if self.meta.walked > 0 {
+                self.end_walk()?;
             } else if !self.run_dirty()? {
                 // what is in the store beyond the rows that were loaded
                 self.load_work()?;

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use forestsync_collector::settings::{ForestForm, ForestSettings as Reading};
 use forestsync_projector::settings::ScopeSettings;
 use forestsync_provisioner::settings::{GuardSettings, TenantSettings};
+use forestsync_rules::settings::Rules;
 use forestsync_runtime::config::{Findings, SettingsError};
 use forestsync_schemas::streams;
 
@@ -42,6 +44,11 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
     }
     let tenant = TenantSettings::check("tenant", &file.tenant, base, &mut found);
     let guard = GuardSettings::check("delete_guard", &file.delete_guard, &mut found);
+    let names: Vec<String> = file.forests.iter().map(|forest| forest.name.clone()).collect();
+    let rules = Rules::compile(&file.rules(), &names).unwrap_or_else(|problems| {
+        problems.into_iter().for_each(|p| found.add(p.key, p.message, p.hint));
+        Rules::default()
+    });
     let digest = blake3::hash(document.as_bytes()).to_hex().to_string();
     let settings = tenant.map(|tenant| Settings {
         path: path.to_owned(),
@@ -54,6 +61,7 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
         forests,
         tenant,
         guard,
+        rules: Arc::new(rules),
     });
     found.into_result(path, settings)
 }

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use forestsync_collector::settings::ForestForm;
 use forestsync_log::LogConfig;
 use forestsync_provisioner::settings::{GuardForm, TenantForm};
+use forestsync_rules::join::JoinForm;
+use forestsync_rules::precedence::PrecedenceForm;
+use forestsync_rules::settings::{RulesForm, ScopeForm};
 use serde::Deserialize;
 
 /// The whole file.
@@ -27,6 +30,23 @@ pub struct File {
     /// When deletions are held back.
     #[serde(default)]
     pub delete_guard: GuardForm,
+    /// Which objects are synchronized.
+    #[serde(default)]
+    pub scope: ScopeForm,
+    /// Which objects of different forests are one.
+    #[serde(default)]
+    pub joins: Vec<JoinForm>,
+    /// Which of joined objects says what.
+    #[serde(default)]
+    pub precedence: Vec<PrecedenceForm>,
+}
+
+impl File {
+    /// The tables that are the rules'.
+    pub fn rules(&self) -> RulesForm {
+        let Self { scope, joins, precedence, .. } = self.clone();
+        RulesForm { scope, joins, precedence }
+    }
 }
 
 fn default_data() -> PathBuf {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use forestsync_log::{EmbeddedLog, Log, LogConfig};
 use forestsync_projector::settings::ScopeSettings;
 use forestsync_provisioner::settings::{GuardSettings, TenantSettings};
+use forestsync_rules::settings::Rules;
 
 use crate::exit::UsageError;
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub tenant: TenantSettings,
     /// When deletions are held back.
     pub guard: GuardSettings,
+    /// The rules.
+    pub rules: Arc<Rules>,
 }
 
 impl Settings {

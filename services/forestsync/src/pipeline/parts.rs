@@ -10,6 +10,7 @@ use forestsync_projector::activation::Projection;
 use forestsync_projector::settings::SourcesError;
 use forestsync_projector::{Projector, ProjectorConfig, ProjectorStatus, SourceConfig};
 use forestsync_provisioner::{Provisioner, ProvisionerConfig, Status, TenantConfig};
+use forestsync_rules::settings::Rules;
 use forestsync_runtime::secret::SecretString;
 use forestsync_schemas::control::ConfigurationActivated;
 use forestsync_schemas::{ChangeRecord, streams};
@@ -125,9 +126,19 @@ async fn projector_config(settings: &Settings, collectors: Vec<Rows>) -> Result<
                 rows.wait_for(known).await.with_context(|| format!("the collector of forest {}", forest.name()))?;
             domains = rows.iter().map(|row| row.naming_context.clone()).collect();
         }
-        sources.extend(forest_sources(forest, &domains)?);
+        sources.extend(forest_sources(forest, &domains, &settings.rules)?);
     }
-    Ok(ProjectorConfig { configuration: settings.configuration.clone(), directory: settings.projector_dir(), sources })
+    Ok(config_of(settings, sources))
+}
+
+fn config_of(settings: &Settings, sources: Vec<SourceConfig>) -> ProjectorConfig {
+    ProjectorConfig {
+        configuration: settings.configuration.clone(),
+        directory: settings.projector_dir(),
+        sources,
+        rules: Arc::clone(&settings.rules),
+        tenant: Some(settings.tenant.tenant_id.clone()),
+    }
 }
 
 /// The projector's configuration from the log alone, for a replay.
@@ -145,10 +156,9 @@ pub async fn projector_config_from_log(settings: &Settings, log: &dyn Log) -> Re
             let hint = "start forestsync run first, or name its domains in the configuration";
             return Err(UsageError::new(format!("forest {} was never read", forest.name()), hint).into());
         }
-        sources.extend(forest_sources(forest, &forest.reading.domains)?);
+        sources.extend(forest_sources(forest, &forest.reading.domains, &settings.rules)?);
     }
-    let directory = settings.projector_dir();
-    Ok(ProjectorConfig { configuration: settings.configuration.clone(), directory, sources })
+    Ok(config_of(&settings, sources))
 }
 
 /// The same from a log that services share: as the projector takes it from what was activated.
@@ -159,8 +169,7 @@ async fn shared_config(settings: &Settings, log: &dyn Log) -> Result<ProjectorCo
     let sources = projection
         .sources(&log.streams().await?)?
         .map_err(|forest| UsageError::new(format!("forest {forest} was never read"), "start its collector first"))?;
-    let directory = settings.projector_dir();
-    Ok(ProjectorConfig { configuration: settings.configuration.clone(), directory, sources })
+    Ok(config_of(settings, sources))
 }
 
 /// The settings with the domains of each forest that was read before: collector and projector MUST have the same, and a
@@ -182,7 +191,7 @@ pub(super) async fn settled(settings: &Settings, log: &dyn Log) -> Result<Settin
             forest.reading.domains.append(&mut read);
         }
         if !forest.reading.domains.is_empty() {
-            forest_sources(forest, &forest.reading.domains)?;
+            forest_sources(forest, &forest.reading.domains, &settings.rules)?;
         }
     }
     Ok(settings)
@@ -221,7 +230,7 @@ async fn domains_in(forest: &ForestSettings, log: &dyn Log) -> Result<Vec<Dn>> {
 }
 
 /// The sources of a forest: each domain with the part of the scope that lies in it.
-fn forest_sources(forest: &ForestSettings, domains: &[Dn]) -> Result<Vec<SourceConfig>> {
+fn forest_sources(forest: &ForestSettings, domains: &[Dn], rules: &Rules) -> Result<Vec<SourceConfig>> {
     let outside = |error| match error {
         SourcesError::Outside(outside) => {
             let message =
@@ -230,5 +239,5 @@ fn forest_sources(forest: &ForestSettings, domains: &[Dn]) -> Result<Vec<SourceC
         }
         other => anyhow::Error::new(other),
     };
-    forest.scope.sources(forest.name(), domains).map_err(outside)
+    forest.scope.sources(forest.name(), domains, rules).map_err(outside)
 }

@@ -189,11 +189,15 @@ impl World {
             stream: s.stream.clone(),
             include: entries(include, &s.root),
             exclude: entries(exclude, &s.root),
+            include_groups: Vec::new(),
+            exclude_groups: Vec::new(),
         };
         ProjectorConfig {
             configuration: name.into(),
             directory: self.folder.path().join(format!("db-{name}")),
             sources: sources.iter().map(source).collect(),
+            rules: Arc::default(),
+            tenant: None,
         }
     }
 

@@ -39,12 +39,31 @@ pub struct ScopeForm {
     /// What becomes of objects that leave the scope.
     #[serde(default)]
     pub out_of_scope: OutOfScope,
-    /// Which members of the groups in scope are meant.
+    /// Groups of which objects must be members, or must not.
+    #[serde(default)]
+    pub groups: Vec<GroupForm>,
+    /// Which members of the groups are meant.
     #[serde(default)]
     pub group_members: GroupMembers,
     /// Whether a user is a member of the group that primaryGroupID names.
     #[serde(default)]
     pub primary_groups: bool,
+}
+
+/// `[[scope.groups]]` as it is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupForm {
+    /// The group, by its distinguished name or objectGUID.
+    pub group: String,
+    /// The forest that it is in.
+    pub forest: String,
+    /// The forests whose objects it decides about; its own unless written.
+    #[serde(rename = "for")]
+    pub decides: Option<Vec<String>>,
+    /// Whether its members are not synchronized, instead of being those that are.
+    #[serde(default)]
+    pub exclude: bool,
 }
 
 /// What becomes of objects that leave the scope.
@@ -91,7 +110,9 @@ pub struct ScopeRules {
     pub pilot: Option<Vec<String>>,
     /// What becomes of objects that leave the scope.
     pub out_of_scope: OutOfScope,
-    /// Which members of the groups in scope are meant.
+    /// Groups of which objects must be members, or must not.
+    pub groups: Vec<GroupForm>,
+    /// Which members of the groups are meant.
     pub group_members: GroupMembers,
     /// Whether primary groups count as memberships.
     pub primary_groups: bool,
@@ -104,7 +125,7 @@ impl ScopeRules {
     }
 }
 
-/// The rules of a configuration.
+/// The rules of a configuration. The default ones are those of a configuration that says nothing about them.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// Which objects.
@@ -117,20 +138,36 @@ pub struct Rules {
     pub digest: String,
 }
 
+impl Default for Rules {
+    fn default() -> Self {
+        Self::of(&RulesForm::default(), &[], Filter::default(), JoinRules::default(), Precedence::default())
+    }
+}
+
 impl Rules {
     /// Gives the tables their meaning; everything that is wrong with them at once. `forests` are the names of the forests
     /// in the order of the configuration.
     pub fn compile(form: &RulesForm, forests: &[String]) -> Result<Self, Vec<RuleProblem>> {
         let mut problems = Vec::new();
         let mut add = |key: String, message: String, hint: String| problems.push(RuleProblem { key, message, hint });
-        let classes = form.scope.classes.clone().unwrap_or_else(|| FilterClass::ALL.to_vec());
-        if classes.is_empty() {
+        if form.scope.classes.as_ref().is_some_and(Vec::is_empty) {
             let hint = "name user, group or contact, or leave classes out".to_owned();
             add("scope.classes".into(), "no class is synchronized".into(), hint);
         }
         if form.scope.pilot.as_ref().is_some_and(|pilot| pilot.iter().any(|entry| entry.trim().is_empty())) {
             let hint = "write objectGUIDs, distinguished names, userPrincipalNames or sAMAccountNames".to_owned();
             add("scope.pilot".into(), "an entry is empty".into(), hint);
+        }
+        for (at, group) in form.scope.groups.iter().enumerate() {
+            let decides = group.decides.iter().flatten();
+            for name in std::iter::once(&group.forest).chain(decides).filter(|name| !forests.contains(name)) {
+                let hint = format!("the forests are {}", forests.join(", "));
+                add(format!("scope.groups[{at}]"), format!("there is no forest {name:?}"), hint);
+            }
+            if group.group.trim().is_empty() {
+                let hint = "write a distinguished name or an objectGUID".to_owned();
+                add(format!("scope.groups[{at}].group"), "it is empty".into(), hint);
+            }
         }
         let filter = Filter::compile(&form.scope.filters).unwrap_or_else(|found| {
             found.into_iter().for_each(|p| add(format!("scope.{}", p.place), p.message, p.hint));
@@ -147,21 +184,27 @@ impl Rules {
         if !problems.is_empty() {
             return Err(problems);
         }
+        Ok(Self::of(form, forests, filter, joins, precedence))
+    }
+
+    fn of(form: &RulesForm, forests: &[String], filter: Filter, joins: JoinRules, precedence: Precedence) -> Self {
+        let ScopeForm { classes, pilot, out_of_scope, groups, group_members, primary_groups, .. } = form.scope.clone();
         // everything that may change a wish, in the form in which it was written
-        let text = format!("{:?} {forests:?} {}", form, crate::flow::digest());
-        Ok(Self {
+        let text = format!("{form:?} {forests:?} {}", crate::flow::digest());
+        Self {
             scope: ScopeRules {
-                classes: classes.into_iter().collect(),
+                classes: classes.unwrap_or_else(|| FilterClass::ALL.to_vec()).into_iter().collect(),
                 filter,
-                pilot: form.scope.pilot.clone(),
-                out_of_scope: form.scope.out_of_scope,
-                group_members: form.scope.group_members,
-                primary_groups: form.scope.primary_groups,
+                pilot,
+                out_of_scope,
+                groups,
+                group_members,
+                primary_groups,
             },
             joins,
             precedence,
             digest: blake3::hash(text.as_bytes()).to_hex().chars().take(32).collect(),
-        })
+        }
     }
 
     /// Every directory attribute that the rules read.

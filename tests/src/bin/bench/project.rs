@@ -118,8 +118,16 @@ async fn projected(log: Arc<EmbeddedLog>, stream: &StreamName, base: &Dn, direct
         stream: stream.clone(),
         include: Vec::new(),
         exclude: Vec::new(),
+        include_groups: Vec::new(),
+        exclude_groups: Vec::new(),
     };
-    let config = ProjectorConfig { configuration: name.into(), directory: directory.to_owned(), sources: vec![source] };
+    let config = ProjectorConfig {
+        configuration: name.into(),
+        directory: directory.to_owned(),
+        sources: vec![source],
+        rules: Arc::default(),
+        tenant: None,
+    };
     let mut projector = Projector::open(config, log).await.unwrap();
     let status = projector.catch_up().await.unwrap();
     assert!(status.is_idle());
