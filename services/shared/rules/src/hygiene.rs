@@ -17,6 +17,7 @@
 //!   here only domains that are private by convention or by standard are reported.
 //! - A second colon is looked for before the address is read, so that an address with two prefixes is reported as such.
 //! - An apostrophe in a userPrincipalName is a rule of its own, since IdFix refuses it and Azure AD does not.
+//! - The account names of users only must be unique: of those of groups nothing in Azure AD is made.
 //! - The bugs by which IdFix recognises neither mailboxes of Exchange's own nor losers of replication conflicts are not
 //!   repeated; see [`skipped`].
 

@@ -23,7 +23,7 @@ pub enum UniqueKind {
     Nickname,
     /// targetAddress.
     TargetAddress,
-    /// sAMAccountName of an object without userPrincipalName.
+    /// sAMAccountName of a user without userPrincipalName.
     AccountName,
 }
 
@@ -87,7 +87,8 @@ pub fn unique_values(class: DirectoryClass, attributes: &Attributes) -> Vec<(Uni
     found.extend(texts(attributes, "proxyAddresses").map(|value| (UniqueKind::ProxyAddress, address(value))));
     found.extend(first("mailNickname").map(|value| (UniqueKind::Nickname, value)));
     found.extend(first("targetAddress").map(|value| (UniqueKind::TargetAddress, address(&value))));
-    if !is_present(attributes, "userPrincipalName") {
+    // groups of one name in several forests are common, and nothing in Azure AD is made of it
+    if class.is_user() && !is_present(attributes, "userPrincipalName") {
         found.extend(first("sAMAccountName").map(|value| (UniqueKind::AccountName, value)));
     }
     let mut seen = BTreeSet::new();

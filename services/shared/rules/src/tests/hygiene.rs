@@ -339,6 +339,7 @@ fn what_must_be_unique() {
     }
     let account = attributes(&[("sAMAccountName", &["KIM"])]);
     assert_eq!(unique_values(User, &account), [(U::AccountName, "kim".to_owned())]);
+    assert_eq!(unique_values(Group, &account), []);
     assert_eq!(unique_values(Computer, &object), []);
     // addresses clash whichever attribute they are in, and not with sign-in names
     assert_eq!(U::Mail.space(), U::ProxyAddress.space());
