@@ -6,14 +6,17 @@
 //! number alone, so that a million of them can be streamed, and the DN of any one can be asked for.
 //!
 //! The names are awkward on purpose: every character that a DN has to escape, scripts that run from right to left,
-//! emoji, names of 64 characters, and neighbours that differ in diacritics only.
+//! emoji, names of 64 characters, and neighbours that differ in diacritics only. On demand, every twentieth object breaks a
+//! rule of identity hygiene beside.
 
+mod flaws;
 mod names;
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::forest::escape_rdn;
+use flaws::{Kind, Makings};
 use names::{
     CITIES, COMPANIES, DEPARTMENTS, GIVEN, LANGUAGES, SURNAMES, TITLES, gcd, group_name, pick, plain, truncated,
     unit_name,
@@ -54,6 +57,9 @@ pub struct PopulationOptions {
     pub exchange_schema: bool,
     /// Give every tenth user a small thumbnailPhoto.
     pub photos: bool,
+    /// Let every twentieth object break a rule of identity hygiene; see [`Population::flaws`]. Some of these users cannot
+    /// be in a tenant, since their userPrincipalName or mail is refused or somebody else's.
+    pub flawed: bool,
 }
 
 impl PopulationOptions {
@@ -71,6 +77,7 @@ impl PopulationOptions {
             members_per_group: 15,
             exchange_schema: true,
             photos: false,
+            flawed: false,
         }
     }
 }
@@ -191,6 +198,38 @@ impl Population {
         format!("{}.{}.{i}@{}", plain(person.given), plain(person.surname), self.options.upn_suffix)
     }
 
+    /// The DNs of the objects that are flawed, each with the name of the rule that it breaks, as forestsync reports it. All
+    /// rules of a multi-tenant directory occur among 720 users. Those named `…-duplicate` are broken by the other object
+    /// with the value too; `samaccountname-duplicate` is broken if another forest holds a population of the same prefix.
+    pub fn flaws(&self) -> impl Iterator<Item = (String, &'static str)> + '_ {
+        let o = &self.options;
+        let of = |kind, count: usize, dn: fn(&Self, usize) -> String| {
+            let rule = move |i| flaws::rule(kind, o.exchange_schema, flaws::turn(kind, i).filter(|_| o.flawed)?);
+            (0..count).filter_map(move |i| Some((dn(self, i), rule(i)?)))
+        };
+        of(Kind::User, o.users, Self::user_dn).chain(of(Kind::Contact, o.contacts, Self::contact_dn)).chain(of(
+            Kind::Group,
+            o.groups,
+            Self::group_dn,
+        ))
+    }
+
+    /// Breaks a rule if it is the object's turn. `stem` is free in this population to make names of.
+    fn flaw(&self, a: &mut Attributes, kind: Kind, i: usize, stem: &str) {
+        let Some(turn) = flaws::turn(kind, i).filter(|_| self.options.flawed) else { return };
+        let o = &self.options;
+        // one that is never flawed itself, whether this is a user or a group
+        let neighbour = i.saturating_sub(3);
+        let makings = Makings {
+            account: stem.to_owned(),
+            suffix: &o.upn_suffix,
+            neighbour: self.user_principal_name(neighbour),
+            nickname: nickname(&self.person(For::User, neighbour), neighbour),
+            target: format!("SMTP:{}", contact_mail(&self.person(For::Contact, 0), 0)),
+        };
+        flaws::apply(a, kind, o.exchange_schema, turn, &makings);
+    }
+
     fn random(&self, purpose: For, i: usize) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream((purpose as u64) << 56 | i as u64);
@@ -271,19 +310,20 @@ impl Population {
             a.one("manager", self.user_dn((i - 1) / 8));
         }
         if self.options.exchange_schema {
-            a.one("mailNickname", format!("{}.{i}", plain(person.given)));
+            a.one("mailNickname", nickname(&person, i));
             for n in 1..=15 {
                 if (i + n).is_multiple_of(4) {
                     a.one(&format!("extensionAttribute{n}"), format!("value {} of {n}", rng.random_range(0..50)));
                 }
             }
         }
+        self.flaw(&mut a, Kind::User, i, &self.user_account(i));
         NewObject { dn: self.user_dn(i), attributes: a.0 }
     }
 
     fn contact(&self, i: usize) -> NewObject {
         let person = self.person(For::Contact, i);
-        let mail = format!("{}.{}.{i}@partner.example", plain(person.given), plain(person.surname));
+        let mail = contact_mail(&person, i);
         let mut a = Attributes::of_class(&["top", "person", "organizationalPerson", "contact"]);
         a.one("displayName", person.name.trim());
         a.one("givenName", person.given);
@@ -294,6 +334,7 @@ impl Population {
             a.one("targetAddress", format!("SMTP:{mail}"));
             a.one("mailNickname", format!("contact.{i}"));
         }
+        self.flaw(&mut a, Kind::Contact, i, &format!("{}c{i:07}", self.options.account_prefix));
         NewObject { dn: self.contact_dn(i), attributes: a.0 }
     }
 
@@ -324,6 +365,7 @@ impl Population {
             a.one("managedBy", self.user_dn(rng.random_range(0..self.options.users)));
         }
         a.many("member", self.members(&mut rng, i));
+        self.flaw(&mut a, Kind::Group, i, &format!("{}g{i:06}", self.options.account_prefix));
         NewObject { dn: self.group_dn(i), attributes: a.0 }
     }
 
@@ -352,6 +394,16 @@ impl Population {
         }
         members
     }
+}
+
+/// The mailNickname of user `i`.
+fn nickname(person: &Person, i: usize) -> String {
+    format!("{}.{i}", plain(person.given))
+}
+
+/// The mail address of contact `i`.
+fn contact_mail(person: &Person, i: usize) -> String {
+    format!("{}.{}.{i}@partner.example", plain(person.given), plain(person.surname))
 }
 
 fn workplace(a: &mut Attributes, rng: &mut ChaCha8Rng, i: usize) {
@@ -422,6 +474,28 @@ mod tests {
             assert!(known.insert(object.dn.to_lowercase()), "{} occurs twice", object.dn);
         }
         assert_eq!(principals.len(), 200);
+    }
+
+    #[test]
+    fn one_object_in_twenty_is_flawed_on_demand() {
+        let mut options =
+            PopulationOptions { users: 720, ..PopulationOptions::new("DC=emea,DC=example", "emea.example") };
+        let clean: Vec<_> = Population::new(1, options.clone()).objects().collect();
+        assert_eq!(Population::new(1, options.clone()).flaws().count(), 0);
+        options.flawed = true;
+        for exchange_schema in [true, false] {
+            options.exchange_schema = exchange_schema;
+            let population = Population::new(1, options.clone());
+            let flaws: Vec<_> = population.flaws().collect();
+            assert_eq!(flaws.len(), 720 / 20 + 20 / 20 + 40 / 20);
+            let rules: HashSet<_> = flaws.iter().map(|(_, rule)| *rule).collect();
+            assert_eq!(rules.len(), if exchange_schema { 36 } else { 25 });
+            if exchange_schema {
+                let changed = population.objects().zip(&clean).filter(|(flawed, clean)| flawed != *clean);
+                let changed: HashSet<_> = changed.map(|(flawed, _)| flawed.dn).collect();
+                assert_eq!(changed, flaws.into_iter().map(|(dn, _)| dn).collect());
+            }
+        }
     }
 
     #[test]

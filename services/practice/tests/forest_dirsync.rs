@@ -129,6 +129,22 @@ async fn members_of_a_large_group_are_spread_over_entries_and_pages() {
 }
 
 #[tokio::test]
+async fn flawed_objects_are_taken_and_told_of_as_they_are() {
+    let lab = Lab::with(|_| {}).await;
+    let options = PopulationOptions { users: 720, flawed: true, ..PopulationOptions::new(BASE, "x.example") };
+    let population = Population::new(1, options);
+    lab.control.load(population.objects()).await.unwrap();
+    let (entries, _, _) = dirsync(&mut lab.reader().await, 0, &["displayName", "userPrincipalName"], b"").await;
+    let of = |rule: &str| {
+        let (dn, _) = population.flaws().find(|(_, broken)| *broken == rule).unwrap();
+        entries.iter().find(|e| e.dn.to_lowercase() == dn.to_lowercase()).unwrap()
+    };
+    assert_eq!(of("displayname-blank").texts("displayName"), Some(vec![" ".to_owned()]));
+    assert_eq!(of("displayname-length").texts("displayName").unwrap()[0].len(), 256);
+    assert_eq!(of("samaccountname-duplicate").texts("userPrincipalName"), None);
+}
+
+#[tokio::test]
 async fn ancestors_come_first_when_asked_for() {
     let (lab, population) = loaded(|_| {}).await;
     let mut w = lab.admin().await;

@@ -56,7 +56,7 @@ impl fmt::Display for Exclusion {
 }
 
 /// Bits of msExchRecipientTypeDetails of users that Exchange made for itself. Taken as it is from the default rules.
-const SYSTEM_MAILBOXES: i64 = 0x21C0_7000;
+pub(crate) const SYSTEM_MAILBOXES: i64 = 0x21C0_7000;
 /// Bit of msExchRecipientTypeDetails of a role group.
 const ROLE_GROUP: i64 = 0x4000_0000;
 /// msExchRecipientTypeDetails of a linked mailbox, which contributes no source anchor.

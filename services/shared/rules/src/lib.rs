@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  attributes ── what a collector asks for
+//!  hygiene ── what to mend in the directory, beside all that
 //!  classify ──> exclusion ──> scope ──> filter ──> anchor ──> flow    used by the projector
 //!                                                              │
 //!                                                              v
@@ -28,6 +29,7 @@ pub mod exclusion;
 pub mod filter;
 pub mod flow;
 pub mod guard;
+pub mod hygiene;
 pub mod join;
 pub mod precedence;
 pub mod scope;

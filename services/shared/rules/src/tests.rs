@@ -4,6 +4,8 @@ mod exclusions;
 mod filter_properties;
 mod filters;
 mod flows;
+mod hygiene;
+mod hygiene_properties;
 mod map;
 mod properties;
 

@@ -7,7 +7,7 @@ use forestsync_domain::{Dn, ObjectGuid, syntax};
 use forestsync_schemas::attributes::REQUESTED;
 use regex::RegexBuilder;
 
-use super::evaluate::{How, IntegerMatcher, Matcher, Test};
+use super::evaluate::{IntegerMatcher, Matcher, Place, Test};
 use super::form::{Clause, ClauseValue, FilterClass, FilterForm};
 use super::operator::Asks;
 use super::{Filter, Operator};
@@ -97,8 +97,8 @@ impl Compiler {
             }
             Asks::Truth { expected } => {
                 self.none(clause)?;
-                let with = vec![if expected { "true" } else { "false" }.to_owned()];
-                let matcher = Matcher::Compare { how: How::Equal, with, ignore_case: true };
+                let texts = BTreeSet::from([expected.to_string()]);
+                let matcher = Matcher::Among { texts, ignore_case: true };
                 Some(Test::Text { attribute: attribute?, matcher, negated: false })
             }
             Asks::Presence { expected } => {
@@ -186,23 +186,29 @@ impl Compiler {
 
     fn matcher(&mut self, clause: &Clause) -> Option<Matcher> {
         use Operator as O;
-        let ignore_case = clause.ignore_case;
-        let (values, how) = match clause.operator {
+        let (values, place) = match clause.operator {
             O::RegexMatch | O::NotRegexMatch => return self.regex(clause),
-            O::IsIn | O::IsNotIn => (self.several(clause)?, How::Equal),
-            O::Contains | O::NotContains => (std::slice::from_ref(self.one(clause)?), How::Contains),
-            O::StartsWith | O::NotStartsWith => (std::slice::from_ref(self.one(clause)?), How::StartsWith),
-            O::EndsWith | O::NotEndsWith => (std::slice::from_ref(self.one(clause)?), How::EndsWith),
-            _ => (std::slice::from_ref(self.one(clause)?), How::Equal),
+            O::IsIn | O::IsNotIn => (self.several(clause)?, None),
+            O::Contains | O::NotContains => (std::slice::from_ref(self.one(clause)?), Some(Place::Anywhere)),
+            O::StartsWith | O::NotStartsWith => (std::slice::from_ref(self.one(clause)?), Some(Place::Start)),
+            O::EndsWith | O::NotEndsWith => (std::slice::from_ref(self.one(clause)?), Some(Place::End)),
+            _ => (std::slice::from_ref(self.one(clause)?), None),
         };
-        let with: Vec<String> = values.iter().map(ToString::to_string).collect();
-        if with.iter().any(String::is_empty) {
+        let ignore_case = clause.ignore_case;
+        let text = |value: &ClauseValue| {
+            let text = value.to_string();
+            if ignore_case { text.to_lowercase() } else { text }
+        };
+        let texts: BTreeSet<String> = values.iter().map(text).collect();
+        if texts.contains("") {
             let key = if clause.value.is_some() { "value" } else { "values" };
             self.problem(key, "a directory holds no empty text", "to ask whether there is a value, use is_null");
             return None;
         }
-        let with = if ignore_case { with.iter().map(|text| text.to_lowercase()).collect() } else { with };
-        Some(Matcher::Compare { how, with, ignore_case })
+        match place {
+            None => Some(Matcher::Among { texts, ignore_case }),
+            Some(place) => texts.into_iter().next().map(|part| Matcher::Part { place, part, ignore_case }),
+        }
     }
 
     fn regex(&mut self, clause: &Clause) -> Option<Matcher> {

@@ -1,5 +1,7 @@
 //! A compiled clause, put to an object.
 
+use std::collections::BTreeSet;
+
 use forestsync_domain::AttributeValue;
 use regex::Regex;
 
@@ -21,19 +23,20 @@ pub(super) enum Test {
 /// What is asked of a text.
 #[derive(Debug, Clone)]
 pub(super) enum Matcher {
-    /// Comparison with texts, which are in lower case if case is ignored.
-    Compare { how: How, with: Vec<String>, ignore_case: bool },
+    /// It is one of these, which are in lower case if case is ignored. A set, because lists of people can be long.
+    Among { texts: BTreeSet<String>, ignore_case: bool },
+    /// It has this in it, which is in lower case if case is ignored.
+    Part { place: Place, part: String, ignore_case: bool },
     /// A search.
     Regex(Regex),
 }
 
-/// How texts are compared.
+/// Where in a text a part of it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum How {
-    Equal,
-    Contains,
-    StartsWith,
-    EndsWith,
+pub(super) enum Place {
+    Anywhere,
+    Start,
+    End,
 }
 
 /// What is asked of an integer.
@@ -81,22 +84,20 @@ impl Matcher {
     fn matches(&self, text: &str) -> bool {
         match self {
             Self::Regex(regex) => regex.is_match(text),
-            Self::Compare { how, with, ignore_case: false } => with.iter().any(|with| how.compare(text, with)),
-            Self::Compare { how, with, ignore_case: true } => {
-                let text = text.to_lowercase();
-                with.iter().any(|with| how.compare(&text, with))
-            }
+            Self::Among { texts, ignore_case: false } => texts.contains(text),
+            Self::Among { texts, ignore_case: true } => texts.contains(&text.to_lowercase()),
+            Self::Part { place, part, ignore_case: false } => place.holds(text, part),
+            Self::Part { place, part, ignore_case: true } => place.holds(&text.to_lowercase(), part),
         }
     }
 }
 
-impl How {
-    fn compare(self, text: &str, with: &str) -> bool {
+impl Place {
+    fn holds(self, text: &str, part: &str) -> bool {
         match self {
-            Self::Equal => text == with,
-            Self::Contains => text.contains(with),
-            Self::StartsWith => text.starts_with(with),
-            Self::EndsWith => text.ends_with(with),
+            Self::Anywhere => text.contains(part),
+            Self::Start => text.starts_with(part),
+            Self::End => text.ends_with(part),
         }
     }
 }
