@@ -25,6 +25,7 @@ pub mod attributes;
 pub mod classify;
 pub mod diff;
 pub mod exclusion;
+pub mod expression;
 pub mod flow;
 pub mod guard;
 pub mod scope;
