@@ -130,6 +130,7 @@ pub(crate) enum Prepared {
     Nothing,
     /// `Contains` compares whole values.
     Whole,
+    Formats(Box<date::Formats>),
     Replace(Box<replace::Mode>),
 }
 
