@@ -7,8 +7,10 @@ mod error;
 mod evaluate;
 pub mod functions;
 mod input;
+mod letters;
 mod lexer;
 mod parser;
+mod regexes;
 mod schema;
 mod suggest;
 #[cfg(test)]

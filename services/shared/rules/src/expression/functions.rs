@@ -1,11 +1,13 @@
 //! The functions of the language: what each is called, what it takes, and what it does.
 
 mod bits;
+mod certificate;
 mod choice;
 mod date;
 mod encoding;
 mod list;
 mod mail;
+mod names;
 mod pieces;
 mod replace;
 mod text;
@@ -15,6 +17,7 @@ use std::fmt;
 use super::check::Arguments;
 use super::error::CompileError;
 use super::evaluate::{Call, Evaluated};
+use super::letters::Culture;
 use super::types::{Kind, Type};
 
 /// What a reader is told of a function.
@@ -130,6 +133,8 @@ pub(crate) enum Prepared {
     Nothing,
     /// `Contains` compares whole values.
     Whole,
+    Culture(Culture),
+    Characters(replace::Characters),
     Formats(Box<date::Formats>),
     Replace(Box<replace::Mode>),
 }
@@ -221,13 +226,15 @@ const fn name_of(signature: &'static str) -> &'static str {
 }
 
 fn definitions() -> impl Iterator<Item = &'static Definition> {
-    let tables: [&'static [Definition]; 9] = [
+    let tables: [&'static [Definition]; 11] = [
         &bits::ALL,
+        &certificate::ALL,
         &choice::ALL,
         &date::ALL,
         &encoding::ALL,
         &list::ALL,
         &mail::ALL,
+        &names::ALL,
         &pieces::ALL,
         &replace::ALL,
         &text::ALL,
@@ -249,13 +256,32 @@ pub(super) fn refused(name: &str) -> Option<&'static Refused> {
 
 const RANDOM: &str = "not deterministic; a replay would give another value";
 
+const ROLES: &str = "it reads role assignments of Azure AD, which no directory object has";
+const ROLES_HINT: &str = "assign roles in Azure AD";
+const SHA1: &str = "it is SHA-1, which tells certificates apart no longer";
+const SHA1_HINT: &str = "use CertSerialNumber and CertIssuer, which identify a certificate";
+
 /// Sorted by name.
-const REFUSED: [Refused; 7] = [
+const REFUSED: [Refused; 13] = [
+    Refused { name: "AppRoleAssignmentsComplex", reason: ROLES, hint: ROLES_HINT },
     Refused {
-        name: "AppRoleAssignmentsComplex",
-        reason: "it reads role assignments of Azure AD, which no directory object has",
-        hint: "assign roles in Azure AD",
+        name: "CertFriendlyName",
+        reason: "a certificate has none; it belongs to the store of Windows that holds it",
+        hint: "use CertSubject",
     },
+    Refused { name: "CertHashString", reason: SHA1, hint: SHA1_HINT },
+    Refused { name: "CertIssuerOid", reason: "a name has no object identifier of its own", hint: "use CertIssuer" },
+    Refused {
+        name: "CertKeyAlgorithmParams",
+        reason: "it gives bytes of a structure that nobody reads",
+        hint: "use CertPublicKeyParametersOid",
+    },
+    Refused {
+        name: "CertSubjectNameOid",
+        reason: "a name has no object identifier of its own",
+        hint: "use CertSubject",
+    },
+    Refused { name: "CertThumbprint", reason: SHA1, hint: SHA1_HINT },
     Refused { name: "Guid", reason: RANDOM, hint: "StringFromGuid([objectGUID]) never changes" },
     Refused { name: "Now", reason: RANDOM, hint: "compare dates of the directory with each other or with a literal" },
     Refused { name: "RandomNum", reason: RANDOM, hint: "derive it from the object: [objectGUID], [employeeID]" },
@@ -265,11 +291,7 @@ const REFUSED: [Refused; 7] = [
         reason: "it serves the creation of Active Directory accounts, and asks the target what is taken",
         hint: "uniqueness is checked across all forests; use Coalesce for candidates",
     },
-    Refused {
-        name: "SingleAppRoleAssignment",
-        reason: "it reads role assignments of Azure AD, which no directory object has",
-        hint: "assign roles in Azure AD",
-    },
+    Refused { name: "SingleAppRoleAssignment", reason: ROLES, hint: ROLES_HINT },
 ];
 
 fn gives_text(_: &[Type]) -> Type {

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::super::check::Arguments;
 use super::super::error::{CompileError, EvalErrorKind};
 use super::super::evaluate::{Call, Evaluated, SIZE_LIMIT};
+use super::super::letters::folded;
 use super::super::value::Value;
 use super::{
     Definition, Prepared, Want, gives_element, gives_first, gives_integer, gives_text, gives_texts, may, need,
@@ -167,7 +168,7 @@ fn contains<'a>(call: &Call<'_, 'a>) -> Evaluated<'a> {
     let Some(find) = call.text(1)? else { return Ok(None) };
     let ignores_case = call.text(2)?.as_deref() == Some("CaseInsensitive");
     let is_whole = matches!(call.prepared(), Prepared::Whole);
-    let fold = |text: &str| if ignores_case { super::text::folded(text) } else { text.to_owned() };
+    let fold = |text: &str| if ignores_case { folded(text) } else { text.to_owned() };
     let wanted = fold(&find);
     for (index, value) in call.list(0)?.into_iter().enumerate() {
         let text = value.into_text().map_err(|kind| call.fail(kind))?;

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use super::super::check::Arguments;
 use super::super::error::{CompileError, EvalErrorKind};
 use super::super::evaluate::{Call, Evaluated, SIZE_LIMIT};
+use super::super::letters::folded;
 use super::super::value::Value;
-use super::text::folded;
 use super::{Definition, Prepared, Want, gives_integer, gives_text, may, need};
 
 const CASES: Want = Want::Word(&["vbBinaryCompare", "vbTextCompare"]);

@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 
-use super::super::error::EvalErrorKind;
+use super::super::check::Arguments;
+use super::super::error::{CompileError, EvalErrorKind};
 use super::super::evaluate::{Call, Evaluated, SIZE_LIMIT};
+use super::super::letters::{Culture, title, to_lower, to_upper, without_marks};
 use super::super::value::Value;
-use super::{Definition, Want, gives_first, gives_text, may, need};
+use super::{Definition, Prepared, Want, gives_first, gives_text, may, need};
 
-pub(super) const ALL: [Definition; 10] = [
+pub(super) const ALL: [Definition; 12] = [
     Definition::new(
         "Append(text, suffix)",
         "the text with another behind it",
@@ -25,11 +27,28 @@ pub(super) const ALL: [Definition; 10] = [
         Ok(call.text(0)?.map(Value::Text))
     }),
     Definition::new("LCase(text)", "the text in lower case", &[need(Want::Text)], gives_text, |call| {
-        Ok(call.text(0)?.map(|text| mapped(text, lower)))
+        Ok(call.text(0)?.map(|text| Value::Text(to_lower(text, cultured(call)))))
     }),
     Definition::new("LTrim(text)", "the text without white space before it", &[need(Want::Text)], gives_text, |call| {
         Ok(call.text(0)?.map(|text| cut(text, str::trim_start)))
     }),
+    Definition::new(
+        "NormalizeDiacritics(text)",
+        "the text whose Latin letters have lost their marks: ä becomes a, ß ss, ø oe",
+        &[need(Want::Text)],
+        gives_text,
+        |call| Ok(call.text(0)?.map(|text| Value::Text(without_marks(text)))),
+    ),
+    Definition::new(
+        "PCase(text, [separators])",
+        "the text with a capital at the beginning of each word",
+        &[need(Want::Text), may(Want::Text)],
+        gives_text,
+        |call| {
+            let (text, separators) = (call.text(0)?, call.text(1)?);
+            Ok(text.map(|text| title(&text, separators.as_deref()).into()))
+        },
+    ),
     Definition::new("RTrim(text)", "the text without white space behind it", &[need(Want::Text)], gives_text, |call| {
         Ok(call.text(0)?.map(|text| cut(text, str::trim_end)))
     }),
@@ -42,15 +61,17 @@ pub(super) const ALL: [Definition; 10] = [
         "the text in lower case, by the rules of a culture such as \"tr-TR\" if there is one",
         &[need(Want::Text), may(Want::Literal)],
         gives_text,
-        |call| Ok(call.text(0)?.map(|text| mapped(text, lower))),
-    ),
+        |call| Ok(call.text(0)?.map(|text| Value::Text(to_lower(text, cultured(call))))),
+    )
+    .preparing(culture),
     Definition::new(
         "ToUpper(text, [culture])",
         "the text in upper case, by the rules of a culture such as \"tr-TR\" if there is one",
         &[need(Want::Text), may(Want::Literal)],
         gives_text,
-        |call| Ok(call.text(0)?.map(|text| mapped(text, upper))),
-    ),
+        |call| Ok(call.text(0)?.map(|text| Value::Text(to_upper(text, cultured(call))))),
+    )
+    .preparing(culture),
     Definition::new(
         "Trim(values)",
         "each value without white space at its ends",
@@ -59,45 +80,23 @@ pub(super) const ALL: [Definition; 10] = [
         trim,
     ),
     Definition::new("UCase(text)", "the text in upper case", &[need(Want::Text)], gives_text, |call| {
-        Ok(call.text(0)?.map(|text| mapped(text, upper)))
+        Ok(call.text(0)?.map(|text| Value::Text(to_upper(text, cultured(call)))))
     }),
 ];
 
-/// The text with each character replaced by one, borrowed if none changes.
-fn mapped(text: Cow<'_, str>, map: fn(char) -> char) -> Value<'_> {
-    if text.chars().all(|c| map(c) == c) {
-        return Value::Text(text);
-    }
-    text.chars().map(map).collect::<String>().into()
+fn culture(arguments: &Arguments<'_>) -> Result<Prepared, CompileError> {
+    let Some(name) = arguments.text(1) else { return Ok(Prepared::Nothing) };
+    let culture = Culture::parse(name);
+    let culture = culture.ok_or_else(|| arguments.wrong(1, "this is no culture", "write \"tr-TR\" or \"de\""))?;
+    Ok(Prepared::Culture(culture))
 }
 
-/// Lower case by the invariant rules: one character for one, and neither form of the Turkish i changes.
-fn lower(c: char) -> char {
-    if c.is_ascii() {
-        return c.to_ascii_lowercase();
+/// The culture that was named, or none in particular.
+fn cultured(call: &Call<'_, '_>) -> Culture {
+    match call.prepared() {
+        Prepared::Culture(culture) => *culture,
+        _ => Culture::Invariant,
     }
-    let mut mapped = c.to_lowercase();
-    match (mapped.next(), mapped.next()) {
-        (Some(one), None) => one,
-        _ => c,
-    }
-}
-
-/// Upper case by the invariant rules.
-fn upper(c: char) -> char {
-    if c.is_ascii() {
-        return c.to_ascii_uppercase();
-    }
-    let mut mapped = c.to_uppercase();
-    match (mapped.next(), mapped.next()) {
-        (Some(one), None) if c != 'ı' => one,
-        _ => c,
-    }
-}
-
-/// The form in which texts are compared without regard to case.
-pub(super) fn folded(text: &str) -> String {
-    text.chars().map(|c| lower(upper(c))).collect()
 }
 
 fn cut(text: Cow<'_, str>, cut: for<'t> fn(&'t str) -> &'t str) -> Value<'_> {
