@@ -1,4 +1,101 @@
-//! The expression language.
+//! The expression language: how configurations say what becomes of a directory object's attributes.
+//!
+//! It is the language of cloud sync's and Azure AD Connect's mappings, made total and deterministic: an expression is
+//! compiled against a [`Schema`] when the configuration is loaded, and then gives for every object the same [`Output`] or
+//! a typed [`EvalError`]. What depends on the clock or on chance is refused when it is compiled, with the reason.
+//!
+//! ```text
+//!  text ── lexer ──> parser ──> check ──> Expression ── evaluate(object) ──> Null | Value | Clear | Ignore
+//!                                 ^                        │
+//!                          Schema, functions               v
+//!                                                  EvalError, without values
+//! ```
+//!
+//! # Writing
+//!
+//! | Written | Means |
+//! |---|---|
+//! | `[displayName]` | an attribute by its lDAPDisplayName; also `dn`, `sourceAnchor` and what the configuration declares |
+//! | `"a \"b\" \\"` | a text; `\` escapes `\` and `"` and nothing else |
+//! | `42`, `-1`, `&HF` | a number of 64 bits, decimal or hexadecimal |
+//! | `True`, `False` | |
+//! | `NULL` | no value |
+//! | `AuthoritativeNull` | ends the expression: the target shall have no value ([`Output::Clear`]) |
+//! | `IgnoreThisFlow` | ends the expression: the target stays as it is ([`Output::Ignore`]) |
+//! | `%Domain.FQDN%` | a [`Parameter`]; also `%Domain.Netbios%`, `%Forest.FQDN%`, `%Forest.Netbios%`, `%Connector.ID%` |
+//! | `Left([cn], 3)` | a call; calls nest; arguments that are left out are empty positions: `F(a, , b)` |
+//! | `$item` | the variable of `With`, `Where` or `Select` |
+//!
+//! Names are case-sensitive, and so is every comparison of texts. Operators, those that bind most first; comparisons do not
+//! chain, the others associate:
+//!
+//! | Operator | Means |
+//! |---|---|
+//! | `( )` | |
+//! | `&` | one text behind the other |
+//! | `=` `<>` `<` `<=` `>` `>=` | compares |
+//! | `NOT` | not; the function `Not` is another thing |
+//! | `AND` `&&` | and; the right side is evaluated only if the left one holds |
+//! | `OR` `\|\|` | or; the right side is evaluated only if the left one does not hold |
+//!
+//! `&H` is a number where a value may begin and a concatenation behind a value. Positions in texts and lists count from 1;
+//! those in texts count UTF-16 code units, as directories do, and no function ever splits a character.
+//!
+//! # Kinds of values
+//!
+//! Text, number, true or false, date (UTC), bytes, and lists of these, which do not nest. Attributes of a number or boolean
+//! syntax are read as such; times are text until a function makes a date of them. A list of one value is that value, and
+//! a list of none is Null.
+//!
+//! | Needed | Given |
+//! |---|---|
+//! | text | a number in decimal, `True` or `False`, a date as in RFC 3339; bytes are an error |
+//! | number | a text that is a whole number |
+//! | true or false | a text that is `true` or `false` in any case |
+//! | date | a text in one of the forms of ISO 8601, `20240131235959.0Z`, or `1/31/2024 11:59:59 PM` |
+//!
+//! A text and a number are equal if the number's digits are the text, and ordered as numbers. Texts are ordered by their
+//! characters' numbers. Several values where one is needed are refused at compilation if the schema allows them, with the
+//! hint to use `Item(..., 1)` or `Select`; if the schema says that there is one and the directory has more, the first
+//! counts.
+//!
+//! # Null
+//!
+//! An attribute without a value is Null. A function one of whose arguments is Null gives Null, except these:
+//!
+//! | Expression | With Null |
+//! |---|---|
+//! | `=` `<` `<=` `>` `>=` | false, also for two Nulls |
+//! | `<>` | true, also for two Nulls |
+//! | `NOT`, `AND`, `OR`, and conditions of `IIF`, `Where` | Null counts as false |
+//! | `&` | Null is left out; Null if nothing is left |
+//! | `IsNull`, `IsNullOrEmpty`, `Not` | True |
+//! | `IsPresent`, `IsEmpty`, `IsString`, `IsDate`, `IsGuid`, `IsNumeric`, `IsCert`, `CBool` | False |
+//! | `Count`, `ValueCount`, `Contains` | 0 (where the list is Null) |
+//! | `Left`, `Right`, `PadLeft`, `PadRight` | `""` (where the text is Null) |
+//! | `Word` | `""` |
+//! | `Coalesce`, `MailNickname` | the next argument |
+//! | `Join` | Null is left out (of the values); Null if nothing is left |
+//! | `Switch` | the default; a Null key fits nothing |
+//! | `Select`, `Where` | what is Null for a value is left out; Null if nothing is left |
+//! | `With` | the variable is Null |
+//! | `Replace` with newAttribute | what is found in the other attribute |
+//! | `PadLeft`, `PadRight` | the text (where length or character is Null) |
+//! | optional arguments | as if left out |
+//! | `IgnoreFlowIfNullOrEmpty` | ends the expression: the target stays as it is |
+//!
+//! An empty text is a value. Only the branch that is chosen is evaluated, so `Error(...)` fails only where it is reached.
+//!
+//! # What must be literal
+//!
+//! Regular expressions, groups, date formats, cultures and the words that name an option are compiled once and must be
+//! texts in quotation marks. What depends on no object is computed once, and an expression that would fail for every object
+//! is refused.
+//!
+//! # Limits
+//!
+//! 16 KiB of text, 64 calls and parentheses within each other; while evaluating 64 KiB for a text or a list that is made,
+//! 2,000 values in a list that is read or made, a million steps. `Count` and the tests for Null take any number of values.
 
 mod active_directory;
 mod check;

@@ -18,7 +18,7 @@ use super::value::Value;
 pub(crate) const SIZE_LIMIT: usize = 64 * 1024;
 /// How many values a function may read or make.
 pub(crate) const LIST_LIMIT: usize = 2_000;
-/// How many steps an evaluation may take; a step is a part of the expression evaluated or 64 bytes made.
+/// How many steps an evaluation may take; a step is a part of the expression evaluated, a value copied or 64 bytes made.
 const STEP_LIMIT: u32 = 1_000_000;
 
 /// Why an evaluation ends before the end.
@@ -58,17 +58,18 @@ impl<'a> Evaluator<'a> {
     }
 
     pub(super) fn run(&self, node: &'a Node, scope: Scope<'_, 'a>) -> Evaluated<'a> {
+        self.spend(1, "the expression", 1)?;
         match node {
             Node::Null => Ok(None),
             Node::Clear => Err(Stop::Clear),
             Node::Ignore => Err(Stop::Ignore),
             Node::Raise(message, position) => Err(failed(EvalErrorKind::Raised(message.clone()), "Error", *position)),
-            Node::Constant(value) => Ok(Some(value.borrowed())),
+            Node::Constant(value) => self.copied(Some(value), Value::borrowed),
             Node::Attribute { name, syntax, position } => self.attribute(name, *syntax, *position),
             Node::Parameter(parameter, position) => self.parameter(*parameter, *position).map(Some),
             Node::Variable(outwards) => {
                 let frame = (0..*outwards).try_fold(scope, |scope, _| Some(scope?.outer)).flatten();
-                Ok(frame.and_then(|frame| frame.value.cloned()))
+                self.copied(frame.and_then(|frame| frame.value), Value::clone)
             }
             Node::Call(call) => self.call(call, scope),
             Node::Not(operand, position) => Ok(Some((!self.condition(operand, "NOT", *position, scope)?).into())),
@@ -102,6 +103,14 @@ impl<'a> Evaluator<'a> {
         let left = self.steps.get().checked_sub(u32::try_from(steps).unwrap_or(u32::MAX));
         self.steps.set(left.ok_or_else(|| failed(EvalErrorKind::TooLarge, function, position))?);
         Ok(())
+    }
+
+    /// A value that is needed once more; what it takes to copy it counts.
+    fn copied<'v>(&self, value: Option<&'v Value<'a>>, copy: fn(&'v Value<'a>) -> Value<'a>) -> Evaluated<'a> {
+        let Some(value) = value else { return Ok(None) };
+        let values = if let Value::List(values) = value { values.len() } else { 0 };
+        self.spend(values + value.built() / 64, "the expression", 1)?;
+        Ok(Some(copy(value)))
     }
 
     fn attribute(&self, name: &str, syntax: AttributeSyntax, position: usize) -> Evaluated<'a> {

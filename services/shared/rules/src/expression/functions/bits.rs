@@ -3,7 +3,7 @@
 use super::super::evaluate::{Call, Evaluated};
 use super::{Definition, Want, gives_boolean, gives_integer, need};
 
-pub(super) const ALL: [Definition; 4] = [
+pub(super) const ALL: [Definition; 5] = [
     Definition::new(
         "BitAnd(number1, number2)",
         "the bits that both numbers have",
@@ -27,6 +27,13 @@ pub(super) const ALL: [Definition; 4] = [
         &[need(Want::Integer), need(Want::Integer)],
         gives_boolean,
         |call| both(call, |one, two| (one & two != 0).into()),
+    ),
+    Definition::new(
+        "IsNumeric(value)",
+        "whether a value is a whole number or can be read as one; False for Null",
+        &[need(Want::One)],
+        gives_boolean,
+        |call| Ok(Some(call.value(0)?.is_some_and(|value| value.to_integer().is_ok()).into())),
     ),
 ];
 

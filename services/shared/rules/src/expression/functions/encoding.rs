@@ -91,7 +91,7 @@ pub(super) const ALL: [Definition; 8] = [
     ),
     Definition::new(
         "StringFromSid(binary)",
-        "a binary security identifier in its text form S-1-...",
+        "a binary security identifier in its text form, such as S-1-5-18",
         &[need(Want::Binary)],
         gives_text,
         |call| {

@@ -51,6 +51,7 @@ pub(crate) fn object() -> Object {
         ("description", texts(&["first", "second"])),
         ("objectGUID", vec![AttributeValue::Binary((0..16).collect())]),
         ("objectSid", vec![AttributeValue::Binary(vec![1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0])]),
+        ("userCertificate", vec![AttributeValue::Binary(include_bytes!("ann.der").to_vec())]),
     ] {
         attributes.insert(name.to_owned(), values);
     }
@@ -98,3 +99,18 @@ pub(crate) fn check(table: &[(&str, &str)]) {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// A test per function, named as it, and the list of the functions that have one.
+macro_rules! functions {
+    ($($name:ident: $table:expr;)*) => {
+        pub(super) const NAMES: &[&str] = &[$(stringify!($name)),*];
+        $(
+            #[test]
+            #[allow(non_snake_case)]
+            fn $name() {
+                $crate::expression::tests::support::check(&$table);
+            }
+        )*
+    };
+}
+pub(crate) use functions;
