@@ -16,7 +16,7 @@
 
 mod draft;
 mod group;
-mod nickname;
+pub(crate) mod nickname;
 mod not_writable;
 pub(crate) mod table;
 mod user;

@@ -26,6 +26,7 @@ pub mod attributes;
 pub mod classify;
 pub mod diff;
 pub mod exclusion;
+pub mod expression;
 pub mod filter;
 pub mod flow;
 pub mod guard;

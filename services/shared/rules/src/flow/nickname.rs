@@ -6,12 +6,12 @@ use super::table::NICKNAME_LIMIT;
 const FORBIDDEN: &str = "@()\\[]\";:<>, ";
 
 /// What Graph takes of a text: its permitted characters, at most 64.
-pub(super) fn sanitised(text: &str) -> String {
+pub(crate) fn sanitised(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_graphic() && !FORBIDDEN.contains(*c)).take(NICKNAME_LIMIT).collect()
 }
 
 /// The part of a mail address before its `@`, and of anything else the whole.
-pub(super) fn prefix(address: &str) -> &str {
+pub(crate) fn prefix(address: &str) -> &str {
     address.split_once('@').map_or(address, |(local, _)| local)
 }
 
