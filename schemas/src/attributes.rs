@@ -11,8 +11,10 @@
 ///
 /// `name` and `objectClass` tell what an object is, `objectSid` is what references across forests resolve by, and the three
 /// links (`manager`, `managedBy`, `member`) are followed by the projection. `cn` is not here because DirSync never answers
-/// it: the name an object has is the first part of its distinguished name.
-pub const REQUESTED: [&str; 53] = [
+/// it: the name an object has is the first part of its distinguished name. `accountExpires` ends accounts, `primaryGroupID`
+/// and the SIDs that point to other forests make members and joins.
+pub const REQUESTED: [&str; 57] = [
+    "accountExpires",
     "adminDescription",
     "c",
     "co",
@@ -49,13 +51,16 @@ pub const REQUESTED: [&str; 53] = [
     "member",
     "mobile",
     "msExchHideFromAddressLists",
+    "msExchMasterAccountSid",
     "msExchRecipientTypeDetails",
+    "msRTCSIP-OriginatorSid",
     "name",
     "objectClass",
     "objectSid",
     "physicalDeliveryOfficeName",
     "postalCode",
     "preferredLanguage",
+    "primaryGroupID",
     "proxyAddresses",
     "sAMAccountName",
     "sn",

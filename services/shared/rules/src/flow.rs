@@ -1,40 +1,50 @@
 //! Attribute flow: what Azure AD should hold of a directory object.
 //!
-//! The default map, as code. Per class:
-//! - **users**: the table in `flow/table.rs`, and by their own rules accountEnabled, businessPhones, displayName, mail,
-//!   mailNickname and userPrincipalName;
-//! - **groups**: displayName, mailNickname, description, securityEnabled, mailEnabled; groupType and mail decide whether
-//!   it is a security group, a mail-enabled one or a distribution list, of which Graph can write the first only;
-//! - **contacts**: displayName and mail, to be reported; Graph cannot write them.
+//! Rules say it, in the language of [`crate::expression`]: those of the configuration, and for targets without one those of
+//! the [`DEFAULT_FLOW`]. Rules of one target are tried in order, and the first that has a value wins. What a property
+//! takes is known for each of them: its type, its longest value, what happens to one that does not fit.
 //!
-//! A value is the directory's first one, without white space at its ends where the map says so; a blank one is none.
-//! Lengths are counted in UTF-16 code units, as directories do. Nothing is cut silently: a group's description is cut at
-//! 448 because the map says so, a mailNickname to what Graph takes; of everything else that is too long a [`Problem`]
-//! tells. The limits are those of Graph's own description of its properties.
+//! A value is the directory's first one unless the rule says otherwise; a blank one is none. Lengths are counted in UTF-16
+//! code units, as directories do. Nothing is cut silently: of everything that is too long a [`Problem`] tells. The limits
+//! are those of Graph's own description of its properties.
 //!
-//! Links (manager, member), the source anchor and the photo do not flow here: they are written by requests of their own.
+//! Links (manager, member, owner), the source anchor and the photo do not flow here: they are written by requests of
+//! their own.
 
+mod compiled;
 mod draft;
-mod group;
+mod form;
 pub(crate) mod nickname;
 mod not_writable;
+mod run;
+mod subject;
 pub(crate) mod table;
-mod user;
+mod target;
+mod unit;
 
 use forestsync_domain::{Attributes, Dn};
 use forestsync_schemas::desired::{CloudAttributes, CloudClass};
 use serde::{Deserialize, Serialize};
 
+pub use compiled::{CompiledFlow, DEFAULT_FLOW, FlowProblem, FlowRule, NotWritableRow, Origin, beside_rules};
+pub use form::{FlowClass, FlowForm, TestForm};
+pub use run::Explained;
+pub use subject::{Subject, TenantDomains};
+pub use unit::{TestResult, run_tests};
+
 use crate::classify::DirectoryClass;
-use draft::Draft;
 
 /// What Azure AD should hold of an object. Not to be used if a problem is [`ProblemKind::Blocking`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flowed {
     /// What kind of cloud object it is.
     pub class: CloudClass,
-    /// The attributes that have a value. Those not in [`managed`] are for the create only.
+    /// The attributes that have a value. Those not in [`CompiledFlow::managed`] are for the create only.
     pub attributes: CloudAttributes,
+    /// Values for the creation only.
+    pub at_creation: CloudAttributes,
+    /// Attributes that stay as the tenant has them.
+    pub ignored: Vec<String>,
     /// Directory attributes that have a value and a place in Azure AD, but none that Graph can write; sorted. Empty for
     /// a class of which Graph cannot write anything.
     pub not_writable: Vec<String>,
@@ -74,52 +84,27 @@ pub enum ProblemKind {
     Adjusted,
 }
 
-/// The flow of an object of a class that [`DirectoryClass::is_synchronized`]. `naming_context` is the root of the
-/// object's domain. Of any other class the answer has a blocking problem.
+/// The default flow of an object, see [`CompiledFlow::flow`]. `naming_context` is the root of the object's domain.
 pub fn flow(class: DirectoryClass, dn: &Dn, naming_context: &Dn, attributes: &Attributes) -> Flowed {
-    let mut draft = Draft::new(attributes);
-    let class = match class {
-        DirectoryClass::User | DirectoryClass::InetOrgPerson => user::flow(&mut draft, dn, naming_context),
-        DirectoryClass::Group => group::flow(&mut draft, dn),
-        DirectoryClass::Contact => {
-            draft.display_name(dn);
-            draft.unchecked_mail();
-            CloudClass::Contact
-        }
-        _ => {
-            let message = "objects of this class are not synchronized".to_owned();
-            draft.problem("objectClass", ProblemKind::Blocking, message);
-            CloudClass::Contact
-        }
-    };
-    let not_writable = not_writable::of(class, attributes);
-    Flowed { class, attributes: draft.attributes, not_writable, problems: draft.problems }
+    default_flow().flow(class, &Subject::new(attributes, dn, naming_context))
 }
 
-/// The Graph names of the attributes that are kept in step for a class, sorted: one without a value in [`Flowed`] shall
-/// have none in the tenant. mailEnabled of a group is not among them, since it can be said at creation only.
+/// See [`CompiledFlow::managed`], of the default flow.
 pub fn managed(class: CloudClass) -> Vec<String> {
-    let mut names: Vec<String> = match class {
-        CloudClass::User => {
-            table::USER.iter().map(|row| row.target).chain(table::USER_OWN_RULES).map(Into::into).collect()
-        }
-        CloudClass::Group => table::GROUP.map(Into::into).into(),
-        CloudClass::MailEnabledGroup | CloudClass::DistributionList => {
-            table::GROUP.into_iter().chain(["mail"]).map(Into::into).collect()
-        }
-        CloudClass::Contact => table::CONTACT.map(Into::into).into(),
-    };
-    names.sort_unstable();
-    names
+    default_flow().managed(class)
+}
+
+fn default_flow() -> &'static CompiledFlow {
+    static FLOW: std::sync::LazyLock<CompiledFlow> = std::sync::LazyLock::new(CompiledFlow::default);
+    &FLOW
 }
 
 /// Raised whenever a rule of this crate changes its meaning without a change to its tables.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// The version of the rules, in hexadecimal digits: two programs with the same digest compute the same wishes from the
 /// same directory objects.
 pub fn digest() -> String {
-    let managed = CloudClass::ALL.map(managed);
-    let text = format!("{REVISION} {:?} {:?} {managed:?}", table::USER, crate::attributes::requested());
+    let text = format!("{} {:?}", default_flow().digest(), crate::attributes::requested());
     blake3::hash(text.as_bytes()).to_hex().chars().take(32).collect()
 }

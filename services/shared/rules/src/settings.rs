@@ -7,6 +7,8 @@ use serde::Deserialize;
 
 use crate::classify::DirectoryClass;
 use crate::filter::{Filter, FilterClass, FilterForm};
+use crate::flow::{CompiledFlow, FlowForm, TestForm};
+use crate::hygiene::Options;
 use crate::join::{JoinForm, JoinRules};
 use crate::precedence::{Precedence, PrecedenceForm};
 
@@ -22,6 +24,15 @@ pub struct RulesForm {
     /// Which of joined objects says what.
     #[serde(default)]
     pub precedence: Vec<PrecedenceForm>,
+    /// Which attributes flow, and how.
+    #[serde(default)]
+    pub flow: FlowForm,
+    /// How identity hygiene is judged.
+    #[serde(default)]
+    pub hygiene: Options,
+    /// Tests of the flow.
+    #[serde(default)]
+    pub test: Vec<TestForm>,
 }
 
 /// `[scope]` as it is written.
@@ -65,6 +76,9 @@ pub struct GroupForm {
     #[serde(default)]
     pub exclude: bool,
 }
+
+/// Raised whenever a rule outside of attribute flow changes its meaning.
+const REVISION: u32 = 1;
 
 /// What becomes of objects that leave the scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -134,13 +148,20 @@ pub struct Rules {
     pub joins: JoinRules,
     /// Which of these says what.
     pub precedence: Precedence,
+    /// Which attributes flow, and how.
+    pub flow: CompiledFlow,
+    /// How identity hygiene is judged.
+    pub hygiene: Options,
+    /// Tests of the flow.
+    pub tests: Vec<TestForm>,
     /// A hash of everything above as it is written, and of the version of the rules.
     pub digest: String,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self::of(&RulesForm::default(), &[], Filter::default(), JoinRules::default(), Precedence::default())
+        let parts = (Filter::default(), JoinRules::default(), Precedence::default(), CompiledFlow::default());
+        Self::of(&RulesForm::default(), &[], parts)
     }
 }
 
@@ -181,16 +202,26 @@ impl Rules {
             found.into_iter().for_each(|p| add(format!("precedence[{}]", p.rule), p.message, p.hint));
             Precedence::default()
         });
+        let flow = CompiledFlow::compile(&form.flow).unwrap_or_else(|found| {
+            found.into_iter().for_each(|p| add(p.key, p.message, p.hint));
+            CompiledFlow::default()
+        });
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Self::of(form, forests, filter, joins, precedence))
+        Ok(Self::of(form, forests, (filter, joins, precedence, flow)))
     }
 
-    fn of(form: &RulesForm, forests: &[String], filter: Filter, joins: JoinRules, precedence: Precedence) -> Self {
+    fn of(
+        form: &RulesForm,
+        forests: &[String],
+        (filter, joins, precedence, flow): (Filter, JoinRules, Precedence, CompiledFlow),
+    ) -> Self {
         let ScopeForm { classes, pilot, out_of_scope, groups, group_members, primary_groups, .. } = form.scope.clone();
         // everything that may change a wish, in the form in which it was written
-        let text = format!("{form:?} {forests:?} {}", crate::flow::digest());
+        let RulesForm { scope, joins: of_joins, precedence: of_precedence, hygiene, .. } = form;
+        let text =
+            format!("{scope:?} {of_joins:?} {of_precedence:?} {hygiene:?} {forests:?} {} {}", flow.digest(), REVISION);
         Self {
             scope: ScopeRules {
                 classes: classes.unwrap_or_else(|| FilterClass::ALL.to_vec()).into_iter().collect(),
@@ -203,6 +234,9 @@ impl Rules {
             },
             joins,
             precedence,
+            flow,
+            hygiene: form.hygiene,
+            tests: form.test.clone(),
             digest: blake3::hash(text.as_bytes()).to_hex().chars().take(32).collect(),
         }
     }
@@ -212,6 +246,16 @@ impl Rules {
         let mut names: BTreeSet<String> = crate::attributes::requested().into_iter().map(Into::into).collect();
         names.extend(self.scope.filter.attributes().iter().cloned());
         names.extend(self.joins.attributes());
+        names.extend(self.flow.attributes());
+        names
+    }
+
+    /// The attributes that a collector must be told of, because it does not read them by itself.
+    pub fn more_attributes(&self) -> BTreeSet<String> {
+        let mut names = self.attributes();
+        for name in crate::attributes::requested() {
+            names.remove(name);
+        }
         names
     }
 }

@@ -1,5 +1,6 @@
 //! What the tests of several modules share, and the tests that concern all of them.
 
+mod configured;
 mod exclusions;
 mod filter_properties;
 mod filters;

@@ -17,7 +17,7 @@ pub(crate) fn prefix(address: &str) -> &str {
 
 /// The first candidate of which Graph takes anything; if there is none, `object` and a digest of the seed, so that the
 /// same object always gets the same one. Never empty.
-pub(super) fn nickname<'a>(candidates: impl IntoIterator<Item = &'a str>, seed: &str) -> String {
+pub(crate) fn nickname<'a>(candidates: impl IntoIterator<Item = &'a str>, seed: &str) -> String {
     let found = candidates.into_iter().map(sanitised).find(|nickname| !nickname.is_empty());
     found.unwrap_or_else(|| {
         let digest: String = blake3::hash(seed.as_bytes()).to_hex().chars().take(12).collect();

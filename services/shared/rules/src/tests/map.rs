@@ -115,3 +115,38 @@ fn every_row_with_a_graph_property_is_implemented() {
 fn quoted_fields_are_read() {
     assert_eq!(rows("a,\"b,\"\"c\"\"\"\nd,\n"), [["a", "b,\"c\""], ["d", ""]]);
 }
+
+/// What the default flow says of a row's attribute: a rule, a request of its own, or that it cannot be written.
+#[test]
+fn every_row_of_the_map_is_accounted_for() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../shared/spec/attribute-map.csv");
+    let Ok(csv) = std::fs::read_to_string(&path) else {
+        println!("skipped: ../shared/spec/attribute-map.csv does not lie beside the workspace");
+        return;
+    };
+    let flow = crate::flow::CompiledFlow::default();
+    let (by_itself, not_writable) = crate::flow::beside_rules();
+    let is_named = |class: &str, attribute: &str| {
+        let rows = by_itself.iter().chain(&not_writable).filter(|row| row.class == class);
+        rows.flat_map(|row| &row.attributes).any(|name| name == attribute)
+    };
+    let reads = |class: &str, attribute: &str| {
+        let of = crate::flow::FlowClass::ALL.into_iter().find(|of| of.as_str() == class);
+        of.is_some_and(|of| flow.rules(of).iter().any(|rule| rule.reads().iter().any(|name| name == attribute)))
+    };
+    let mut missing = Vec::new();
+    for row in &rows(&csv)[1..] {
+        let [class, sources, entra, ..] = &row[..] else { panic!("{row:?}") };
+        let attribute = sources.split('|').next().unwrap().trim();
+        // what no attribute of the directory is behind: parameters, constants, what an administrator chooses, and the
+        // direction from the cloud to the directory
+        let is_none = attribute.starts_with(['%', '('])
+            || attribute.contains(' ')
+            || attribute.starts_with("cloud")
+            || attribute == "sourceAnchor" && entra == "dn";
+        if !is_none && !is_named(class, attribute) && !reads(class, attribute) {
+            missing.push(format!("{class} {attribute} -> {entra}"));
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
