@@ -154,6 +154,18 @@ pub enum Output<'a> {
     Ignore,
 }
 
+impl Output<'_> {
+    /// A copy that borrows from nothing.
+    pub fn into_owned(self) -> Output<'static> {
+        match self {
+            Self::Null => Output::Null,
+            Self::Value(value) => Output::Value(value.into_owned()),
+            Self::Clear => Output::Clear,
+            Self::Ignore => Output::Ignore,
+        }
+    }
+}
+
 impl Expression {
     /// Compiles a text, or says what is wrong with it. Does not depend on anything but its arguments.
     pub fn compile(text: &str, schema: &Schema) -> Result<Self, CompileError> {

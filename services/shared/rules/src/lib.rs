@@ -7,6 +7,8 @@
 //!                                                   │
 //!                                                   v
 //!                                       diff ──> guard         used by the provisioner
+//!
+//!  expression ── the language in which configurations say what flows
 //! ```
 //!
 //! Every function is total: it answers for any input, however broken, and never panics. It is deterministic: the same

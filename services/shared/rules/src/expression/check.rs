@@ -270,7 +270,11 @@ fn literal(word: &str, position: usize) -> Checked {
 
 fn unknown(name: &str, position: usize) -> CompileError {
     if let Some(refused) = functions::refused(name) {
-        return CompileError::new(position, format!("{name} is not available: {}", refused.reason), refused.hint);
+        return CompileError::new(
+            position,
+            format!("{} is not available: {}", refused.name, refused.reason),
+            refused.hint,
+        );
     }
     let hint = suggest::hint(name, functions::names(), "the list of functions has all there are");
     CompileError::new(position, format!("there is no function {name}"), hint)

@@ -250,8 +250,9 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     definitions().map(|definition| definition.name)
 }
 
+/// In any case: who writes `now()` is told what is wrong with `Now()`.
 pub(super) fn refused(name: &str) -> Option<&'static Refused> {
-    REFUSED.iter().find(|refused| refused.name == name)
+    REFUSED.iter().find(|refused| refused.name.eq_ignore_ascii_case(name))
 }
 
 const RANDOM: &str = "not deterministic; a replay would give another value";

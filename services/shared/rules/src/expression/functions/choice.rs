@@ -1,6 +1,6 @@
 //! Conditions and choices.
 
-use super::super::evaluate::{Call, Evaluated, Stop, equal};
+use super::super::evaluate::{Call, Evaluated, Stop};
 use super::super::input::Parameter;
 use super::super::types::Type;
 use super::super::value::Value;
@@ -15,9 +15,9 @@ pub(super) const ALL: [Definition; 18] = [
         |call| Ok(Some(call.value(0)?.is_some_and(|value| is_true(&value)).into())),
     ),
     Definition::new(
-        "Coalesce(value1, value2, ...)",
-        "the first value that is neither Null nor an empty text",
-        &[need(Want::Any), need(Want::Any)],
+        "Coalesce(value1, [value2], ...)",
+        "the first value that is not Null; an empty text is a value",
+        &[need(Want::Any), may(Want::Any)],
         |types| gives_any_of(types.iter().copied()),
         coalesce,
     )
@@ -155,7 +155,7 @@ fn is_true(value: &Value<'_>) -> bool {
 
 fn coalesce<'a>(call: &Call<'_, 'a>) -> Evaluated<'a> {
     for index in 0..call.count() {
-        if let Some(value) = call.value(index)?.filter(|value| !value.is_empty_text()) {
+        if let Some(value) = call.value(index)? {
             return Ok(Some(value));
         }
     }
@@ -163,10 +163,9 @@ fn coalesce<'a>(call: &Call<'_, 'a>) -> Evaluated<'a> {
 }
 
 fn switch<'a>(call: &Call<'_, 'a>) -> Evaluated<'a> {
-    let Some(source) = call.text(0)?.map(Value::Text) else { return call.value(1) };
+    let Some(source) = call.text(0)? else { return call.value(1) };
     for index in (2..call.count()).step_by(2) {
-        let Some(key) = call.text(index)?.map(Value::Text) else { continue };
-        if equal(&source, &key).map_err(|kind| call.fail(kind))? {
+        if call.text(index)?.as_ref() == Some(&source) {
             return call.value(index + 1);
         }
     }
