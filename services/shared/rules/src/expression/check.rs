@@ -181,7 +181,7 @@ impl<'s> Checker<'s> {
     fn call(&mut self, name: &str, arguments: &[Option<Syntax>], position: usize) -> Checked {
         let Some(definition) = functions::find(name) else { return Err(unknown(name, position)) };
         argument::count(definition, arguments, position)?;
-        if definition.body == Body::Attribute {
+        if matches!(definition.body, Body::Attribute) {
             let [Some(Syntax { kind: SyntaxKind::Text(name), position })] = arguments else {
                 let hint = "write ImportedValue(\"proxyAddresses\")";
                 return Err(CompileError::new(position, "ImportedValue takes the name of an attribute as text", hint));

@@ -26,14 +26,7 @@ pub(super) const ALL: [Definition; 18] = [
         call.parameter(Parameter::DefaultDomain)
     })
     .not_folded(),
-    Definition::new(
-        "Error(message)",
-        "fails the attribute with a message",
-        &[need(Want::Text)],
-        |_| Type::NOTHING,
-        |_| Ok(None),
-    )
-    .with_body(Body::Raise),
+    Definition::special("Error(message)", "fails the attribute with a message", &[need(Want::Text)], Body::Raise),
     Definition::new(
         "IIF(condition, value, otherwise)",
         "the one value if the condition holds, the other one if it does not or is Null",
@@ -48,14 +41,12 @@ pub(super) const ALL: [Definition; 18] = [
         gives_first,
         |call| if call.is_null_or_empty(0)? { Err(Stop::Ignore) } else { call.value(0) },
     ),
-    Definition::new(
+    Definition::special(
         "ImportedValue(\"attribute\")",
         "the attribute as the directory has it",
         &[need(Want::Literal)],
-        gives_first,
-        |_| Ok(None),
-    )
-    .with_body(Body::Attribute),
+        Body::Attribute,
+    ),
     Definition::new(
         "IsEmpty(value)",
         "whether there is a value and it is an empty text",
