@@ -221,6 +221,9 @@ pub struct ObjectDesired {
     /// value.
     #[serde(default, skip_serializing_if = "CloudAttributes::is_empty")]
     pub at_creation: CloudAttributes,
+    /// Managed attributes that stay as the tenant has them, sorted: a rule said so for this object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_alone: Vec<String>,
     /// The manager's anchor, once the manager is desired as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manager: Option<SourceAnchor>,

@@ -1,7 +1,7 @@
 //! Applying events to the mirror. What the mirror holds after an event is a function of the records of its own stream up
 //! to there, so neither batches nor the order in which streams are read can change it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forestsync_domain::{Attributes, ObjectGuid};
 use forestsync_log::Record;
@@ -351,6 +351,11 @@ impl Round<'_> {
             return Err(StreamErrorKind::CursorBroken { from: event.from, last }.into());
         }
         state.answer_open = !event.to.complete;
+        let row_key = keys::read_attributes(source);
+        let read = store::Value::from(store::encode(&event.to.attributes.iter().collect::<BTreeSet<_>>()));
+        if self.txn.get(&row_key)?.as_ref() != Some(&read) {
+            self.txn.put(row_key, read);
+        }
         if event.to.complete {
             self.note_look(trace);
         }

@@ -146,6 +146,7 @@ pub(crate) struct Plan {
     pub(crate) sources: Vec<Source>,
     pub(crate) desired: StreamName,
     pub(crate) decisions: StreamName,
+    pub(crate) tenant: StreamName,
     /// Digest of sources and scope.
     pub(crate) scope_digest: String,
     /// Digest of the rules.
@@ -203,6 +204,7 @@ impl Plan {
         Ok(Self {
             desired: streams::desired(&config.configuration).parse()?,
             decisions: streams::decisions(&config.configuration).parse()?,
+            tenant: streams::tenant(&config.configuration).parse()?,
             asks_groups: !config.rules.scope.filter.groups().is_empty()
                 || config.sources.iter().any(|s| !s.include_groups.is_empty() || !s.exclude_groups.is_empty()),
             is_multi_forest: sources.iter().any(|source| source.forest != 0),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forestsync_domain::SourceAnchor;
 use forestsync_log::NewRecord;
-use forestsync_rules::flow;
+use forestsync_rules::flow::CompiledFlow;
 use forestsync_rules::settings::OutOfScope;
 use forestsync_schemas::desired::{
     AttributeFlowDeclared, CloudAttributes, CloudClass, DesiredContext, DesiredEvent, DesiredRecord, LinkDesired,
@@ -144,7 +144,7 @@ impl Round<'_> {
                     }
                     false
                 }
-                Phase::Flows => emit_flow(&row_key, out)?,
+                Phase::Flows => emit_flow(&row_key, &self.plan.config.rules.flow, out)?,
                 Phase::Objects | Phase::Removals => match keys::read_out_object(&row_key) {
                     Some(anchor) => self.emit_object(&anchor, phase == Phase::Removals, trace.as_ref(), out)?,
                     None => true,
@@ -239,6 +239,7 @@ impl Round<'_> {
             revision: 0,
             attributes: to_cloud(wish.attributes),
             at_creation: to_cloud(wish.at_creation),
+            left_alone: wish.ignored,
             manager,
             owner,
             not_writable: wish.not_writable,
@@ -403,12 +404,12 @@ impl Round<'_> {
     }
 }
 
-fn emit_flow(row_key: &[u8], out: &mut Emission<'_>) -> Result<bool> {
+fn emit_flow(row_key: &[u8], flow: &CompiledFlow, out: &mut Emission<'_>) -> Result<bool> {
     let class = CloudClass::ALL.into_iter().find(|class| row_key.get(2..) == Some(class.as_str().as_bytes()));
     if let Some(class) = class {
-        let attributes = flow::managed(class);
-        let identity = attributes.join(" ");
-        let event = AttributeFlowDeclared { class, attributes, extensions: Vec::new() };
+        let (attributes, extensions) = (flow.managed(class), flow.extensions(class));
+        let identity = format!("{} {extensions:?}", attributes.join(" "));
+        let event = AttributeFlowDeclared { class, attributes, extensions };
         out.push(DesiredEvent::AttributeFlowDeclared(event), identity.as_bytes(), None)?;
     }
     Ok(true)
@@ -419,7 +420,7 @@ pub(crate) fn content_of(event: &ObjectDesired) -> std::result::Result<[u8; 16],
     let attributes: &CloudAttributes = &event.attributes;
     let source = (&event.source.forest, event.source.object);
     let joined: Vec<_> = event.joined.iter().map(|other| (&other.forest, other.object)).collect();
-    let references = (&event.manager, &event.owner);
+    let references = (&event.manager, &event.owner, &event.left_alone);
     let parts = (event.class, attributes, &event.at_creation, references, &event.not_writable, source, joined);
     Ok(digest::of_content(&serde_json::to_vec(&parts)?))
 }

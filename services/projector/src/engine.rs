@@ -74,20 +74,35 @@ impl Engine {
     pub(crate) fn open(plan: Plan, decides: Option<Outputs>) -> Result<Self> {
         let store = Store::open(&plan.config.directory)?;
         let meta = store.meta()?.unwrap_or_default();
-        let mut engine = Self {
+        let mut engine = Self::of(plan, store, meta, decides);
+        engine.adopt_configuration()?;
+        Ok(engine)
+    }
+
+    /// Opens a database to read from it. One that was built with another configuration is refused: it would answer for
+    /// that one.
+    pub(crate) fn open_for_questions(plan: Plan) -> Result<Self> {
+        let store = Store::open(&plan.config.directory)?;
+        let meta = store.meta()?.unwrap_or_default();
+        if (&meta.scope_digest, &meta.rules_digest) != (&plan.scope_digest, &plan.rules_digest) {
+            return Err(ProjectorError::OtherConfiguration(plan.config.directory));
+        }
+        Ok(Self::of(plan, store, meta, None))
+    }
+
+    fn of(plan: Plan, store: Store, meta: Meta, outputs: Option<Outputs>) -> Self {
+        Self {
             plan,
             store,
             meta,
-            outputs: decides,
+            outputs,
             stopped: BTreeMap::new(),
             holds: Vec::new(),
             is_flushed: false,
             is_postponed: false,
             others: Vec::new(),
             novel: BTreeMap::new(),
-        };
-        engine.adopt_configuration()?;
-        Ok(engine)
+        }
     }
 
     pub(crate) fn set_outputs(&mut self, outputs: Outputs) {
@@ -216,13 +231,15 @@ impl Engine {
 
     // ---- reading
 
-    /// Takes over records of the projector's own streams.
+    /// Takes over records of the projector's own streams, and of what is said of the tenant.
     pub(crate) fn fold(&mut self, stream: &StreamName, records: &[Record]) -> Result<()> {
         for chunk in records.chunks(1_000) {
             let mut round = self.round()?;
             for record in chunk {
                 if *stream == self.plan.decisions {
                     round.fold_decision(record)?;
+                } else if *stream == self.plan.tenant {
+                    round.fold_tenant(record)?;
                 } else {
                     round.fold_desired(record)?;
                 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use forestsync_domain::SourceAnchor;
 use forestsync_log::Record;
+use forestsync_rules::flow::TenantDomains;
 use forestsync_schemas::decisions::{DecisionEvent, DecisionRecord, FindingRaised};
 use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, SourceObject};
+use forestsync_schemas::tenant::{DomainsObserved, TenantEvent, TenantRecord};
 
 use crate::config::{ScopeEntry, scope_key, source_id};
 use crate::emit::content_of;
@@ -81,6 +83,24 @@ impl Round<'_> {
             }
         }
         self.meta.decisions = record.offset + 1;
+        Ok(())
+    }
+
+    /// Takes over what the tenant says of itself. Wishes depend on it, so all of them are looked at if it is news.
+    pub(crate) fn fold_tenant(&mut self, record: &Record) -> Result<()> {
+        let stream = self.plan.tenant.clone();
+        let decoded = TenantRecord::decode(&record.value).map_err(|source| ProjectorError::Own {
+            stream,
+            offset: record.offset,
+            source,
+        })?;
+        let TenantEvent::DomainsObserved(DomainsObserved { verified, initial, default }) = decoded.event;
+        let domains = TenantDomains { verified: verified.into_iter().collect(), initial, default };
+        if self.meta.domains.as_ref() != Some(&domains) {
+            self.meta.domains = Some(domains);
+            self.meta.swept = false;
+        }
+        self.meta.tenant = record.offset + 1;
         Ok(())
     }
 

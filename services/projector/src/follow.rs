@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ProjectorError;
 use crate::apply::Incoming;
+use crate::ask::Asked;
 use crate::config::SourceId;
 use crate::engine::Engine;
 use crate::projector::{MAX_RECORDS, Projector};
@@ -72,6 +73,14 @@ fn write(engine: &mut Engine) -> Result<(), ProjectorError> {
     engine.emit()
 }
 
+/// The next question; never, if nobody can ask.
+async fn ask(asked: &mut Option<mpsc::Receiver<Asked>>) -> Option<Asked> {
+    match asked {
+        Some(asked) => asked.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// How long nothing has to happen by itself.
 fn rest(projector: &Projector) -> Result<Duration, ProjectorError> {
     let next = projector.engine()?.next_moment()?;
@@ -87,6 +96,7 @@ pub(crate) async fn follow(projector: &mut Projector, shutdown: &CancellationTok
     for (source, stream, from) in positions.clone() {
         readers.spawn(read(Arc::clone(projector.log()), source, stream, from, sender.clone()));
     }
+    let mut asked = projector.asked.take();
     let mut ticks = interval(HOUSEKEEPING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut unwritten, mut unflushed) = (MAX_UNWRITTEN, 0);
@@ -95,6 +105,7 @@ pub(crate) async fn follow(projector: &mut Projector, shutdown: &CancellationTok
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ok(()),
+            Some(question) = ask(&mut asked) => projector.answer(question).await?,
             Some((source, result)) = batches.recv() => {
                 match result {
                     Ok(records) => {
@@ -124,6 +135,7 @@ pub(crate) async fn follow(projector: &mut Projector, shutdown: &CancellationTok
                         projector.saw_tail(*source, tail);
                     }
                 }
+                projector.look_around().await?;
                 projector.with(|engine| {
                     // what waited for a stream that has stopped since
                     engine.settle()?;

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::StoreError;
 use crate::config::{ScopeEntry, Source, SourceId};
-use crate::keys::ObjectKey;
-use crate::round::{Round, resolve};
+use crate::keys::{self, ObjectKey};
+use crate::round::{Round, resolve, resolve_group};
 use crate::rows::{ObjectRow, Shrink};
 
 /// Why nothing is written to `desired`.
@@ -31,7 +31,13 @@ impl Round<'_> {
         let plan = self.plan;
         let mut holds: Vec<Hold> = Vec::new();
         for source in plan.sources.iter().filter(|source| !withheld.contains(&source.id)) {
-            let found = [self.shrunken(source), self.missing_container(source)?, self.empty(source)];
+            let found = [
+                self.shrunken(source),
+                self.missing_container(source)?,
+                self.missing_group(source)?,
+                self.unread(source)?,
+                self.empty(source),
+            ];
             for hold in found.into_iter().flatten() {
                 if !holds.iter().any(|known| known.reason == hold.reason && known.forest == hold.forest) {
                     holds.push(hold);
@@ -98,19 +104,70 @@ impl Round<'_> {
         Ok(None)
     }
 
+    /// Without a group that decides, everybody in it would be out of scope, or in.
+    fn missing_group(&mut self, source: &Source) -> Result<Option<Hold>, StoreError> {
+        if !self.gate_is_open() {
+            return Ok(None);
+        }
+        let plan = self.plan;
+        for entry in source.config.include_groups.iter().chain(&source.config.exclude_groups) {
+            let is_there = match resolve_group(plan, &self.meta, entry) {
+                None => false,
+                Some(ObjectKey { guid, .. }) => {
+                    let mut is_live = false;
+                    for other in plan.sources.iter().filter(|other| other.config.forest == entry.forest) {
+                        is_live |= self.head(ObjectKey { source: other.id, guid })?.is_some_and(|head| !head.deleted);
+                    }
+                    is_live
+                }
+            };
+            if !is_there {
+                return Ok(Some(Hold {
+                    reason: HoldReason::ScopeGroupMissing,
+                    forest: source.config.forest.clone(),
+                    detail: format!("the group {} of the scope is not there, or was deleted", entry.group),
+                    hint: "restore the group, name the one that takes its place, or take it out of the scope".into(),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// An attribute that nobody reads would count as empty, and clear what depends on it.
+    fn unread(&mut self, source: &Source) -> Result<Option<Hold>, StoreError> {
+        let Some(read) = self.read::<BTreeSet<String>>(&keys::read_attributes(source.id))? else { return Ok(None) };
+        let missing: Vec<String> =
+            self.plan.config.rules.more_attributes().into_iter().filter(|name| !read.contains(name)).collect();
+        if missing.is_empty() || read.is_empty() {
+            return Ok(None);
+        }
+        let forest = source.config.forest.clone();
+        Ok(Some(Hold {
+            reason: HoldReason::AttributeNotRead,
+            detail: format!("the rules need {}, which {forest}'s collector does not read", missing.join(", ")),
+            hint: format!(
+                "add it to attributes of forest {forest} in the collector's file, or take it out of the rules"
+            ),
+            forest,
+        }))
+    }
+
     fn empty(&self, source: &Source) -> Option<Hold> {
         let counters = &self.meta.counters;
         let projected = counters.projected_by_source.get(&source.id).copied().unwrap_or_default();
         let emitted = counters.emitted_by_source.get(&source.id).copied().unwrap_or_default();
-        if source.config.include.is_empty() || projected > 0 || emitted == 0 || !self.gate_is_open() {
+        let is_narrowed = !source.config.include.is_empty() || !source.config.include_groups.is_empty();
+        if !is_narrowed || projected > 0 || emitted == 0 || !self.gate_is_open() {
             return None;
         }
         let root = &source.config.naming_context;
         Some(Hold {
             reason: HoldReason::ScopeEmpty,
             forest: source.config.forest.clone(),
-            detail: format!("no container of the scope in {root} holds an object; {emitted} are managed from there"),
-            hint: "put objects back into the containers, or take the forest out of the configuration".into(),
+            detail: format!(
+                "no container and no group of the scope in {root} holds an object; {emitted} are managed from there"
+            ),
+            hint: "put objects back into them, or take the forest out of the configuration".into(),
         })
     }
 }

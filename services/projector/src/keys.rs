@@ -18,6 +18,7 @@
 //!  g  source rid user                            users by their primary group
 //!  z  due source guid                            moments that objects wait for
 //!  Z  source guid                                the moment that came last
+//!  R  source                                     the attributes that its collector reads
 //!  f  source guid                                what is wrong with an object
 //!  a  source guid                                what `decisions` says is wrong with it
 //!  v  source snapshot                            how a full read was judged that is still to be applied
@@ -56,6 +57,7 @@ pub(crate) const PRIMARY: u8 = b'g';
 pub(crate) const TIMER: u8 = b'z';
 pub(crate) const FIRED: u8 = b'Z';
 pub(crate) const WALKED: u8 = b'W';
+pub(crate) const READ: u8 = b'R';
 pub(crate) const WISH: u8 = b'w';
 pub(crate) const FINDING: u8 = b'f';
 pub(crate) const ANNOUNCED: u8 = b'a';
@@ -276,6 +278,11 @@ pub(crate) fn judged(source: SourceId, snapshot: SnapshotId) -> Vec<u8> {
 
 pub(crate) fn dirty_link(from: ObjectKey, to: ObjectGuid) -> Vec<u8> {
     join(DIRTY_LINK, &[&from.source.0, from.guid.as_bytes(), to.as_bytes()])
+}
+
+/// The attributes that a source's collector reads.
+pub(crate) fn read_attributes(source: SourceId) -> Vec<u8> {
+    join(READ, &[&source.0])
 }
 
 fn guid_at(key: &[u8], at: usize) -> Option<ObjectGuid> {

@@ -4,11 +4,12 @@
 //! that may be affected, in any order: the end is the same. Whether a wish may be written to `desired` now is another
 //! question, and not asked here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use forestsync_domain::{ObjectGuid, SourceAnchor};
-use forestsync_rules::flow::{Problem, ProblemKind, flow};
+use forestsync_domain::{AttributeValue, ObjectGuid, SourceAnchor};
+use forestsync_rules::flow::{Problem, ProblemKind, Subject};
+use forestsync_rules::hygiene::{check, unique_values, unverified_suffix};
 use forestsync_rules::join::JoinDoubt;
 use forestsync_schemas::decisions::{AnchorAssigned, DecisionEvent};
 use forestsync_schemas::desired::CloudClass;
@@ -20,6 +21,7 @@ use crate::round::Round;
 use crate::rows::{
     AnchorRow, Claim, Claimant, EMPTY, Emitted, FindingRow, MAX_VALUE, ObjectRow, StoredValue, Wish, adjust, to_stored,
 };
+use crate::unique::hashes;
 use crate::work::{Work, WorkKind};
 use crate::{StoreError, store};
 
@@ -150,8 +152,7 @@ impl Round<'_> {
 
     /// Lets a person stand for an anchor.
     fn stand(&mut self, anchor: &SourceAnchor, person: &Person, is_new: bool, trace: Option<&str>) -> Result<()> {
-        let (wish, finding) = self.compose(person)?;
-        let mut finding = finding;
+        let (wish, mut finding) = self.compose(anchor, person)?;
         for (at, member) in person.members.iter().enumerate() {
             let mut own = if at == 0 { finding.take().unwrap_or_default() } else { FindingRow::default() };
             if let Some(doubt) = member.doubt {
@@ -251,7 +252,7 @@ impl Round<'_> {
 
     // ---- wishes
 
-    fn compose(&mut self, person: &Person) -> Result<(Wish, Option<FindingRow>)> {
+    fn compose(&mut self, anchor: &SourceAnchor, person: &Person) -> Result<(Wish, Option<FindingRow>)> {
         let Some(first) = person.members.first().cloned() else { return Err(self.txn.store.damaged(NOBODY.into())) };
         let (key, row) = (first.key, &first.row);
         let dn = self.name_of(key, &row.dn, row.parent)?;
@@ -263,7 +264,19 @@ impl Round<'_> {
             merged = person.attributes(&self.plan.config.rules.precedence);
             &merged
         };
-        let flowed = flow(row.class, &dn, &root, attributes);
+        let rules = &self.plan.config.rules;
+        let forest = self.plan.source(key.source).map_or("", |source| source.config.forest.as_str());
+        let is_expired = self.is_expired(key, row)?;
+        let tenant = self.tenant.clone();
+        let mut subject = Subject::new(attributes, &dn, &root).identified(key.guid, anchor, forest);
+        (subject.is_expired, subject.tenant) = (is_expired, tenant.as_deref());
+        let flowed = rules.flow.flow(row.class, &subject);
+        let unique = unique_values(row.class, attributes);
+        let mut found = check(row.class, &dn, attributes, &rules.hygiene);
+        if let Some(tenant) = tenant.as_deref().filter(|tenant| row.class.is_user() && !tenant.verified.is_empty()) {
+            let principal = row.values("userPrincipalName").first().and_then(AttributeValue::as_text);
+            found.extend(principal.and_then(|name| unverified_suffix(name, &tenant.verified)));
+        }
         let (manager, owner) = match flowed.class {
             CloudClass::User => (self.reference(person, LinkKind::Manager)?, None),
             CloudClass::Group => (None, self.reference(person, LinkKind::ManagedBy)?),
@@ -276,12 +289,13 @@ impl Round<'_> {
             class: flowed.class,
             blocked: flowed.problems.iter().any(|problem| problem.kind == ProblemKind::Blocking),
             attributes: to_stored(flowed.attributes),
-            at_creation: BTreeMap::new(),
+            at_creation: to_stored(flowed.at_creation),
+            ignored: flowed.ignored,
             manager,
             owner,
             not_writable: flowed.not_writable,
             joined,
-            unique: Vec::new(),
+            unique: hashes(&unique),
         };
         let mut messages: Vec<String> = flowed.problems.iter().map(describe).collect();
         if is_large(&wish) && crate::rows::encode(&wish).len() > MAX_VALUE {
@@ -295,7 +309,10 @@ impl Round<'_> {
             (wish.manager, wish.owner) = (None, None);
         }
         messages.truncate(20);
-        let finding = FindingRow { blocking: wish.blocked, messages, rules: Vec::new() };
+        found.extend(self.duplicates(anchor, &unique, &wish.unique)?);
+        found.truncate(50);
+        let rules = found.into_iter().map(|finding| finding.into_event()).collect();
+        let finding = FindingRow { blocking: wish.blocked, messages, rules };
         Ok((wish, (finding != FindingRow::default()).then_some(finding)))
     }
 
@@ -317,6 +334,7 @@ impl Round<'_> {
             return Ok(());
         }
         self.count_wish(old.as_ref(), wish);
+        self.set_unique(anchor, old.as_ref(), wish)?;
         let face = |wish: &Wish| (wish.objects().collect::<Vec<_>>(), wish.class, wish.blocked);
         if old.as_ref().map(face) != wish.map(face) {
             self.set_stands(anchor, old.as_ref(), wish)?;

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use forestsync_log::{Log, LogReader, Record, StreamName};
 use forestsync_runtime::clock;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Incoming;
+use crate::ask::Asked;
 use crate::config::{Plan, SourceId};
 use crate::engine::{Engine, Outputs, Stop};
 use crate::error::StoreError;
+use crate::handover::Neighbours;
 use crate::status::ProjectorStatus;
 use crate::store::{guarded, move_aside};
 use crate::{ProjectorConfig, ProjectorError};
@@ -37,6 +39,9 @@ pub struct Projector {
     damages: u32,
     moved_aside: Vec<PathBuf>,
     tails: BTreeMap<SourceId, u64>,
+    neighbours: Neighbours,
+    /// Questions, while it runs.
+    pub(crate) asked: Option<mpsc::Receiver<Asked>>,
     status: watch::Sender<ProjectorStatus>,
 }
 
@@ -54,6 +59,8 @@ impl Projector {
             damages: 0,
             moved_aside: Vec::new(),
             tails: BTreeMap::new(),
+            neighbours: Neighbours::default(),
+            asked: None,
             status,
         };
         let decisions = projector.log.writer(&projector.plan.decisions).await?;
@@ -95,6 +102,8 @@ impl Projector {
         }
         self.engine = Some(engine);
         self.read_own().await?;
+        self.neighbours = Neighbours::default();
+        self.look_around().await?;
         self.with(Engine::resolve_known).await?;
         self.with(Engine::settle).await?;
         for (source, stream, offset) in self.positions() {
@@ -116,9 +125,13 @@ impl Projector {
 
     /// Takes over what stands in `decisions` and `desired` beyond the database.
     async fn read_own(&mut self) -> Result<()> {
-        for stream in [self.plan.decisions.clone(), self.plan.desired.clone()] {
+        for stream in [self.plan.decisions.clone(), self.plan.desired.clone(), self.plan.tenant.clone()] {
             let meta = &self.engine()?.meta;
-            let from = if stream == self.plan.decisions { meta.decisions } else { meta.desired };
+            let from = match &stream {
+                stream if *stream == self.plan.decisions => meta.decisions,
+                stream if *stream == self.plan.tenant => meta.tenant,
+                _ => meta.desired,
+            };
             let tail = self.log.tail(&stream).await?;
             if from > tail {
                 return Err(self.ahead(&stream));
@@ -132,6 +145,25 @@ impl Projector {
                 let stream = stream.clone();
                 self.with(move |engine| engine.fold(&stream, &records)).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Looks at what others say by now: of the tenant, and of the configurations that objects may be handed over to.
+    pub(crate) async fn look_around(&mut self) -> Result<()> {
+        let stream = self.plan.tenant.clone();
+        let from = self.engine()?.meta.tenant;
+        if self.log.tail(&stream).await? > from {
+            let records = self.log.reader(&stream, from).await?.poll(MAX_RECORDS).await?;
+            self.with(move |engine| engine.fold(&stream, &records)).await?;
+            self.with(Engine::settle).await?;
+        }
+        if let Some(others) = self.neighbours.look(&self.log, &self.config).await? {
+            self.with(move |engine| {
+                engine.others = others;
+                Ok(())
+            })
+            .await?;
         }
         Ok(())
     }
@@ -246,6 +278,7 @@ impl Projector {
     }
 
     async fn try_catch_up(&mut self) -> Result<()> {
+        self.look_around().await?;
         let mut readers: Vec<(SourceId, Box<dyn LogReader>, Vec<Incoming>)> = Vec::new();
         for source in &self.plan.sources {
             let mut reader = self.log.reader(&source.config.stream, self.offset(source.id)).await?;
@@ -283,13 +316,34 @@ impl Projector {
     /// Ends with an error only where it cannot go on by itself: a writer is fenced, the disk is full, a database keeps
     /// breaking. A stream with a record that cannot be applied stops alone and says so in the status.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<()> {
+        let questions = match crate::ask::listen(&self.config.directory) {
+            Ok(listener) => {
+                let (sender, asked) = mpsc::channel(crate::ask::WAITING);
+                self.asked = Some(asked);
+                Some(tokio_util::task::AbortOnDropHandle::new(tokio::spawn(crate::ask::serve(listener, sender))))
+            }
+            // nothing depends on it but people's questions
+            Err(error) => {
+                tracing::warn!(error = %error, "forestsync explain and lint have to wait until this process has stopped");
+                None
+            }
+        };
         loop {
             match crate::follow::follow(&mut self, &shutdown).await {
                 Ok(()) => break,
                 Err(error) => self.recover(error).await?,
             }
         }
+        drop(questions);
         self.with(Engine::flush).await
+    }
+
+    /// Answers a question.
+    pub(crate) async fn answer(&mut self, (query, reply): Asked) -> Result<()> {
+        let answer = self.with(move |engine| Ok(engine.answer(&query))).await?;
+        // whoever asked may have gone
+        drop(reply.send(crate::ask::with_origins(&self.log, answer).await));
+        Ok(())
     }
 
     pub(crate) fn log(&self) -> &Arc<dyn Log> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use forestsync_domain::{Dn, ObjectGuid};
+use forestsync_rules::flow::TenantDomains;
 use forestsync_rules::scope::{ForestScope, ScopeVerdict};
 use forestsync_schemas::decisions::{DecisionEvent, ScopeResolved};
 
@@ -74,6 +75,8 @@ pub(crate) struct Round<'a> {
     pub(crate) is_postponed: bool,
     /// Other configurations for the same tenant.
     pub(crate) others: &'a [Other],
+    /// What is known of the tenant.
+    pub(crate) tenant: Option<Rc<TenantDomains>>,
 }
 
 /// A round that is ready to be written.
@@ -106,6 +109,7 @@ impl<'a> Round<'a> {
             stopped: BTreeSet::new(),
             is_postponed: false,
             others: &[],
+            tenant: meta.domains.clone().map(Rc::new),
         };
         round.rebuild_scopes();
         round.load_work()?;

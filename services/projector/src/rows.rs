@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forestsync_domain::{AttributeValue, Attributes, Dn, ObjectGuid, SourceAnchor};
 use forestsync_rules::classify::DirectoryClass;
+use forestsync_rules::flow::TenantDomains;
 use forestsync_schemas::decisions::{AnchorBasis, Doubt, HoldReason, RuleFinding};
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
 use serde::de::DeserializeOwned;
@@ -165,6 +166,8 @@ pub(crate) struct Wish {
     pub(crate) blocked: bool,
     pub(crate) attributes: BTreeMap<String, StoredValue>,
     pub(crate) at_creation: BTreeMap<String, StoredValue>,
+    /// Attributes that stay as the tenant has them.
+    pub(crate) ignored: Vec<String>,
     pub(crate) manager: Option<SourceAnchor>,
     pub(crate) owner: Option<SourceAnchor>,
     pub(crate) not_writable: Vec<String>,
@@ -356,6 +359,9 @@ pub(crate) struct Meta {
     pub(crate) held: BTreeSet<(HoldReason, String)>,
     /// Streams that `decisions` says have stopped, and where.
     pub(crate) stopped: BTreeMap<String, u64>,
+    /// The offset of the next record of `tenant`, and what it said last.
+    pub(crate) tenant: u64,
+    pub(crate) domains: Option<TenantDomains>,
     /// The trace of the latest look that was complete, of any source. Counts for no digest.
     pub(crate) look: Option<String>,
     pub(crate) counters: Counters,

@@ -39,9 +39,9 @@ pub async fn rebuild(
         }
     })
     .await?;
-    let own = (None, streams.decisions.clone());
+    let own = [(None, streams.decisions.clone()), (None, streams.tenant.clone())];
     let sources = streams.sources.iter().map(|source| (Some(source.id), source.config.stream.clone()));
-    for (source, stream) in std::iter::once(own).chain(sources) {
+    for (source, stream) in own.into_iter().chain(sources) {
         let until = match stop_at.get(&stream) {
             Some(until) => *until,
             None => log.tail(&stream).await?,
@@ -93,6 +93,9 @@ fn settled(store: &Store, meta: &Meta, directory: &Path) -> Result<(StateDigest,
     }
     let name = |text: &str| text.parse::<StreamName>().map_err(PlanError::from);
     let mut offsets = BTreeMap::from([(name(&meta.decisions_stream)?, meta.decisions)]);
+    if let Some(configuration) = meta.decisions_stream.strip_prefix("decisions.") {
+        offsets.insert(name(&forestsync_schemas::streams::tenant(configuration))?, meta.tenant);
+    }
     for state in meta.sources.values() {
         offsets.insert(name(&state.stream)?, state.offset);
     }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use forestsync_collector::settings::ForestForm;
 use forestsync_log::LogConfig;
 use forestsync_provisioner::settings::{GuardForm, TenantForm};
+use forestsync_rules::flow::{FlowForm, TestForm};
+use forestsync_rules::hygiene::Options;
 use forestsync_rules::join::JoinForm;
 use forestsync_rules::precedence::PrecedenceForm;
 use forestsync_rules::settings::{RulesForm, ScopeForm};
@@ -39,13 +41,22 @@ pub struct File {
     /// Which of joined objects says what.
     #[serde(default)]
     pub precedence: Vec<PrecedenceForm>,
+    /// Which attributes flow, and how.
+    #[serde(default)]
+    pub flow: FlowForm,
+    /// How identity hygiene is judged.
+    #[serde(default)]
+    pub hygiene: Options,
+    /// Tests of the flow, for `forestsync check`.
+    #[serde(default)]
+    pub test: Vec<TestForm>,
 }
 
 impl File {
     /// The tables that are the rules'.
     pub fn rules(&self) -> RulesForm {
-        let Self { scope, joins, precedence, .. } = self.clone();
-        RulesForm { scope, joins, precedence }
+        let Self { scope, joins, precedence, flow, hygiene, test, .. } = self.clone();
+        RulesForm { scope, joins, precedence, flow, hygiene, test }
     }
 }
 

@@ -74,6 +74,7 @@ pub fn desired(n: u32, class: CloudClass, attributes: CloudAttributes) -> Object
         revision: 1,
         attributes,
         at_creation: CloudAttributes::new(),
+        left_alone: Vec::new(),
         manager: None,
         owner: None,
         not_writable: Vec::new(),

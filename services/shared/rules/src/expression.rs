@@ -11,6 +11,35 @@
 //!                                                  EvalError, without values
 //! ```
 //!
+//! ```
+//! use forestsync_domain::{AttributeValue, Attributes};
+//! use forestsync_rules::expression::{Expression, Input, Output, Parameter, Schema};
+//!
+//! struct Object(Attributes);
+//!
+//! impl Input for Object {
+//!     fn values(&self, attribute: &str) -> &[AttributeValue] {
+//!         self.0.get(attribute).map(Vec::as_slice).unwrap_or_default()
+//!     }
+//!
+//!     fn parameter(&self, _: Parameter) -> Option<&str> {
+//!         None
+//!     }
+//! }
+//!
+//! let schema = Schema::active_directory();
+//! let expression = Expression::compile(r#"IIF(IsPresent([mail]), ToLower([mail]), IgnoreThisFlow)"#, &schema)?;
+//! assert!(expression.attributes().contains("mail"));
+//! let object = Object([("mail".to_owned(), vec![AttributeValue::from("Ann@lab.test")])].into());
+//! assert_eq!(expression.evaluate(&object), Ok(Output::Value("ann@lab.test".to_owned().into())));
+//! assert_eq!(expression.evaluate(&Object(Attributes::new())), Ok(Output::Ignore));
+//!
+//! let error = Expression::compile("ToLower([Mail])", &schema).unwrap_err();
+//! assert_eq!(error.position, 9);
+//! assert_eq!(error.hint, "upper and lower case matter: write mail");
+//! # Ok::<(), forestsync_rules::expression::CompileError>(())
+//! ```
+//!
 //! # Writing
 //!
 //! | Written | Means |
@@ -152,6 +181,18 @@ pub enum Output<'a> {
     Clear,
     /// The target is left as it is (`IgnoreThisFlow`, `IgnoreFlowIfNullOrEmpty`).
     Ignore,
+}
+
+impl Output<'_> {
+    /// A copy that borrows from nothing.
+    pub fn into_owned(self) -> Output<'static> {
+        match self {
+            Self::Null => Output::Null,
+            Self::Value(value) => Output::Value(value.into_owned()),
+            Self::Clear => Output::Clear,
+            Self::Ignore => Output::Ignore,
+        }
+    }
 }
 
 impl Expression {

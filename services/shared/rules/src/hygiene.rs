@@ -30,6 +30,7 @@ mod unique;
 
 use std::collections::BTreeSet;
 
+use forestsync_schemas::decisions::{self, RuleFinding};
 use serde::{Deserialize, Serialize};
 
 pub use check::{check, proposals};
@@ -58,6 +59,18 @@ impl Finding {
     fn new(rule: RuleId, index: usize, message: String) -> Self {
         let Rule { severity, attribute, .. } = *rule.rule();
         Self { rule, severity, attribute: attribute.to_owned(), index, message }
+    }
+}
+
+impl Finding {
+    /// As it stands in an event.
+    pub fn into_event(self) -> RuleFinding {
+        let severity = match self.severity {
+            Severity::Error => decisions::Severity::Error,
+            Severity::Warning => decisions::Severity::Warning,
+            Severity::Info => decisions::Severity::Info,
+        };
+        RuleFinding { rule: self.rule.name().to_owned(), severity, attribute: self.attribute, message: self.message }
     }
 }
 

@@ -3,11 +3,14 @@
 //!
 //! ```text
 //!  attributes ── what a collector asks for
+//!  settings ── the rules as they are written, and what is wrong with them
 //!  hygiene ── what to mend in the directory, beside all that
-//!  classify ──> exclusion ──> scope ──> filter ──> anchor ──> flow    used by the projector
-//!                                                              │
-//!                                                              v
-//!                                                  diff ──> guard     used by the provisioner
+//!  expression ── the language in which configurations say what flows
+//!
+//!  classify ──> exclusion ──> scope, filter ──> join, precedence ──> anchor ──> flow    used by the projector
+//!                                                                                │
+//!                                                                                v
+//!                                                                    diff ──> guard     used by the provisioner
 //! ```
 //!
 //! Every function is total: it answers for any input, however broken, and never panics. It is deterministic: the same

@@ -73,6 +73,7 @@ fn group(name: &str, description: &str) -> DesiredEvent {
         revision: 1,
         attributes: [("description".to_owned(), CloudValue::Text(description.into()))].into(),
         at_creation: CloudAttributes::new(),
+        left_alone: Vec::new(),
         manager: None,
         owner: None,
         not_writable: Vec::new(),

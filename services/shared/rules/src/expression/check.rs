@@ -181,7 +181,7 @@ impl<'s> Checker<'s> {
     fn call(&mut self, name: &str, arguments: &[Option<Syntax>], position: usize) -> Checked {
         let Some(definition) = functions::find(name) else { return Err(unknown(name, position)) };
         argument::count(definition, arguments, position)?;
-        if definition.body == Body::Attribute {
+        if matches!(definition.body, Body::Attribute) {
             let [Some(Syntax { kind: SyntaxKind::Text(name), position })] = arguments else {
                 let hint = "write ImportedValue(\"proxyAddresses\")";
                 return Err(CompileError::new(position, "ImportedValue takes the name of an attribute as text", hint));
@@ -270,7 +270,11 @@ fn literal(word: &str, position: usize) -> Checked {
 
 fn unknown(name: &str, position: usize) -> CompileError {
     if let Some(refused) = functions::refused(name) {
-        return CompileError::new(position, format!("{name} is not available: {}", refused.reason), refused.hint);
+        return CompileError::new(
+            position,
+            format!("{} is not available: {}", refused.name, refused.reason),
+            refused.hint,
+        );
     }
     let hint = suggest::hint(name, functions::names(), "the list of functions has all there are");
     CompileError::new(position, format!("there is no function {name}"), hint)

@@ -18,7 +18,8 @@ use super::value::Value;
 pub(crate) const SIZE_LIMIT: usize = 64 * 1024;
 /// How many values a function may read or make.
 pub(crate) const LIST_LIMIT: usize = 2_000;
-/// How many steps an evaluation may take; a step is a part of the expression evaluated, a value copied or 64 bytes made.
+/// How many steps an evaluation may take; a step is a part of the expression evaluated, a value copied, or 64
+/// bytes made or searched.
 const STEP_LIMIT: u32 = 1_000_000;
 
 /// Why an evaluation ends before the end.
@@ -209,7 +210,7 @@ fn compare(comparison: Comparison, left: Option<Value<'_>>, right: Option<Value<
 }
 
 /// Two values of one kind are compared as such, a text and a number as texts.
-pub(crate) fn equal(left: &Value<'_>, right: &Value<'_>) -> Result<bool, EvalErrorKind> {
+fn equal(left: &Value<'_>, right: &Value<'_>) -> Result<bool, EvalErrorKind> {
     use Value as V;
     Ok(match (left, right) {
         (V::Boolean(one), other) | (other, V::Boolean(one)) => match other {
@@ -324,6 +325,11 @@ impl<'a> Call<'_, 'a> {
             return Ok(self.evaluator.input.values(name).iter().all(|value| value.as_bytes().is_empty()));
         }
         Ok(self.value(index)?.is_none_or(|value| value.is_empty_text()))
+    }
+
+    /// Counts the search of so many bytes.
+    pub(crate) fn spend_search(&self, bytes: usize) -> Result<(), Stop> {
+        self.evaluator.spend(1 + bytes / 64, self.node.name, self.node.position)
     }
 
     /// Fails before a list gets longer than allowed.

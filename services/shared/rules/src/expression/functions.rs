@@ -12,8 +12,6 @@ mod pieces;
 mod replace;
 mod text;
 
-use std::fmt;
-
 use super::check::Arguments;
 use super::error::CompileError;
 use super::evaluate::{Call, Evaluated};
@@ -106,25 +104,13 @@ const fn may(want: Want) -> Parameter {
 type Run = for<'e, 'a> fn(&Call<'e, 'a>) -> Evaluated<'a>;
 
 /// How a call is carried out.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Body {
     Run(Run),
     /// It stands for the attribute it names.
     Attribute,
     /// It fails with its message.
     Raise,
-}
-
-impl PartialEq for Body {
-    fn eq(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
-    }
-}
-
-impl fmt::Debug for Body {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Body")
-    }
 }
 
 /// What a function made of its literal arguments when the expression was compiled.
@@ -175,6 +161,17 @@ impl Definition {
         }
     }
 
+    /// A function that is no computation of its arguments' values.
+    const fn special(
+        signature: &'static str,
+        description: &'static str,
+        parameters: &'static [Parameter],
+        body: Body,
+    ) -> Self {
+        let definition = Self::new(signature, description, parameters, |_| Type::NOTHING, |_| Ok(None));
+        Self { body, folds: false, ..definition }
+    }
+
     const fn repeating(mut self, repeats: usize) -> Self {
         self.repeats = repeats;
         self
@@ -182,12 +179,6 @@ impl Definition {
 
     const fn preparing(mut self, prepare: fn(&Arguments<'_>) -> Result<Prepared, CompileError>) -> Self {
         self.prepare = prepare;
-        self
-    }
-
-    const fn with_body(mut self, body: Body) -> Self {
-        self.body = body;
-        self.folds = false;
         self
     }
 
@@ -250,8 +241,9 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     definitions().map(|definition| definition.name)
 }
 
+/// In any case: who writes `now()` is told what is wrong with `Now()`.
 pub(super) fn refused(name: &str) -> Option<&'static Refused> {
-    REFUSED.iter().find(|refused| refused.name == name)
+    REFUSED.iter().find(|refused| refused.name.eq_ignore_ascii_case(name))
 }
 
 const RANDOM: &str = "not deterministic; a replay would give another value";

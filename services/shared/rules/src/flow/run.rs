@@ -207,7 +207,8 @@ impl CompiledFlow {
 
 fn finish(draft: Draft<'_>, class: CloudClass) -> Flowed {
     let not_writable = not_writable::of(class, draft.source);
-    let Draft { attributes, at_creation, ignored, problems, .. } = draft;
+    let Draft { attributes, at_creation, mut ignored, problems, .. } = draft;
+    ignored.sort_unstable();
     Flowed { class, attributes, at_creation, ignored, not_writable, problems }
 }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use forestsync_domain::{AttributeValue, Attributes, Dn, ObjectGuid, SourceAnchor};
+use serde::{Deserialize, Serialize};
 
 use super::draft::common_name;
 use crate::expression::{Input, Parameter};
 
 /// What is known of the tenant's domains.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantDomains {
     /// The verified ones, in lower case.
     pub verified: BTreeSet<String>,

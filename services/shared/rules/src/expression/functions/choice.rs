@@ -1,6 +1,6 @@
 //! Conditions and choices.
 
-use super::super::evaluate::{Call, Evaluated, Stop, equal};
+use super::super::evaluate::{Call, Evaluated, Stop};
 use super::super::input::Parameter;
 use super::super::types::Type;
 use super::super::value::Value;
@@ -15,9 +15,9 @@ pub(super) const ALL: [Definition; 18] = [
         |call| Ok(Some(call.value(0)?.is_some_and(|value| is_true(&value)).into())),
     ),
     Definition::new(
-        "Coalesce(value1, value2, ...)",
-        "the first value that is neither Null nor an empty text",
-        &[need(Want::Any), need(Want::Any)],
+        "Coalesce(value1, [value2], ...)",
+        "the first value that is not Null; an empty text is a value",
+        &[need(Want::Any), may(Want::Any)],
         |types| gives_any_of(types.iter().copied()),
         coalesce,
     )
@@ -26,14 +26,7 @@ pub(super) const ALL: [Definition; 18] = [
         call.parameter(Parameter::DefaultDomain)
     })
     .not_folded(),
-    Definition::new(
-        "Error(message)",
-        "fails the attribute with a message",
-        &[need(Want::Text)],
-        |_| Type::NOTHING,
-        |_| Ok(None),
-    )
-    .with_body(Body::Raise),
+    Definition::special("Error(message)", "fails the attribute with a message", &[need(Want::Text)], Body::Raise),
     Definition::new(
         "IIF(condition, value, otherwise)",
         "the one value if the condition holds, the other one if it does not or is Null",
@@ -48,14 +41,12 @@ pub(super) const ALL: [Definition; 18] = [
         gives_first,
         |call| if call.is_null_or_empty(0)? { Err(Stop::Ignore) } else { call.value(0) },
     ),
-    Definition::new(
+    Definition::special(
         "ImportedValue(\"attribute\")",
         "the attribute as the directory has it",
         &[need(Want::Literal)],
-        gives_first,
-        |_| Ok(None),
-    )
-    .with_body(Body::Attribute),
+        Body::Attribute,
+    ),
     Definition::new(
         "IsEmpty(value)",
         "whether there is a value and it is an empty text",
@@ -155,7 +146,7 @@ fn is_true(value: &Value<'_>) -> bool {
 
 fn coalesce<'a>(call: &Call<'_, 'a>) -> Evaluated<'a> {
     for index in 0..call.count() {
-        if let Some(value) = call.value(index)?.filter(|value| !value.is_empty_text()) {
+        if let Some(value) = call.value(index)? {
             return Ok(Some(value));
         }
     }
@@ -163,10 +154,9 @@ fn coalesce<'a>(call: &Call<'_, 'a>) -> Evaluated<'a> {
 }
 
 fn switch<'a>(call: &Call<'_, 'a>) -> Evaluated<'a> {
-    let Some(source) = call.text(0)?.map(Value::Text) else { return call.value(1) };
+    let Some(source) = call.text(0)? else { return call.value(1) };
     for index in (2..call.count()).step_by(2) {
-        let Some(key) = call.text(index)?.map(Value::Text) else { continue };
-        if equal(&source, &key).map_err(|kind| call.fail(kind))? {
+        if call.text(index)?.as_ref() == Some(&source) {
             return call.value(index + 1);
         }
     }

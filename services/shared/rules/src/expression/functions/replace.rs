@@ -167,6 +167,8 @@ fn each<'a>(
     let mut has_match = false;
     for found in regex.captures_iter(&source) {
         let whole = found.get_match();
+        // each search may look at all that is left, which makes many of them quadratic
+        call.spend_search(source.len() - whole.start())?;
         push(call, &mut replaced, source.get(copied..whole.start()).unwrap_or_default())?;
         replace(&mut replaced, &found)?;
         copied = whole.end();

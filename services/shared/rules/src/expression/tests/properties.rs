@@ -113,7 +113,7 @@ fn is_flat(value: &Value<'_>) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
 
     #[test]
     fn any_text_is_compiled_or_refused(text in ".{0,60}") {
@@ -141,8 +141,9 @@ proptest! {
         prop_assert_eq!(&outcome, &again.evaluate(&object));
         if let Ok(Output::Value(value)) = &outcome {
             prop_assert!(is_flat(value), "{} gives a list within a list", text);
-            let owned = value.clone().into_owned();
-            prop_assert_eq!(&owned, value);
+        }
+        if let Ok(output) = outcome {
+            prop_assert_eq!(output.clone().into_owned(), output);
         }
     }
 

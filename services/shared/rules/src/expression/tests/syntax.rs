@@ -189,6 +189,8 @@ fn limits_are_errors() {
     assert_eq!(show(r#"Replace(PadLeft([c],30000,"a"),"a","bcd")"#), "TooLarge");
     assert_eq!(show(r#"Count(Split(PadLeft([c],30000,"a"),"a"))"#), "TooLarge");
     assert_eq!(show(r#"Join(PadLeft([c],30000,"a"),"a","b","c","d","e")"#), "TooLarge");
+    assert_eq!(show(r#"Replace(PadLeft([c],60000,"a"), , "a", , "b", , )"#), "TooLarge");
+    assert_eq!(show(r#"Len(Replace(PadLeft([c],4000,"a"), , "a", , "b", , ))"#), "4000");
     let many = r#"Split(PadLeft([c],1500,"a"),"a")"#;
     assert_eq!(show(&format!("Count(Select($a,{many},Count(Select($b,{many},1))))")), "TooLarge");
 }

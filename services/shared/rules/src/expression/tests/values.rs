@@ -40,12 +40,14 @@ functions! {
         ("CBool([codePage])", "False"),
     ];
     Coalesce: [
-        ("Coalesce([co],[title],[c])", "\"DE\""),
+        ("Coalesce([co],[c],[title])", "\"DE\""),
+        ("Coalesce([co],[title],[c])", "\"\""),
         (r#"Coalesce([co],[l],"none")"#, "\"none\""),
         ("Coalesce([co],[l])", "Null"),
         ("Coalesce([co],[proxyAddresses])", r#"{"smtp:a@lab.test", "SMTP:Ann@lab.test", "smtp:b@lab.test", "X500:/o=x"}"#),
         ("Coalesce([co],IgnoreThisFlow)", "Ignore"),
-        ("Coalesce([c])", "compile: at character 1: Coalesce takes 2 or more arguments, not 1"),
+        ("Coalesce([co])", "Null"),
+        ("Coalesce()", "compile: at character 1: Coalesce takes 1 or more arguments, not 0"),
     ];
     DefaultDomain: [("DefaultDomain()", "\"lab.onmicrosoft.test\""), ("DefaultDomain([c])", "compile: at character 1: DefaultDomain takes 0 arguments")];
     Error: [
