@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod log;
+pub mod rules;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use log::{CopyArgs, DigestArgs, LogCommand, TailArgs};
+pub use rules::{ExplainArgs, FunctionsArgs, LintArgs, ListFormat, RulesCommand, ShowArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -28,7 +30,8 @@ Examples:
   forestsync check -c contoso.toml               is everything there, reachable and allowed?
   forestsync run -c contoso.toml                 synchronize, until SIGTERM
   forestsync run -c contoso.toml --until-idle    synchronize once, for cron
-  forestsync status -c contoso.toml              what is done, what is not, and why";
+  forestsync status -c contoso.toml              what is done, what is not, and why
+  forestsync explain ann@contoso.com             why one object is what it is in the tenant";
 
 /// Keeps one Entra ID tenant in step with any number of Active Directory forests.
 #[derive(Debug, Parser)]
@@ -64,6 +67,13 @@ pub enum Command {
     Check(ReadArgs),
     /// Show what is done, what is not and why, from the log alone.
     Status(StatusArgs),
+    /// Show why an object is, or is not, what it is in the tenant.
+    Explain(ExplainArgs),
+    /// Show what is wrong with directory objects.
+    Lint(LintArgs),
+    /// Show the rules in force, compare them with the default ones, and run the configuration's tests.
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Show the event log, or copy it to another place.
     #[command(subcommand)]
     Log(LogCommand),

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use forestsync_collector::{CheckLine, CheckOutcome};
+use forestsync_rules::flow::{TestResult, run_tests};
 use serde::Serialize;
 
 use crate::cli::ReadArgs;
@@ -42,6 +43,17 @@ fn of_collector(part: String, line: CheckLine) -> Line {
     }
 }
 
+fn of_test(result: TestResult) -> Line {
+    let failed = !result.failures.is_empty();
+    Line {
+        part: "configuration".to_owned(),
+        check: format!("test {}", result.name),
+        result: if failed { "problem" } else { "ok" },
+        detail: if failed { result.failures.join("; ") } else { "as expected".to_owned() },
+        hint: failed.then(|| "correct the rule, or the test".to_owned()),
+    }
+}
+
 fn of_tenant(part: String, line: forestsync_provisioner::CheckLine) -> Line {
     let result = if line.ok { "ok" } else { "problem" };
     Line { part, check: line.what, result, detail: line.detail, hint: line.hint }
@@ -57,6 +69,7 @@ pub async fn check(args: ReadArgs) -> Result<Exit> {
         detail: format!("{} describes {}", settings.path.display(), settings.configuration),
         hint: None,
     }];
+    lines.extend(run_tests(&settings.rules.flow, &settings.rules.tests).into_iter().map(of_test));
     for forest in &settings.forests {
         lines.extend(check_forest(forest).await?);
     }

@@ -2,9 +2,11 @@
 
 pub mod activate;
 pub mod check;
+pub mod explain;
 pub mod log;
 pub mod practice;
 pub mod replay;
+pub mod rules;
 pub mod run;
 pub mod status;
 
@@ -21,6 +23,9 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Activate(args) => activate::activate(args).await,
         Command::Check(args) => check::check(args).await,
         Command::Status(args) => status::status(args).await,
+        Command::Explain(args) => Box::pin(explain::explain(args)).await,
+        Command::Lint(args) => Box::pin(explain::lint(args)).await,
+        Command::Rules(command) => rules::rules(command),
         Command::Log(command) => Box::pin(log::log(command)).await,
         Command::Replay(args) => Box::pin(replay::replay(args)).await,
         Command::Practice(command) => practice::practice(command).await,

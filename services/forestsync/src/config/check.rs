@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forestsync_collector::settings::{ForestForm, ForestSettings as Reading};
+use forestsync_domain::syntax;
 use forestsync_projector::settings::ScopeSettings;
 use forestsync_provisioner::settings::{GuardSettings, TenantSettings};
 use forestsync_rules::settings::Rules;
 use forestsync_runtime::config::{Findings, SettingsError};
+use forestsync_schemas::attributes::REQUESTED;
 use forestsync_schemas::streams;
 
 use super::file;
@@ -49,6 +51,10 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
         problems.into_iter().for_each(|p| found.add(p.key, p.message, p.hint));
         Rules::default()
     });
+    let more = rules.more_attributes();
+    for forest in &mut forests {
+        read_what_rules_need(forest, &more, &mut found);
+    }
     let digest = blake3::hash(document.as_bytes()).to_hex().to_string();
     let settings = tenant.map(|tenant| Settings {
         path: path.to_owned(),
@@ -64,6 +70,30 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
         rules: Arc::new(rules),
     });
     found.into_result(path, settings)
+}
+
+/// Lets a collector read the attributes that rules need beyond those that are read anyway.
+fn read_what_rules_need(forest: &mut ForestSettings, more: &BTreeSet<String>, found: &mut Findings) {
+    let key = format!("forests.{}.attributes", forest.reading.name);
+    if let Some(secret) = more.iter().find(|name| syntax::is_secret(name)) {
+        found.add(&key, format!("a rule reads {secret}, which is never read"), "take it out of the rules");
+        return;
+    }
+    match &mut forest.reading.attributes {
+        Some(listed) => {
+            let missing: Vec<&str> = more.iter().filter(|name| !listed.contains(name)).map(String::as_str).collect();
+            if !missing.is_empty() {
+                let message = format!("the rules need {}, which is not listed", missing.join(", "));
+                found.add(&key, message, "add it, or take it out of the rules");
+            }
+        }
+        None if more.is_empty() => {}
+        listed @ None => {
+            let all: BTreeSet<String> =
+                REQUESTED.iter().map(|&name| name.to_owned()).chain(more.iter().cloned()).collect();
+            *listed = Some(all.into_iter().collect());
+        }
+    }
 }
 
 fn check_forest(key: &str, form: &ForestForm, base: &Path, found: &mut Findings) -> ForestSettings {

@@ -156,6 +156,12 @@ impl JoinRules {
         self.rules.is_empty()
     }
 
+    /// What the rules compare, in order, for people.
+    pub fn names(&self) -> Vec<String> {
+        let shown = |rule: &Rule| format!("{}: {} = {}", rule.name, rule.left, rule.right);
+        self.rules.iter().map(shown).collect()
+    }
+
     /// The directory attributes that are compared.
     pub fn attributes(&self) -> BTreeSet<String> {
         self.rules.iter().flat_map(|rule| [rule.left.clone(), rule.right.clone()]).collect()
