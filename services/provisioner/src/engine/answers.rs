@@ -79,8 +79,8 @@ impl Engine {
     ) -> Result<(), ProvisionerError> {
         let Some(row) = self.store.object(anchor)? else { return Ok(()) };
         let Some(wish) = row.wish.clone() else { return Ok(()) };
-        if wish.is_removal() && !row.is_managed() && row.maybe.is_none() {
-            // not wished any more, and never ours
+        if wish.lets_go() || (wish.is_removal() && !row.is_managed() && row.maybe.is_none()) {
+            // not wished any more, and never ours or ours no longer
             return Ok(());
         }
         if let Some((code, detail)) = live.as_ref().or(deleted.as_ref()).and_then(foreign) {
@@ -159,7 +159,7 @@ impl Engine {
     fn manager_read(&mut self, anchor: &SourceAnchor, id: Option<&str>) -> Result<(), ProvisionerError> {
         let wished = self.store.object(anchor)?.and_then(|row| match row.wish?.kind {
             WishKind::Present { manager, .. } => manager,
-            WishKind::Removed => None,
+            WishKind::Removed | WishKind::LetGo { .. } => None,
         });
         let wished_id = match &wished {
             Some(manager) => self.store.object(manager)?.and_then(|m| m.cloud_id),

@@ -23,9 +23,12 @@ pub(super) fn before(tx: &mut Tx<'_>, offset: u64, event: &DesiredEvent) -> Resu
             superseded(row, offset, Some((&e.attributes, e.manager.as_ref())));
         }
         DesiredEvent::ObjectRemoved(e) => {
-            let row = tx.object(&e.anchor, e.class)?;
-            superseded(row, offset, None);
-            links_end(tx, offset, &e.anchor)?;
+            // what is let go stays as it is, whoever wrote what
+            if !e.keep {
+                let row = tx.object(&e.anchor, e.class)?;
+                superseded(row, offset, None);
+                links_end(tx, offset, &e.anchor)?;
+            }
         }
         DesiredEvent::LinkDesired(e) => link(tx, offset, &e.group, &e.member, true)?,
         DesiredEvent::LinkRemoved(e) => link(tx, offset, &e.group, &e.member, false)?,
@@ -40,7 +43,7 @@ fn superseded(row: &mut ObjectRow, offset: u64, now: Option<(&CloudAttributes, O
     }
     let Some((attributes, manager)) = now else {
         // the one before may have been compacted away
-        if row.life == Life::Unknown && row.settled == 0 {
+        if row.life == Life::Unknown && row.settled == 0 && !row.is_let_go() {
             row.maybe.get_or_insert_with(|| clock::now().as_millisecond());
         }
         return;
@@ -50,7 +53,7 @@ fn superseded(row: &mut ObjectRow, offset: u64, now: Option<(&CloudAttributes, O
     match &wish.kind {
         // it may be deleted: an update then finds that out
         WishKind::Removed if is_open => _ = confirmed.remove("displayName"),
-        WishKind::Removed => {}
+        WishKind::Removed | WishKind::LetGo { .. } => {}
         WishKind::Present { attributes: before, manager: led, .. } => {
             let differs = |name: &&String| is_open && before.get(*name) != attributes.get(*name);
             for name in before.keys().chain(attributes.keys()).filter(differs) {

@@ -45,8 +45,7 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
         }
         OutcomeEvent::ObjectRelinquished(_) => {
             forget_memberships(tx, anchor)?;
-            let row = tx.object(anchor, class)?;
-            *row = ObjectRow { class: row.class, wish: row.wish.take(), ..ObjectRow::new(class) };
+            tx.object(anchor, class)?.let_go(settled);
         }
         OutcomeEvent::ObjectUpdated(e) => {
             let row = tx.object(anchor, class)?;
@@ -148,8 +147,8 @@ pub(super) fn unread() -> SourceAnchor {
     SourceAnchor::from("?".to_owned())
 }
 
-/// A new cloud object has no memberships, whatever its predecessor had.
-fn forget_memberships(tx: &mut Tx<'_>, anchor: &SourceAnchor) -> Result<(), StoreError> {
+/// A new cloud object has no memberships, whatever its predecessor had; those of one that was let go are nobody's here.
+pub(super) fn forget_memberships(tx: &mut Tx<'_>, anchor: &SourceAnchor) -> Result<(), StoreError> {
     let of = tx.groups_of(anchor)?.into_iter().map(|group| (group, anchor.clone()));
     let with = tx.members_of(anchor)?.into_iter().map(|member| (anchor.clone(), member));
     for (group, member) in of.chain(with).collect::<Vec<_>>() {

@@ -2,8 +2,9 @@
 
 use forestsync_domain::SourceAnchor;
 use forestsync_log::{LogReader, Record};
-use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, ObjectRemoved};
+use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, ObjectRemoved, RemovalReason};
 
+use super::fold::forget_memberships;
 use super::{Engine, doubt};
 use crate::error::ProvisionerError;
 use crate::store::{StoreError, Tx, Wish, WishKind};
@@ -70,14 +71,24 @@ fn wish(tx: &mut Tx<'_>, offset: u64, record: DesiredRecord) -> Result<(), Store
             let kind = WishKind::Present { attributes, manager, not_writable };
             let row = tx.object(&anchor, class)?;
             if row.wish.as_ref().is_none_or(|w| w.offset < offset) {
-                row.wish = Some(Wish { offset, class, name: source.dn.to_string(), trace, kind });
+                // meanwhile it was nobody's or somebody else's: what is known of it holds no longer
+                if row.is_managed() && row.wish.as_ref().is_some_and(|w| w.lets_go() && w.offset >= row.settled) {
+                    row.let_go(0);
+                    forget_memberships(tx, &anchor)?;
+                }
+                tx.object(&anchor, class)?.wish =
+                    Some(Wish { offset, class, name: source.dn.to_string(), trace, kind });
             }
         }
         DesiredEvent::ObjectRemoved(e) => {
-            let ObjectRemoved { anchor, class, source, .. } = e;
+            let ObjectRemoved { anchor, class, source, reason, keep, .. } = e;
             let row = tx.object(&anchor, class)?;
             if row.wish.as_ref().is_none_or(|w| w.offset < offset) {
-                let kind = WishKind::Removed;
+                let kind = if keep {
+                    WishKind::LetGo { handed_over: reason == RemovalReason::HandedOver }
+                } else {
+                    WishKind::Removed
+                };
                 row.wish = Some(Wish { offset, class, name: source.dn.to_string(), trace: trace.clone(), kind });
                 end_links(tx, offset, &anchor, trace.as_ref())?;
             }
@@ -88,7 +99,7 @@ fn wish(tx: &mut Tx<'_>, offset: u64, record: DesiredRecord) -> Result<(), Store
     Ok(())
 }
 
-/// The memberships of an object that is to go have no record of their own: they end with its wish.
+/// The memberships of an object that is to go, or is let go, have no record of their own: they end with its wish.
 fn end_links(tx: &mut Tx<'_>, offset: u64, anchor: &SourceAnchor, trace: Option<&String>) -> Result<(), StoreError> {
     let of = tx.groups_of(anchor)?.into_iter().map(|group| (group, anchor.clone()));
     let with = tx.members_of(anchor)?.into_iter().map(|member| (anchor.clone(), member));

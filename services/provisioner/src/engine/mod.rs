@@ -22,6 +22,7 @@ mod observe;
 mod pace;
 mod plan;
 mod queue;
+mod removals;
 mod report;
 mod stop;
 mod turn;

@@ -56,7 +56,7 @@ fn add(counts: &mut BTreeMap<CloudClass, u64>, class: CloudClass, was: bool, is:
 
 impl Index {
     fn object(&mut self, anchor: &SourceAnchor, before: Option<&ObjectRow>, now: &ObjectRow) {
-        let mirror = |row: &ObjectRow| row.wish.as_ref().filter(|w| !w.is_removal()).map(|w| w.class);
+        let mirror = |row: &ObjectRow| row.wish.as_ref().filter(|w| w.is_presence()).map(|w| w.class);
         if let Some(before) = before {
             add(&mut self.managed, before.class, before.is_managed(), false);
             if let Some(class) = mirror(before) {

@@ -28,11 +28,27 @@ pub(crate) enum WishKind {
     },
     /// It should not.
     Removed,
+    /// It is not ours to care for any more: it stays as it is, whatever is there.
+    LetGo {
+        /// Another configuration for the same tenant has it now.
+        handed_over: bool,
+    },
 }
 
 impl Wish {
+    /// Whether the tenant should hold the object.
+    pub(crate) fn is_presence(&self) -> bool {
+        matches!(self.kind, WishKind::Present { .. })
+    }
+
+    /// Whether it should hold it no more.
     pub(crate) fn is_removal(&self) -> bool {
         self.kind == WishKind::Removed
+    }
+
+    /// Whether nobody here cares what it holds.
+    pub(crate) fn lets_go(&self) -> bool {
+        matches!(self.kind, WishKind::LetGo { .. })
     }
 }
 
@@ -125,6 +141,13 @@ impl ObjectRow {
         }
     }
 
+    /// Forgets the cloud object, whatever it was to us; what is wished and what was dealt with stays.
+    pub(crate) fn let_go(&mut self, settled: u64) {
+        let (class, wish) = (self.class, self.wish.take());
+        let manager_settled = self.manager_settled.max(settled);
+        *self = Self { wish, settled: self.settled.max(settled), manager_settled, ..Self::new(class) };
+    }
+
     fn of_this_wish<'a>(&self, failed: Option<&'a Failed>) -> Option<&'a Failed> {
         failed.filter(|f| self.wish.as_ref().is_none_or(|w| w.offset <= f.offset))
     }
@@ -144,7 +167,12 @@ impl ObjectRow {
     }
 
     pub(crate) fn is_wished(&self) -> bool {
-        self.wish.as_ref().is_some_and(|w| !w.is_removal())
+        self.wish.as_ref().is_some_and(Wish::is_presence)
+    }
+
+    /// Whether it is let go, or is about to be.
+    pub(crate) fn is_let_go(&self) -> bool {
+        self.wish.as_ref().is_some_and(Wish::lets_go)
     }
 
     /// Whether it is to be deleted.
@@ -154,13 +182,13 @@ impl ObjectRow {
 
     /// Whether it will come to life soon, if nothing fails.
     pub(crate) fn is_coming(&self) -> bool {
-        let wished = self.wish.as_ref().is_some_and(|w| !w.is_removal() && w.class.is_writable());
+        let wished = self.wish.as_ref().is_some_and(|w| w.is_presence() && w.class.is_writable());
         wished && !self.is_managed() && self.failure().is_none()
     }
 
     /// Whether memberships of this group are written.
     pub(crate) fn takes_links(&self) -> bool {
-        let wished = self.wish.as_ref().is_some_and(|w| !w.is_removal() && w.class == self.class);
+        let wished = self.wish.as_ref().is_some_and(|w| w.is_presence() && w.class == self.class);
         self.class == CloudClass::Group && self.is_managed() && wished
     }
 

@@ -22,7 +22,7 @@ use forestsync_schemas::desired::{
     AttributeFlowDeclared, CloudAttributes, CloudClass, CloudValue, DesiredContext, DesiredEvent, DesiredRecord,
     LinkDesired, LinkRemoved, ObjectDesired, ObjectRemoved, RemovalReason, SourceObject,
 };
-use forestsync_schemas::outcomes::{ExportFailed, ExportQuarantined, OutcomeEvent};
+use forestsync_schemas::outcomes::{ExportFailed, ExportQuarantined, ObjectRelinquished, OutcomeEvent};
 use forestsync_schemas::{EventBody as _, EventId, OutcomeRecord};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -113,6 +113,18 @@ pub fn removed(n: u32, class: CloudClass) -> DesiredEvent {
         revision: 2,
         reason,
         keep: false,
+        source: source(n),
+    })
+}
+
+/// Somebody else's from now on, or nobody's: the cloud object stays.
+pub fn kept(n: u32, class: CloudClass, reason: RemovalReason) -> DesiredEvent {
+    DesiredEvent::ObjectRemoved(ObjectRemoved {
+        anchor: anchor(n),
+        class,
+        revision: 2,
+        reason,
+        keep: true,
         source: source(n),
     })
 }
@@ -284,6 +296,14 @@ impl Lab {
     pub async fn types(&self, n: u32) -> Vec<&'static str> {
         let all = self.outcomes().await;
         all.iter().filter(|o| o.context.anchor == anchor(n)).map(|o| o.event.type_name()).collect()
+    }
+
+    /// Why an object was let go.
+    pub async fn relinquished(&self, n: u32) -> Option<ObjectRelinquished> {
+        self.outcomes().await.into_iter().rev().find_map(|o| match o.event {
+            OutcomeEvent::ObjectRelinquished(e) if o.context.anchor == anchor(n) => Some(e),
+            _ => None,
+        })
     }
 
     pub async fn quarantined(&self, n: u32) -> Option<ExportQuarantined> {
