@@ -124,7 +124,7 @@ mod tests {
             for (offset, values) in (1_u64..).zip(&history) {
                 let attributes = attributes(values);
                 superseded(&mut row, offset, Some((&attributes, None)));
-                let kind = WishKind::Present { attributes, manager: None, not_writable: Vec::new() };
+                let kind = WishKind::Present { attributes, at_creation: CloudAttributes::new(), manager: None, not_writable: Vec::new() };
                 row.wish = Some(Wish { offset, class: CloudClass::User, name: String::new(), trace: None, kind });
             }
             let now = attributes(history.last().unwrap());

@@ -67,8 +67,8 @@ fn wish(tx: &mut Tx<'_>, offset: u64, record: DesiredRecord) -> Result<(), Store
     match record.event {
         DesiredEvent::AttributeFlowDeclared(e) => tx.set_flow(e.class, e.attributes),
         DesiredEvent::ObjectDesired(e) => {
-            let ObjectDesired { anchor, class, attributes, manager, not_writable, source, .. } = e;
-            let kind = WishKind::Present { attributes, manager, not_writable };
+            let ObjectDesired { anchor, class, attributes, at_creation, manager, not_writable, source, .. } = e;
+            let kind = WishKind::Present { attributes, at_creation, manager, not_writable };
             let row = tx.object(&anchor, class)?;
             if row.wish.as_ref().is_none_or(|w| w.offset < offset) {
                 // meanwhile it was nobody's or somebody else's: what is known of it holds no longer

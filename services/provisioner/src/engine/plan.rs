@@ -89,7 +89,9 @@ impl Engine {
     }
 
     fn plan_presence(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish) -> Result<Plan, ProvisionerError> {
-        let WishKind::Present { attributes, manager, not_writable } = &wish.kind else { return Ok(Plan::Nothing) };
+        let WishKind::Present { attributes, at_creation, manager, not_writable } = &wish.kind else {
+            return Ok(Plan::Nothing);
+        };
         if let Some(event) = not_writable_event(row, wish, not_writable) {
             return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
         }
@@ -115,9 +117,11 @@ impl Engine {
         }
         if !self.rests(anchor, row.failure()) {
             if !row.is_managed() {
-                return Ok(self.plan_creation(anchor, row, wish, attributes));
+                return Ok(self.plan_creation(anchor, row, wish, attributes, at_creation));
             }
-            let managed = self.managed(wish.class, attributes);
+            let mut managed = self.managed(wish.class, attributes);
+            // what was a default when it was created is left as it is for as long as there is no value
+            managed.retain(|name| attributes.contains_key(name) || !at_creation.contains_key(name));
             let changes = diff::diff(&row.confirmed, attributes, &managed);
             if let Some(id) = row.live_id().filter(|_| !changes.is_empty()) {
                 let vanished = row.failure().is_some_and(|f| f.attempts >= MISSED && f.status == Some(404));
@@ -152,8 +156,10 @@ impl Engine {
         row: &ObjectRow,
         wish: &Wish,
         attributes: &CloudAttributes,
+        at_creation: &CloudAttributes,
     ) -> Plan {
         let class = wish.class;
+        let whole = || at_creation.clone().into_iter().chain(attributes.clone()).collect::<CloudAttributes>();
         match self.stages.get(anchor) {
             Some(Stage::Trash(id)) => restore(id),
             Some(Stage::Upserted) => {
@@ -162,9 +168,9 @@ impl Engine {
             }
             Some(Stage::Absent) => match self.soft_match(class, attributes) {
                 Some(call) => Plan::Ask(call, Purpose::Match),
-                None => self.create(anchor, row, wish, attributes),
+                None => self.create(anchor, row, wish, whole()),
             },
-            Some(Stage::NoMatch) => self.create(anchor, row, wish, attributes),
+            Some(Stage::NoMatch) => self.create(anchor, row, wish, whole()),
             Some(Stage::Matched(object, _)) => {
                 let (id, changes) = (object.id.clone(), diff::AttributeChanges::new());
                 let call = Call::Update { class, id: id.clone(), changes, anchor: Some(anchor.clone()) };
@@ -176,7 +182,7 @@ impl Engine {
         }
     }
 
-    fn create(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish, attributes: &CloudAttributes) -> Plan {
+    fn create(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish, attributes: CloudAttributes) -> Plan {
         let required: &[&str] = match wish.class {
             CloudClass::User => &["accountEnabled", "displayName", "mailNickname", "userPrincipalName"],
             _ => &["displayName", "mailNickname"],
@@ -185,7 +191,7 @@ impl Engine {
             let detail = "Graph requires a value to create the object, and the directory has none";
             return self.refuse(anchor, row, wish, Operation::Create, "missing_required", Some(*missing), detail);
         }
-        let (class, attributes) = (wish.class, attributes.clone());
+        let class = wish.class;
         let call = Call::Create { class, anchor: anchor.clone(), attributes: attributes.clone() };
         Plan::Write(call, Write::Create { attributes })
     }

@@ -29,10 +29,11 @@ impl Engine {
     pub(super) fn verify_call(&self, anchor: &SourceAnchor, row: &ObjectRow, intent: &Intent) -> Option<Call> {
         let class = row.wish.as_ref().map_or(row.class, |w| w.class);
         match &intent.write {
-            Write::Create { .. } => (!row.is_managed()).then(|| Call::LookUp {
-                class,
-                anchor: anchor.clone(),
-                attributes: self.interesting_of(row),
+            Write::Create { attributes } => (!row.is_managed()).then(|| {
+                let mut names = self.interesting_of(row);
+                // those that were sent for once
+                names.extend(attributes.keys().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+                Call::LookUp { class, anchor: anchor.clone(), attributes: names }
             }),
             Write::Adopt { .. } => None,
             Write::Update { changes } => {

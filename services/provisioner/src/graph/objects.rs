@@ -40,10 +40,18 @@ fn cloud_value(value: &Value) -> Option<CloudValue> {
     match value {
         Value::Bool(value) => Some(CloudValue::Bool(*value)),
         Value::String(text) if !text.is_empty() => Some(CloudValue::Text(text.clone())),
-        Value::Array(values) if !values.is_empty() => {
-            Some(CloudValue::List(values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()))
-        }
-        Value::Number(number) => Some(CloudValue::Text(number.to_string())),
+        Value::Array(values) if !values.is_empty() => Some(CloudValue::List(values.iter().filter_map(item).collect())),
+        // no property of ours holds fractions
+        Value::Number(number) => number.as_i64().map(CloudValue::Integer),
+        _ => None,
+    }
+}
+
+/// One of several values. Wishes have texts only.
+fn item(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
         _ => None,
     }
 }
@@ -122,13 +130,16 @@ mod tests {
 
     #[test]
     fn takes_what_was_asked_for() {
-        let names: Vec<String> = ["a.b", "a.c", "list", "none", "no"].into_iter().map(str::to_owned).collect();
+        let names: Vec<String> =
+            ["a.b", "a.c", "list", "none", "no", "extra", "numbers"].into_iter().map(str::to_owned).collect();
         let value = json!({"id": "1", "onPremisesImmutableId": "x", "onPremisesSyncEnabled": null, "extra": 1,
-            "a": {"b": "v", "c": null}, "list": [], "none": "", "no": false});
+            "a": {"b": "v", "c": null}, "list": [], "none": "", "no": false, "numbers": [1, "2"]});
         let object = object(CloudClass::User, &value, &names).unwrap();
         let expected = CloudAttributes::from([
             ("a.b".into(), CloudValue::Text("v".into())),
+            ("extra".into(), CloudValue::Integer(1)),
             ("no".into(), CloudValue::Bool(false)),
+            ("numbers".into(), CloudValue::List(vec!["1".into(), "2".into()])),
         ]);
         assert_eq!(object.attributes, expected);
         assert!(!object.synced);

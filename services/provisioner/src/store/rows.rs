@@ -23,6 +23,9 @@ pub(crate) enum WishKind {
     Present {
         #[serde(with = "attributes")]
         attributes: CloudAttributes,
+        /// Sent when the object is created, unless `attributes` has a value, and never looked at again.
+        #[serde(with = "attributes")]
+        at_creation: CloudAttributes,
         manager: Option<SourceAnchor>,
         not_writable: Vec<String>,
     },
