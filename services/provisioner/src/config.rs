@@ -88,6 +88,15 @@ pub fn cloud(name: &str) -> Option<Cloud> {
     CLOUDS.into_iter().find(|c| c.name == name)
 }
 
+/// The application whose directory extensions are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtensionApp {
+    /// Its application (client) id, which the names of the extensions carry.
+    pub client_id: String,
+    /// The object id of its registration, under which they are defined.
+    pub object_id: String,
+}
+
 /// A tenant and how to treat it.
 #[derive(Debug, Clone)]
 pub struct TenantConfig {
@@ -115,6 +124,8 @@ pub struct TenantConfig {
     pub connect_timeout: Duration,
     /// Taking over existing users without anchor.
     pub soft_match: SoftMatch,
+    /// The application that holds directory extensions; without one none are written.
+    pub extension_app: Option<ExtensionApp>,
     /// The delete guard.
     pub guard: GuardLimits,
     /// The time over which the guard counts deletions.
@@ -145,6 +156,7 @@ impl TenantConfig {
             request_timeout: Duration::from_mins(1),
             connect_timeout: Duration::from_secs(10),
             soft_match: SoftMatch::default(),
+            extension_app: None,
             guard: GuardLimits { count: 500, share: 0.2, member_minimum: 10 },
             guard_window: Duration::from_hours(1),
             quarantine_after: 8,

@@ -40,7 +40,7 @@ pub mod service;
 pub mod settings;
 
 pub use check::{CheckLine, check};
-pub use config::{Cloud, ConfigError, ProvisionerConfig, SoftMatch, TenantConfig, cloud, clouds};
+pub use config::{Cloud, ConfigError, ExtensionApp, ProvisionerConfig, SoftMatch, TenantConfig, cloud, clouds};
 #[doc(hidden)]
 pub use engine::CrashPoint;
 pub use error::ProvisionerError;

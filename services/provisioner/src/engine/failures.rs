@@ -36,6 +36,8 @@ impl Engine {
             }
             return Ok(());
         }
+        let young = self.may_be_young(flight, failure);
+        let failure = young.as_ref().unwrap_or(failure);
         let Purpose::Write(write) = &flight.purpose else {
             return self.reading_failed(anchor, flight, failure);
         };
@@ -327,7 +329,8 @@ fn is_refusal(failure: &Failure) -> bool {
     matches!(failure.kind, FailureKind::Invalid | FailureKind::Denied)
 }
 
-fn later(delay: Duration) -> Timestamp {
+/// The time after a delay.
+pub(super) fn later(delay: Duration) -> Timestamp {
     let delay = jiff::SignedDuration::try_from(delay).unwrap_or(jiff::SignedDuration::MAX);
     clock::now().checked_add(delay).unwrap_or(Timestamp::MAX)
 }

@@ -7,7 +7,7 @@ use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, Ob
 use super::fold::forget_memberships;
 use super::{Engine, doubt};
 use crate::error::ProvisionerError;
-use crate::store::{StoreError, Tx, Wish, WishKind};
+use crate::store::{Flow, StoreError, Tx, Wish, WishKind};
 
 /// Records taken in by one transaction.
 pub(super) const CHUNK: usize = 1_000;
@@ -65,7 +65,9 @@ impl Engine {
 fn wish(tx: &mut Tx<'_>, offset: u64, record: DesiredRecord) -> Result<(), StoreError> {
     let trace = record.context.trace;
     match record.event {
-        DesiredEvent::AttributeFlowDeclared(e) => tx.set_flow(e.class, e.attributes),
+        DesiredEvent::AttributeFlowDeclared(e) => {
+            tx.set_flow(e.class, Flow { attributes: e.attributes, extensions: e.extensions });
+        }
         DesiredEvent::ObjectDesired(e) => {
             let ObjectDesired { anchor, class, attributes, at_creation, manager, not_writable, source, .. } = e;
             let kind = WishKind::Present { attributes, at_creation, manager, not_writable };

@@ -12,6 +12,7 @@
 mod answers;
 mod dispatch;
 mod doubt;
+mod extensions;
 mod failures;
 mod fold;
 mod guard;
@@ -46,6 +47,7 @@ use crate::error::ProvisionerError;
 use crate::status::Status;
 use crate::store::{Intent, Store, Write};
 use crate::target::{CloudObject, Done, Failure, Target};
+use extensions::Extensions;
 pub(crate) use fold::fold;
 use guard::GuardView;
 use observe::Index;
@@ -147,6 +149,7 @@ pub(crate) struct Engine {
     waits: metrics::Histogram,
     index: Index,
     flows: HashMap<CloudClass, Vec<String>>,
+    extensions: Extensions,
     guard: GuardView,
     ready: Ready,
     timers: Timers,
@@ -224,6 +227,7 @@ impl Engine {
             config,
             index: Index::default(),
             flows: HashMap::new(),
+            extensions: Extensions::default(),
             guard: GuardView::default(),
             ready: Ready::default(),
             timers: Timers::default(),
@@ -262,12 +266,12 @@ impl Engine {
 
     /// Reads the declared attribute flows; whether they changed.
     fn load_flows(&mut self) -> Result<bool, ProvisionerError> {
-        let mut flows = HashMap::new();
+        let mut declared = Vec::new();
         for class in CloudClass::ALL {
-            if let Some(attributes) = self.store.flow(class)? {
-                flows.insert(class, attributes);
-            }
+            declared.extend(self.store.flow(class)?.map(|flow| (class, flow)));
         }
+        self.extensions.want(declared.iter().map(|(class, flow)| (*class, flow)));
+        let flows = declared.into_iter().map(|(class, flow)| (class, flow.attributes)).collect();
         let changed = flows != self.flows;
         self.flows = flows;
         Ok(changed)
@@ -282,6 +286,7 @@ impl Engine {
             self.intake(reader.as_mut()).await?;
             self.fire_timers();
             self.review_guard()?;
+            self.prepare_extensions().await?;
             self.dispatch().await?;
             self.report_stop();
             let reported = self.finish_turn().await?;
@@ -321,6 +326,7 @@ impl Engine {
         let work = [
             self.timers.next(),
             self.quiet.next(),
+            self.extensions.next(),
             self.unpark_at.filter(|_| !self.parked.is_empty()),
             self.next_review(),
         ];

@@ -115,6 +115,9 @@ impl Engine {
                 "the cloud object is of another class",
             ));
         }
+        if let Some(plan) = self.plan_extensions(anchor, row, wish, attributes, at_creation) {
+            return Ok(plan);
+        }
         if !self.rests(anchor, row.failure()) {
             if !row.is_managed() {
                 return Ok(self.plan_creation(anchor, row, wish, attributes, at_creation));

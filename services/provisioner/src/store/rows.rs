@@ -1,9 +1,17 @@
 //! What the ledger keeps, per object, per membership, per write on its way.
 
 use forestsync_domain::SourceAnchor;
-use forestsync_schemas::desired::{CloudAttributes, CloudClass};
+use forestsync_schemas::desired::{CloudAttributes, CloudClass, ExtensionDeclared};
 use forestsync_schemas::outcomes::{AttributeChanges, Operation, StopCause};
 use serde::{Deserialize, Serialize};
+
+/// What is managed of a class.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Flow {
+    pub attributes: Vec<String>,
+    /// The directory extensions among them.
+    pub extensions: Vec<ExtensionDeclared>,
+}
 
 /// What the projection wishes of an object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
