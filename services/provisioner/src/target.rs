@@ -35,6 +35,12 @@ pub(crate) enum Call {
     Delete { class: CloudClass, id: String },
     /// Sets or clears a user's manager.
     SetManager { id: String, manager: Option<String> },
+    /// All owners of a group.
+    ListOwners { group: String },
+    /// Makes a user an owner of a group.
+    AddOwner { group: String, owner: String },
+    /// Takes an owner from a group.
+    RemoveOwner { group: String, owner: String },
     /// Adds members, all or none.
     AddMembers { group: String, members: Vec<String> },
     /// Adds members, each for itself.
@@ -64,7 +70,8 @@ impl Call {
             | Self::Read { .. }
             | Self::ReadGroup { .. }
             | Self::ReadManager { .. }
-            | Self::ListMembers { .. } => 0,
+            | Self::ListMembers { .. }
+            | Self::ListOwners { .. } => 0,
             Self::AddMembers { members, .. } => members.len().div_ceil(3) as u32,
             Self::AddEach { members, .. } | Self::RemoveMembers { members, .. } => members.len() as u32,
             _ => 1,
@@ -143,7 +150,7 @@ pub(crate) enum Reply {
     Object(Option<CloudObject>),
     /// To `ReadManager`: the manager's id.
     Manager(Option<String>),
-    /// To `ListMembers`: their ids.
+    /// To `ListMembers` and `ListOwners`: their ids.
     Members(HashSet<String>),
     /// To a single write.
     Done(Done),

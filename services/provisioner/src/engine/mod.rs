@@ -20,6 +20,7 @@ mod intake;
 mod links;
 mod members;
 mod observe;
+mod owners;
 mod pace;
 mod plan;
 mod queue;
@@ -101,6 +102,8 @@ enum Stage {
     Matched(Box<CloudObject>, MatchedBy),
     /// Of a group: these links were refused; its members tell whether they are as they should be.
     Check { members: Vec<SourceAnchor>, removing: bool, each: bool, failure: Box<Failure> },
+    /// Of a group: this owner was refused; its owners tell why.
+    OwnerCheck { owner: SourceAnchor, removing: bool, failure: Box<Failure> },
 }
 
 #[derive(Debug)]
@@ -124,6 +127,8 @@ enum Purpose {
     Own,
     /// The manager it had before us.
     Manager,
+    /// Why an owner was refused.
+    Owners,
     Verify(Box<Intent>, Option<Done>),
     Write(Box<Write>),
 }

@@ -89,7 +89,7 @@ impl Engine {
     }
 
     fn plan_presence(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish) -> Result<Plan, ProvisionerError> {
-        let WishKind::Present { attributes, at_creation, manager, not_writable } = &wish.kind else {
+        let WishKind::Present { attributes, at_creation, manager, not_writable, .. } = &wish.kind else {
             return Ok(Plan::Nothing);
         };
         if let Some(event) = not_writable_event(row, wish, not_writable) {
@@ -144,7 +144,10 @@ impl Engine {
         }
         match wish.class {
             CloudClass::User => self.plan_manager(anchor, row, manager.as_ref()),
-            _ => self.plan_links(anchor, row, wish),
+            _ => match self.plan_owner(anchor, row)? {
+                Plan::Nothing => self.plan_links(anchor, row, wish),
+                plan => Ok(plan),
+            },
         }
     }
 
@@ -179,7 +182,7 @@ impl Engine {
                 let call = Call::Update { class, id: id.clone(), changes, anchor: Some(anchor.clone()) };
                 Plan::Write(call, Write::Adopt { id })
             }
-            Some(Stage::Check { .. }) => Plan::Nothing,
+            Some(Stage::Check { .. } | Stage::OwnerCheck { .. }) => Plan::Nothing,
             // also one that we deleted: before it is brought back it is seen whose it is now
             _ => self.look_up(anchor, class, attributes),
         }
@@ -218,7 +221,7 @@ impl Engine {
         wished: Option<&SourceAnchor>,
     ) -> Result<Plan, ProvisionerError> {
         let Some(id) = row.live_id().filter(|_| row.manager.as_ref() != wished) else { return Ok(Plan::Nothing) };
-        if self.rests(anchor, row.manager_failure()) {
+        if self.rests(anchor, row.lead_failure()) {
             return Ok(Plan::Nothing);
         }
         if row.manager == Some(unread()) {

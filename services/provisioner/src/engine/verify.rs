@@ -51,6 +51,14 @@ impl Engine {
                 let id = row.live_id().filter(|_| row.manager != *after)?.to_owned();
                 Some(Call::ReadManager { id })
             }
+            Write::AddOwner { owner } => {
+                let group = row.live_id().filter(|_| !row.owners.contains(owner))?.to_owned();
+                Some(Call::ListOwners { group })
+            }
+            Write::RemoveOwner { owner } => {
+                let group = row.live_id().filter(|_| row.owners.contains(owner))?.to_owned();
+                Some(Call::ListOwners { group })
+            }
             Write::AddMembers { .. } | Write::RemoveMembers { .. } => {
                 Some(Call::ListMembers { group: row.live_id()?.to_owned() })
             }
@@ -98,6 +106,13 @@ impl Engine {
                 (id == wished).then(|| {
                     OutcomeEvent::ManagerChanged(ManagerChanged { before: before.clone(), after: after.clone() })
                 })
+            }
+            (Write::AddOwner { owner }, Reply::Members(ids)) => {
+                self.owns(owner, &ids)?.then(|| self.owner_event(anchor, owner, true)).transpose()?
+            }
+            (Write::RemoveOwner { owner }, Reply::Members(ids)) => {
+                let gone = !self.owns(owner, &ids)? && !self.is_young_owner(anchor, owner)?;
+                gone.then(|| self.owner_event(anchor, owner, false)).transpose()?
             }
             (Write::AddMembers { members, .. }, Reply::Members(ids)) => {
                 let present = self.among(members, &ids, true)?;

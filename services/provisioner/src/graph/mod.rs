@@ -119,8 +119,9 @@ impl Graph {
         extensions::refusal(&failure).ok_or_else(|| unanswered(&failure))
     }
 
-    async fn members(&self, group: &str) -> Result<Reply, Outage> {
-        let pages = self.pages(requests::members_path(group)).await?;
+    /// Everybody that a group's navigation property leads to.
+    async fn linked(&self, path: String) -> Result<Reply, Outage> {
+        let pages = self.pages(path).await?;
         Ok(match pages {
             Err(failure) => Reply::Failed(failure),
             Ok(values) => Reply::Members(values.iter().filter_map(objects::id).collect::<HashSet<_>>()),
@@ -180,8 +181,10 @@ fn unanswered(failure: &Failure) -> Outage {
 #[async_trait::async_trait]
 impl Target for Graph {
     async fn perform(&self, calls: &[Call], traces: &[Option<String>]) -> Result<Vec<Reply>, Outage> {
-        if let [Call::ListMembers { group }] = calls {
-            return Ok(vec![self.members(group).await?]);
+        match calls {
+            [Call::ListMembers { group }] => return Ok(vec![self.linked(requests::members_path(group)).await?]),
+            [Call::ListOwners { group }] => return Ok(vec![self.linked(requests::owners_path(group)).await?]),
+            _ => {}
         }
         let mut requests = Vec::new();
         let mut lengths = Vec::with_capacity(calls.len());

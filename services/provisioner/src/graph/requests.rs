@@ -84,6 +84,11 @@ pub(super) fn members_path(group: &str) -> String {
     format!("/groups/{}/members?$select=id&$top=999", segment(group))
 }
 
+/// The first page of a group's owners; there are at most 100.
+pub(super) fn owners_path(group: &str) -> String {
+    format!("/groups/{}/owners?$select=id&$top=999", segment(group))
+}
+
 fn deleted_set(class: CloudClass) -> &'static str {
     if class == CloudClass::User { "microsoft.graph.user" } else { "microsoft.graph.group" }
 }
@@ -125,6 +130,7 @@ pub(super) fn of(call: &Call, root: &str, names: &Names, no_filter: bool, out: &
         }
         Call::ReadManager { id } => out.push(Request::get(format!("/users/{}/manager?$select=id", segment(id)))),
         Call::ListMembers { group } => out.push(Request::get(members_path(group))),
+        Call::ListOwners { group } => out.push(Request::get(owners_path(group))),
         Call::Create { class, anchor, attributes } => out.push(create(names, *class, anchor, attributes)),
         Call::Update { class, id, changes, anchor } => {
             let mut body = diff::patch_body(changes);
@@ -150,6 +156,14 @@ pub(super) fn of(call: &Call, root: &str, names: &Names, no_filter: bool, out: &
                 }
                 None => Request::new(Method::DELETE, path, None),
             });
+        }
+        Call::AddOwner { group, owner } => {
+            let body = json!({"@odata.id": format!("{root}/users/{owner}")});
+            out.push(Request::post(format!("/groups/{}/owners/$ref", segment(group)), body));
+        }
+        Call::RemoveOwner { group, owner } => {
+            let path = format!("/groups/{}/owners/{}/$ref", segment(group), segment(owner));
+            out.push(Request::new(Method::DELETE, path, None));
         }
         Call::AddMembers { group, members } => {
             let links: Vec<String> = members.iter().map(|m| format!("{root}/directoryObjects/{m}")).collect();

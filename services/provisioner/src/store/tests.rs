@@ -19,6 +19,7 @@ fn full_row() -> ObjectRow {
         attributes: attributes.clone(),
         at_creation: CloudAttributes::new(),
         manager: Some(anchor("b")),
+        owner: None,
         not_writable: Vec::new(),
     };
     let wish = Wish { offset: 7, class: CloudClass::User, name: "CN=a".into(), trace: None, kind };

@@ -105,6 +105,12 @@ pub fn group(n: u32) -> DesiredEvent {
     DesiredEvent::ObjectDesired(desired(n, CloudClass::Group, attributes))
 }
 
+pub fn group_with_owner(n: u32, owner: Option<u32>) -> DesiredEvent {
+    let DesiredEvent::ObjectDesired(mut wish) = group(n) else { unreachable!() };
+    wish.owner = owner.map(anchor);
+    DesiredEvent::ObjectDesired(wish)
+}
+
 pub fn removed(n: u32, class: CloudClass) -> DesiredEvent {
     let reason = RemovalReason::Deleted;
     DesiredEvent::ObjectRemoved(ObjectRemoved {
@@ -336,6 +342,16 @@ impl Lab {
         let found: Vec<u32> =
             candidates.into_iter().filter(|c| self.id(*c).is_some_and(|id| members.contains(&id))).collect();
         assert_eq!(found.len(), members.len(), "the group has a member nobody asked about");
+        found
+    }
+
+    /// The owners of a group, by number, sorted.
+    pub fn owners(&self, n: u32, candidates: impl IntoIterator<Item = u32>) -> Vec<u32> {
+        let dump = self.dump();
+        let owners = dump.group(&anchor(n).unique_name()).map(|g| g.owners.clone()).unwrap_or_default();
+        let found: Vec<u32> =
+            candidates.into_iter().filter(|c| self.id(*c).is_some_and(|id| owners.contains(&id))).collect();
+        assert_eq!(found.len(), owners.len(), "the group has an owner nobody asked about");
         found
     }
 
