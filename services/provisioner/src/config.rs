@@ -138,6 +138,8 @@ pub struct TenantConfig {
     pub retry_first: Duration,
     /// The longest delay between attempts.
     pub retry_longest: Duration,
+    /// How often the tenant's domains are looked at; zero for never.
+    pub domains_every: Duration,
 }
 
 impl TenantConfig {
@@ -163,6 +165,7 @@ impl TenantConfig {
             visible_within: Duration::from_mins(15),
             retry_first: Duration::from_secs(1),
             retry_longest: Duration::from_mins(5),
+            domains_every: Duration::from_mins(15),
         }
     }
 

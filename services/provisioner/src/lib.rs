@@ -33,6 +33,7 @@
 
 mod check;
 mod config;
+mod domains;
 mod engine;
 mod error;
 mod graph;

@@ -10,6 +10,7 @@ use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass};
 use forestsync_schemas::outcomes::{ExportError, ExportQuarantined, Operation, OutcomeEvent};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::failures::later;
 use super::plan::Plan;
@@ -107,7 +108,7 @@ fn used(attributes: &CloudAttributes) -> impl Iterator<Item = &str> {
 
 impl Engine {
     /// Looks at the definitions, if it is time.
-    pub(super) async fn prepare_extensions(&mut self) -> Result<(), ProvisionerError> {
+    pub(super) async fn prepare_extensions(&mut self, shutdown: &CancellationToken) -> Result<(), ProvisionerError> {
         let now = Instant::now();
         if self.outage.active(now).is_some() || self.extensions.next.is_none_or(|at| at > now) {
             return Ok(());
@@ -117,7 +118,13 @@ impl Engine {
             return Ok(());
         }
         let tenant = &self.config.tenant;
-        match self.target.extensions(&self.extensions.wanted).await {
+        // nothing is lost with a look that is broken off
+        let found = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(()),
+            found = self.target.extensions(&self.extensions.wanted) => found,
+        };
+        match found {
             Ok(states) => {
                 let refused = states.values().any(|s| matches!(s, ExtensionState::Refused { .. }));
                 // whoever heals it tells nobody

@@ -291,7 +291,7 @@ impl Engine {
             self.intake(reader.as_mut()).await?;
             self.fire_timers();
             self.review_guard()?;
-            self.prepare_extensions().await?;
+            self.prepare_extensions(&shutdown).await?;
             self.dispatch().await?;
             self.report_stop();
             let reported = self.finish_turn().await?;

@@ -20,9 +20,11 @@ use forestsync_practice::tls::PrivateCa;
 use forestsync_provisioner::{CrashPoint, Provisioner, ProvisionerConfig, ProvisionerError, Status, TenantConfig};
 use forestsync_schemas::desired::{
     AttributeFlowDeclared, CloudAttributes, CloudClass, CloudValue, DesiredContext, DesiredEvent, DesiredRecord,
-    LinkDesired, LinkRemoved, ObjectDesired, ObjectRemoved, RemovalReason, SourceObject,
+    ExtensionDeclared, ExtensionType, LinkDesired, LinkRemoved, ObjectDesired, ObjectRemoved, RemovalReason,
+    SourceObject,
 };
 use forestsync_schemas::outcomes::{ExportFailed, ExportQuarantined, ObjectRelinquished, OutcomeEvent};
+use forestsync_schemas::tenant::TenantRecord;
 use forestsync_schemas::{EventBody as _, EventId, OutcomeRecord};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -153,6 +155,15 @@ pub fn flows() -> Vec<DesiredEvent> {
         .collect()
 }
 
+/// The standard flow of users with one extension.
+pub fn flow_with_extension(name: &str, data_type: ExtensionType, multi_valued: bool) -> DesiredEvent {
+    let class = CloudClass::User;
+    let mut attributes = forestsync_rules::flow::managed(class);
+    attributes.push(format!("extension.{name}"));
+    let extensions = vec![ExtensionDeclared { name: name.to_owned(), data_type, multi_valued }];
+    DesiredEvent::AttributeFlowDeclared(AttributeFlowDeclared { class, attributes, extensions })
+}
+
 pub struct Running {
     pub status: watch::Receiver<Status>,
     pub stop: CancellationToken,
@@ -185,6 +196,7 @@ impl Lab {
         config.retry_longest = Duration::from_millis(500);
         // here everything shows at once, unless a test says otherwise
         config.visible_within = Duration::ZERO;
+        config.domains_every = Duration::ZERO;
         let config = ProvisionerConfig {
             configuration: "contoso".into(),
             directory: folder.path().join("provisioner"),
@@ -296,6 +308,13 @@ impl Lab {
             }
             all.extend(records.iter().map(|r| OutcomeRecord::decode(&r.value).unwrap()));
         }
+    }
+
+    /// What was said of the tenant.
+    pub async fn said_of_tenant(&self) -> Vec<TenantRecord> {
+        let mut reader = self.log.reader(&Self::stream("tenant"), 0).await.unwrap();
+        let records = reader.poll(1_000).await.unwrap();
+        records.iter().map(|r| TenantRecord::decode(&r.value).unwrap()).collect()
     }
 
     /// How many outcomes of each type there are for an object.
