@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forestsync_domain::{ObjectGuid, SourceAnchor};
-use forestsync_log::{EmbeddedLog, Log, NewRecord, StreamName};
+use forestsync_log::{EmbeddedLog, Lease, Log, NewRecord, StreamName};
 use forestsync_practice::tenant::{Knobs, PracticeTenant, TenantControl, TenantDump, TenantOptions};
 use forestsync_practice::tls::PrivateCa;
 use forestsync_provisioner::{CrashPoint, Provisioner, ProvisionerConfig, ProvisionerError, Status, TenantConfig};
@@ -262,6 +262,23 @@ impl Lab {
     /// Runs until everything wished is done, then stops; the last status.
     pub async fn settle(&self) -> Status {
         let running = self.start().await;
+        let status = self.idle(&running).await;
+        running.end().await;
+        status
+    }
+
+    /// The same as a service, which knows that somebody else may have been at work.
+    pub async fn settle_as_service(&self) -> Status {
+        let begun = tokio::time::Instant::now();
+        let provisioner = loop {
+            let lease = Lease::forever(Self::stream("outcomes"));
+            match Provisioner::open_with_lease(self.config.clone(), Arc::clone(&self.log), lease).await {
+                Ok(provisioner) => break provisioner,
+                Err(error) if error.is_retryable() && begun.elapsed() < PATIENCE => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let running = Self::spawn(provisioner);
         let status = self.idle(&running).await;
         running.end().await;
         status
