@@ -62,6 +62,8 @@ impl Extensions {
                 entry.classes.insert(class);
             }
         }
+        // which of the two is meant nobody knows, and a definition cannot be changed
+        wanted.retain(|name, _| !self.contradicted.contains(name));
         let wanted: Vec<Extension> = wanted.into_values().collect();
         if wanted != self.wanted {
             self.next = (!wanted.is_empty()).then(Instant::now);

@@ -180,3 +180,72 @@ pub(super) fn usable<'a>(
 ) -> impl Iterator<Item = &'a Extension> {
     wanted.iter().filter(|e| matches!(states.get(&e.name), Some(ExtensionState::Ready { .. })))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::target::own_failure;
+
+    use super::*;
+
+    fn names() -> Names {
+        let client_id = "2B9D4E60-81c7-4f35-a0be-6d1f7c92e483".to_owned();
+        let mut names = Names::new(Some(&ExtensionApp { client_id, object_id: "o".into() }));
+        names.define("badges", ExtensionType::Integer);
+        names
+    }
+
+    const FULL: &str = "extension_2b9d4e6081c74f35a0be6d1f7c92e483_badges";
+
+    #[test]
+    fn names_are_translated_both_ways() {
+        let names = names();
+        assert_eq!(names.selected("extension.badges").as_deref(), Some(FULL));
+        assert_eq!(names.selected("extension.unknown"), None);
+        assert_eq!(names.selected("a.b").as_deref(), Some("a"));
+        let body = json!({"extension": {"badges": ["7", "x"], "other": null}, "city": "Bern"});
+        let Value::Object(mut body) = body else { unreachable!() };
+        names.translate(&mut body);
+        let other = FULL.replace("badges", "other");
+        assert_eq!(Value::Object(body.clone()), json!({FULL: [7, "x"], other: null, "city": "Bern"}));
+        let answer = Value::Object(body);
+        assert_eq!(names.value(&answer, "extension.badges"), Some(&json!([7, "x"])));
+        let named = Failure { attribute: Some(FULL.into()), ..own_failure(FailureKind::Invalid, "x") };
+        assert_eq!(names.failure(named).attribute.as_deref(), Some("extension.badges"));
+        let plain = Failure { attribute: Some("city".into()), ..own_failure(FailureKind::Invalid, "x") };
+        assert_eq!(names.failure(plain).attribute.as_deref(), Some("city"));
+    }
+
+    #[test]
+    fn a_definition_must_fit() {
+        let wanted = |classes: &[CloudClass]| Extension {
+            name: "badges".into(),
+            data_type: ExtensionType::Integer,
+            multi_valued: true,
+            classes: classes.iter().copied().collect(),
+        };
+        let definition = |data_type: &str, multi: bool, targets: &[&str]| json!({"name": FULL, "dataType": data_type, "isMultiValued": multi, "targetObjects": targets});
+        let (user, both) = ([CloudClass::User], [CloudClass::User, CloudClass::Group]);
+        let fits = Some(ExtensionState::Ready { made: false });
+        for (definition, classes, expected) in [
+            (definition("Integer", true, &["User"]), &user[..], None),
+            (definition("Integer", true, &["Group", "User"]), &both, None),
+            (definition("Integer", true, &["User"]), &both, Some("extension_target")),
+            (definition("Integer", false, &["User"]), &user, Some("extension_type")),
+            (definition("String", true, &["User"]), &user, Some("extension_type")),
+        ] {
+            let found = judge(&names(), std::slice::from_ref(&definition), &wanted(classes));
+            match (expected, &found) {
+                (Some(expected), Some(ExtensionState::Refused { code, .. })) => assert_eq!(*code, expected),
+                _ => assert_eq!(found, fits, "{definition}"),
+            }
+        }
+        let other = json!({"name": FULL.replace("badges", "badge"), "dataType": "Integer"});
+        assert_eq!(judge(&names(), &[other], &wanted(&user)), None);
+        assert_eq!(
+            create(&ExtensionApp { client_id: "c".into(), object_id: "o".into() }, &wanted(&both)).body.unwrap(),
+            json!({
+                "name": "badges", "dataType": "Integer", "isMultiValued": true, "targetObjects": ["User", "Group"],
+            })
+        );
+    }
+}
