@@ -20,8 +20,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 STREAMS = [
     "changes.emea.emea.example", "changes.apac.apac.example", "changes.emea-2.two.example",
-    "control.group", "desired.group", "decisions.group", "outcomes.group",
-    "control.other", "desired.other", "outcomes.other", "other.emea",
+    "control.group", "desired.group", "decisions.group", "outcomes.group", "tenant.group",
+    "control.other", "desired.other", "outcomes.other", "tenant.other", "other.emea",
 ]
 GROUPS = ["collector.emea", "collector.apac", "projector", "provisioner", "forestsync"]
 READERS = "forestsync"  # the group that readers name and nobody joins
@@ -32,10 +32,14 @@ MAY = {
     "collector-emea": (["changes.emea.emea.example"], ["changes.emea.emea.example"], ["collector.emea"]),
     "collector-apac": (["changes.apac.apac.example"], ["changes.apac.apac.example"], ["collector.apac"]),
     "projector": (
-        [*CHANGES, "control.group", "control.other", "desired.group", "desired.other", "decisions.group"],
+        [*CHANGES, "control.group", "control.other", "desired.group", "desired.other", "decisions.group",
+         "tenant.group", "tenant.other"],
         ["desired.group", "desired.other", "decisions.group"], ["projector"],
     ),
-    "provisioner": (["control.group", "desired.group", "outcomes.group"], ["outcomes.group"], ["provisioner"]),
+    "provisioner": (
+        ["control.group", "desired.group", "outcomes.group", "tenant.group"], ["outcomes.group", "tenant.group"],
+        ["provisioner"],
+    ),
     "forestsync": (STREAMS[:-1], ["control.group", "control.other"], []),
 }
 

@@ -253,7 +253,9 @@ async fn a_run_can_be_looked_at_from_all_sides() {
 
     let (_, streams) = lab.json(&["log", "list", "--json"]).await;
     let names: Vec<&str> = streams.as_array().unwrap().iter().map(|s| s["stream"].as_str().unwrap()).collect();
-    assert_eq!(names, ["changes.emea.emea.example", "control.lab", "decisions.lab", "desired.lab", "outcomes.lab"]);
+    let all =
+        ["changes.emea.emea.example", "control.lab", "decisions.lab", "desired.lab", "outcomes.lab", "tenant.lab"];
+    assert_eq!(names, all);
     let tail = lab.run(&["log", "tail", "changes.emea.emea.example", "--from", "0"]).await;
     let text = String::from_utf8(tail.stdout).unwrap();
     assert_eq!(text.lines().count() as u64, streams[0]["records"].as_u64().unwrap());

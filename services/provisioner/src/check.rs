@@ -40,6 +40,12 @@ const NEEDED: [(&str, &[&str]); 5] = [
     ("read the organization", &["Organization.Read.All", "Directory.Read.All", "Directory.ReadWrite.All"]),
 ];
 
+/// What defining directory extensions takes, where there are any.
+const EXTENSIONS: (&str, &[&str]) = (
+    "define directory extensions",
+    &["Application.ReadWrite.All", "Application.ReadWrite.OwnedBy", "Directory.ReadWrite.All"],
+);
+
 /// Looks at configuration, token, permissions, organization and domains. Stops at the first thing without which the
 /// others make no sense.
 pub async fn check(config: &TenantConfig) -> Vec<CheckLine> {
@@ -59,7 +65,7 @@ pub async fn check(config: &TenantConfig) -> Vec<CheckLine> {
     };
     lines.push(CheckLine::ok("token", format!("given by {}", config.authority)));
     match roles(&token) {
-        Some(roles) => lines.extend(permissions(&roles)),
+        Some(roles) => lines.extend(permissions(&roles, config.extension_app.is_some())),
         None => lines.push(CheckLine::ok("permissions", "the token does not tell; the reads below do")),
     }
     for (what, path) in [
@@ -76,7 +82,7 @@ pub async fn check(config: &TenantConfig) -> Vec<CheckLine> {
     lines
 }
 
-fn permissions(roles: &[String]) -> Vec<CheckLine> {
+fn permissions(roles: &[String], has_extensions: bool) -> Vec<CheckLine> {
     let held: BTreeSet<&str> = roles.iter().map(String::as_str).collect();
     let line = |(what, any): (&str, &[&str])| {
         let what = format!("permission to {what}");
@@ -87,7 +93,7 @@ fn permissions(roles: &[String]) -> Vec<CheckLine> {
         let hint = format!("grant the application permission {best} and consent to it as an administrator");
         CheckLine::bad(&what, "the token does not carry it", &hint)
     };
-    NEEDED.into_iter().map(line).collect()
+    NEEDED.into_iter().chain(has_extensions.then_some(EXTENSIONS)).map(line).collect()
 }
 
 fn read(what: &str, answer: Result<Result<Value, Failure>, Outage>) -> Result<Value, CheckLine> {

@@ -88,6 +88,15 @@ pub fn cloud(name: &str) -> Option<Cloud> {
     CLOUDS.into_iter().find(|c| c.name == name)
 }
 
+/// The application whose directory extensions are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtensionApp {
+    /// Its application (client) id, which the names of the extensions carry.
+    pub client_id: String,
+    /// The object id of its registration, under which they are defined.
+    pub object_id: String,
+}
+
 /// A tenant and how to treat it.
 #[derive(Debug, Clone)]
 pub struct TenantConfig {
@@ -115,6 +124,8 @@ pub struct TenantConfig {
     pub connect_timeout: Duration,
     /// Taking over existing users without anchor.
     pub soft_match: SoftMatch,
+    /// The application that holds directory extensions; without one none are written.
+    pub extension_app: Option<ExtensionApp>,
     /// The delete guard.
     pub guard: GuardLimits,
     /// The time over which the guard counts deletions.
@@ -127,6 +138,8 @@ pub struct TenantConfig {
     pub retry_first: Duration,
     /// The longest delay between attempts.
     pub retry_longest: Duration,
+    /// How often the tenant's domains are looked at; zero for never.
+    pub domains_every: Duration,
 }
 
 impl TenantConfig {
@@ -145,12 +158,14 @@ impl TenantConfig {
             request_timeout: Duration::from_mins(1),
             connect_timeout: Duration::from_secs(10),
             soft_match: SoftMatch::default(),
+            extension_app: None,
             guard: GuardLimits { count: 500, share: 0.2, member_minimum: 10 },
             guard_window: Duration::from_hours(1),
             quarantine_after: 8,
             visible_within: Duration::from_mins(15),
             retry_first: Duration::from_secs(1),
             retry_longest: Duration::from_mins(5),
+            domains_every: Duration::from_mins(15),
         }
     }
 

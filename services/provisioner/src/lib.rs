@@ -1,5 +1,5 @@
 //! The provisioner: makes the tenant hold what `desired.<configuration>` says, through Microsoft Graph, and writes down
-//! what it did in `outcomes.<configuration>`.
+//! what it did in `outcomes.<configuration>`; and what domains the tenant has, in `tenant.<configuration>`.
 //!
 //! ```text
 //!  desired ---> intake ---> ledger: wish | confirmed ---> plan ---> gate ---> Microsoft Graph
@@ -21,6 +21,11 @@
 //!   silently. What concerns all objects pauses the whole provisioner, is written down when it lasts, and quarantines none.
 //! - **Absence**: soon after something was written, a 404 or a list without it is delay. What an error may have left in the
 //!   tenant is looked for before it is forgotten.
+//! - **Let go**: an object that is to be kept is not written any more, nor are its memberships; what is known of it is
+//!   forgotten, and it is found by its anchor when it is wished again.
+//! - **Directory extensions** are defined on their application before the first value; one that cannot be had is the
+//!   trouble of the objects with a value for it.
+//! - **Owners**: a group has one of ours, the new one before the old one goes; those of others are left alone.
 //! - Objects that Azure AD Connect owns, and classes that Graph cannot write, get no request that writes; one that it took
 //!   over is let go instead of deleted.
 //!
@@ -28,6 +33,7 @@
 
 mod check;
 mod config;
+mod domains;
 mod engine;
 mod error;
 mod graph;
@@ -40,7 +46,7 @@ pub mod service;
 pub mod settings;
 
 pub use check::{CheckLine, check};
-pub use config::{Cloud, ConfigError, ProvisionerConfig, SoftMatch, TenantConfig, cloud, clouds};
+pub use config::{Cloud, ConfigError, ExtensionApp, ProvisionerConfig, SoftMatch, TenantConfig, cloud, clouds};
 #[doc(hidden)]
 pub use engine::CrashPoint;
 pub use error::ProvisionerError;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ProvisionerConfig;
+use crate::domains::Domains;
 use crate::engine::{CrashPoint, Engine, Streams, fold};
 use crate::error::ProvisionerError;
 use crate::graph::Graph;
@@ -22,6 +23,7 @@ const CHUNK: usize = 1_000;
 #[derive(Debug)]
 pub struct Provisioner {
     engine: Engine,
+    domains: Domains,
     log: Arc<dyn Log>,
     status: watch::Receiver<Status>,
 }
@@ -57,7 +59,8 @@ impl Provisioner {
             // becoming the writer would fence the rightful one
             return Err(ProvisionerError::LeaseEnded);
         }
-        let target: Arc<dyn Target> = Arc::new(Graph::new(&config.tenant, Some(lease))?);
+        let graph = Arc::new(Graph::new(&config.tenant, Some(lease.clone()))?);
+        let target: Arc<dyn Target> = Arc::clone(&graph) as Arc<dyn Target>;
         let streams = Streams {
             desired: streams::desired(&config.configuration).parse()?,
             outcomes: streams::outcomes(&config.configuration).parse()?,
@@ -79,9 +82,12 @@ impl Provisioner {
         claim(&store, &config.tenant.tenant_id)?;
         catch_up(&store, log.as_ref(), &streams.outcomes).await?;
         let (sender, status) = watch::channel(Status::default());
+        let name = &config.configuration;
+        let tenant = streams::tenant(name).parse()?;
+        let domains = Domains::new(name, &config.tenant, tenant, graph, Arc::clone(&log), lease);
         let mut engine = Engine::new(config, streams, store, writer, target, sender)?;
         engine.doubts = is_shared || is_new;
-        Ok(Self { engine, log, status })
+        Ok(Self { engine, domains, log, status })
     }
 
     /// The provisioner's state, kept up to date while it runs.
@@ -89,10 +95,18 @@ impl Provisioner {
         self.status.clone()
     }
 
-    /// Works until told to stop: then what is on its way is waited for and written down. An error means that nothing
+    /// Works, and looks at the tenant's domains now and then, until told to stop: then what is on its way is waited for and written down. An error means that nothing
     /// goes on; what it left behind is put right by the next one that is opened.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ProvisionerError> {
-        Box::pin(self.engine.run(self.log.as_ref(), shutdown)).await
+        let Self { engine, domains, log, .. } = self;
+        let mut engine = Box::pin(engine.run(log.as_ref(), shutdown.clone()));
+        tokio::select! {
+            ended = &mut engine => ended,
+            watched = Box::pin(domains.run(shutdown)) => match watched {
+                Ok(()) => engine.await,
+                Err(error) => Err(error),
+            },
+        }
     }
 
     /// Lets [`Provisioner::run`] die with [`ProvisionerError::Crashed`] when it has passed `point` `after` times. For

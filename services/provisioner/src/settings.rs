@@ -13,7 +13,7 @@ use forestsync_runtime::secret::{SecretError, SecretRef, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use crate::config::{SoftMatch, TenantConfig, clouds};
+use crate::config::{ExtensionApp, SoftMatch, TenantConfig, clouds};
 
 /// The tenant as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -44,6 +44,10 @@ pub struct TenantForm {
     /// By what cloud objects without an anchor are adopted: `"upn"`, `"mail"`.
     #[serde(default)]
     pub soft_match: Vec<SoftMatchForm>,
+    /// The application (client) id of the app registration that holds directory extensions.
+    pub extension_app: Option<String>,
+    /// The object id of that registration: Graph finds definitions by it alone.
+    pub extension_app_object: Option<String>,
 }
 
 /// An attribute by which a cloud object is adopted.
@@ -178,6 +182,8 @@ pub struct TenantSettings {
     pub soft_match_upn: bool,
     /// Whether a cloud user is adopted by its mail address.
     pub soft_match_mail: bool,
+    /// The application that holds directory extensions.
+    pub extension_app: Option<ExtensionApp>,
 }
 
 /// When deletions are held back.
@@ -227,6 +233,7 @@ impl TenantSettings {
         if !(1..=256).contains(&tenant.in_flight) {
             found.add(format!("{key}.in_flight"), "is not between 1 and 256", "use 16 unless you know better");
         }
+        let extension_app = check_extension_app(key, tenant, found);
         let (authority, graph) = check_cloud(&format!("{key}.cloud"), &tenant.cloud, found)?;
         Some(Self {
             tenant_id: tenant.tenant_id.clone(),
@@ -241,6 +248,7 @@ impl TenantSettings {
             visible_within: tenant.visible_within,
             soft_match_upn: tenant.soft_match.contains(&SoftMatchForm::Upn),
             soft_match_mail: tenant.soft_match.contains(&SoftMatchForm::Mail),
+            extension_app,
         })
     }
 
@@ -263,6 +271,7 @@ impl TenantSettings {
         config.in_flight = self.in_flight;
         config.visible_within = self.visible_within;
         config.soft_match = SoftMatch { user_principal_name: self.soft_match_upn, mail: self.soft_match_mail };
+        config.extension_app.clone_from(&self.extension_app);
         config.guard = GuardLimits { count: guard.count, share: guard.share, member_minimum: guard.member_minimum };
         config.guard_window = guard.window;
         config
@@ -281,6 +290,32 @@ impl GuardSettings {
         }
         Self { count: guard.count, share: guard.share, member_minimum: guard.member_minimum, window: guard.window }
     }
+}
+
+/// Both ids, or none.
+fn check_extension_app(key: &str, tenant: &TenantForm, found: &mut Findings) -> Option<ExtensionApp> {
+    let ids = [
+        ("extension_app", &tenant.extension_app, "the application (client) id of the app registration"),
+        ("extension_app_object", &tenant.extension_app_object, "the object id of the app registration"),
+    ];
+    let other = ids.iter().any(|(_, id, _)| id.is_some());
+    for (name, id, what) in ids {
+        let hint = format!("write {what} that holds the directory extensions, as the Entra admin center shows it");
+        match id {
+            None if other => found.add(format!("{key}.{name}"), "is missing beside the other id", hint),
+            Some(id) if !is_uuid(id) => found.add(format!("{key}.{name}"), format!("{id:?} is no id"), hint),
+            _ => {}
+        }
+    }
+    let (client_id, object_id) = tenant.extension_app.clone().zip(tenant.extension_app_object.clone())?;
+    Some(ExtensionApp { client_id, object_id })
+}
+
+/// Whether it has the form 8-4-4-4-12 of hexadecimal digits.
+fn is_uuid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    groups.iter().map(|g| g.len()).eq([8, 4, 4, 4, 12])
+        && groups.iter().all(|g| g.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn check_cloud(key: &str, cloud: &CloudForm, found: &mut Findings) -> Option<(Url, Url)> {

@@ -3,11 +3,11 @@
 //! A target knows no wishes and keeps no ledger. It MUST answer each call with what is certain: [`FailureKind::Uncertain`]
 //! where the write may have taken effect, any other failure only where it certainly has not.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
-use forestsync_schemas::desired::{CloudAttributes, CloudClass};
+use forestsync_schemas::desired::{CloudAttributes, CloudClass, ExtensionType};
 use forestsync_schemas::outcomes::{AttributeChanges, StopCause};
 
 /// One thing to do or to ask. Attributes to read are given by name; ids are the endpoint's.
@@ -35,6 +35,12 @@ pub(crate) enum Call {
     Delete { class: CloudClass, id: String },
     /// Sets or clears a user's manager.
     SetManager { id: String, manager: Option<String> },
+    /// All owners of a group.
+    ListOwners { group: String },
+    /// Makes a user an owner of a group.
+    AddOwner { group: String, owner: String },
+    /// Takes an owner from a group.
+    RemoveOwner { group: String, owner: String },
     /// Adds members, all or none.
     AddMembers { group: String, members: Vec<String> },
     /// Adds members, each for itself.
@@ -64,7 +70,8 @@ impl Call {
             | Self::Read { .. }
             | Self::ReadGroup { .. }
             | Self::ReadManager { .. }
-            | Self::ListMembers { .. } => 0,
+            | Self::ListMembers { .. }
+            | Self::ListOwners { .. } => 0,
             Self::AddMembers { members, .. } => members.len().div_ceil(3) as u32,
             Self::AddEach { members, .. } | Self::RemoveMembers { members, .. } => members.len() as u32,
             _ => 1,
@@ -143,7 +150,7 @@ pub(crate) enum Reply {
     Object(Option<CloudObject>),
     /// To `ReadManager`: the manager's id.
     Manager(Option<String>),
-    /// To `ListMembers`: their ids.
+    /// To `ListMembers` and `ListOwners`: their ids.
     Members(HashSet<String>),
     /// To a single write.
     Done(Done),
@@ -151,6 +158,25 @@ pub(crate) enum Reply {
     Each(Vec<Result<Done, Failure>>),
     /// The call failed.
     Failed(Failure),
+}
+
+/// A directory extension that values are to be written to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Extension {
+    pub name: String,
+    pub data_type: ExtensionType,
+    pub multi_valued: bool,
+    /// The classes of the objects that have it.
+    pub classes: BTreeSet<CloudClass>,
+}
+
+/// Whether a directory extension can be written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ExtensionState {
+    /// It is defined; `made`: since a moment ago, so that it may not be known everywhere yet.
+    Ready { made: bool },
+    /// It is not, or not as it should be.
+    Refused { code: &'static str, detail: String, hint: &'static str },
 }
 
 /// Nothing in a whole HTTP request could be answered.
@@ -174,6 +200,10 @@ pub(crate) trait Target: Send + Sync + std::fmt::Debug {
     /// Answers each call, in their order. The calls together take at most one batch. `traces` are those of the changes that
     /// caused them, in the same order; requests carry them.
     async fn perform(&self, calls: &[Call], traces: &[Option<String>]) -> Result<Vec<Reply>, Outage>;
+
+    /// Looks at the definitions of these extensions and makes those that are missing; what became of each. Doing it again
+    /// does no harm. An error of the endpoint that may pass by itself is an outage of this call alone.
+    async fn extensions(&self, wanted: &[Extension]) -> Result<BTreeMap<String, ExtensionState>, Outage>;
 
     /// Whether the application may write objects of a class, looked up afresh; a class is missing if nobody can tell.
     async fn permitted(&self) -> BTreeMap<CloudClass, bool>;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use common::{Lab, anchor, group, member, removed, text, user};
 use forestsync_practice::tenant::RetryAfter;
+use forestsync_provisioner::ExtensionApp;
 use forestsync_schemas::EventBody as _;
-use forestsync_schemas::desired::{CloudClass, DesiredEvent};
+use forestsync_schemas::desired::{CloudClass, CloudValue, DesiredEvent, ExtensionType};
 use forestsync_schemas::outcomes::{OutcomeEvent, StopCause};
 use tokio::time::Instant;
 
@@ -217,16 +218,27 @@ async fn recorded_exchanges_keep_the_contract() {
         return;
     }
     let record = tempfile::NamedTempFile::new().unwrap();
-    let lab = Lab::with(|o| o.record_file = Some(record.path().to_owned())).await;
+    let mut lab = Lab::with(|o| o.record_file = Some(record.path().to_owned())).await;
+    lab.config.tenant.extension_app = Some(ExtensionApp {
+        client_id: lab.config.tenant.client_id.clone(),
+        object_id: "5d0c2b1e-7f3a-4c69-8a51-0f9e6b7c8d21".to_owned(),
+    });
+    lab.config.tenant.domains_every = Duration::from_mins(1);
+    lab.control.grant_permission("Application.ReadWrite.All", true);
+    lab.wish(vec![common::flow_with_extension("badges", ExtensionType::Integer, true)]).await;
     lab.wish(population()).await;
     lab.settle().await;
     let mut wishes: Vec<DesiredEvent> = (1..=5).map(|n| common::user_with_manager(n, Some(6))).collect();
+    wishes.push(user(8, &[("extension.badges", CloudValue::List(vec!["7".to_owned()]))]));
+    wishes.push(common::group_with_owner(100, Some(6)));
     wishes.extend((10..=20).map(|n| common::no_member(100, n)).take(5));
     wishes.push(removed(60, CloudClass::User));
     wishes.push(user(7, &[("city", text("Bern")), ("onPremisesExtensionAttributes.extensionAttribute1", text("x"))]));
     lab.wish(wishes).await;
     lab.settle().await;
-    lab.wish(vec![user(60, &[]), user(7, &[])]).await;
+    lab.wish(vec![common::group_with_owner(100, Some(9))]).await;
+    lab.settle().await;
+    lab.wish(vec![user(60, &[]), user(7, &[]), user(8, &[]), common::group_with_owner(100, None)]).await;
     lab.settle().await;
     let Lab { tenant, .. } = lab;
     tenant.stop().await.unwrap();

@@ -444,3 +444,68 @@ async fn an_upserted_group_that_no_index_shows_is_read_by_its_key() {
     assert_eq!(lab.types(1).await.first(), Some(&"ObjectAdopted"));
     assert!(lab.tenant.counters().writes <= 2, "{}", lab.tenant.counters().writes);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_for_the_creation_are_sent_once() {
+    let lab = Lab::new().await;
+    let wish = |n, attributes: &[(&str, CloudValue)], at_creation: &[(&str, CloudValue)]| {
+        let pairs = |list: &[(&str, CloudValue)]| -> CloudAttributes {
+            list.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+        };
+        let mut wish = desired(n, CloudClass::User, user_attributes(n));
+        wish.attributes.extend(pairs(attributes));
+        wish.at_creation = pairs(at_creation);
+        DesiredEvent::ObjectDesired(wish)
+    };
+    // one that nobody manages, a default of one that is managed, and one that has a value of its own
+    let once =
+        [("ageGroup", text("Adult")), ("city", text("Bern")), ("jobTitle", text("x")), ("usageLocation", text("CH"))];
+    lab.wish(vec![wish(1, &[("jobTitle", text("y"))], &once)]).await;
+    lab.settle().await;
+    let held = |name| lab.property(1, name);
+    assert_eq!([held("ageGroup"), held("city")], [Some("Adult".into()), Some("Bern".into())]);
+    assert_eq!([held("jobTitle"), held("usageLocation")], [Some("y".into()), Some("CH".into())]);
+    let first = lab.outcomes().await.remove(0);
+    let OutcomeEvent::ObjectProvisioned(made) = first.event else { panic!("{first:?}") };
+    assert_eq!((made.attributes.get("ageGroup"), made.attributes.len()), (Some(&text("Adult")), 8));
+    // nothing is compared, whatever the defaults are later; a value of its own counts, and its end
+    let other = [("ageGroup", text("Minor")), ("city", text("Zug")), ("usageLocation", text("DE"))];
+    lab.control.reset_counters();
+    lab.wish(vec![wish(1, &[("jobTitle", text("y"))], &other)]).await;
+    lab.settle().await;
+    assert_eq!(lab.tenant.counters().writes, 0);
+    lab.wish(vec![wish(1, &[("jobTitle", text("y")), ("city", text("Genf"))], &other)]).await;
+    lab.settle().await;
+    assert_eq!(lab.property(1, "city"), Some("Genf".into()));
+    lab.wish(vec![wish(1, &[], &[])]).await;
+    lab.settle().await;
+    assert_eq!([lab.property(1, "city"), lab.property(1, "jobTitle")], [None, None]);
+    assert_eq!(lab.property(1, "ageGroup"), Some("Adult".into()));
+    // neither when it is brought back nor when it is found
+    lab.wish(vec![removed(1, CloudClass::User)]).await;
+    lab.settle().await;
+    lab.wish(vec![wish(1, &[], &other)]).await;
+    lab.settle().await;
+    let mut next = Lab::new().await;
+    next.config.tenant = lab.config.tenant.clone();
+    next.wish(vec![wish(1, &[], &other)]).await;
+    next.settle().await;
+    assert_eq!([lab.property(1, "city"), lab.property(1, "ageGroup")], [None, Some("Adult".into())]);
+    assert_eq!(next.types(1).await, ["ObjectAdopted"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_for_the_creation_are_known_also_when_its_answer_is_lost() {
+    let lab = Lab::new().await;
+    let mut wish = desired(1, CloudClass::User, user_attributes(1));
+    wish.at_creation.insert("ageGroup".into(), text("Adult"));
+    lab.control.fail_next("POST", "users", 500, 1, true);
+    lab.wish(vec![DesiredEvent::ObjectDesired(wish)]).await;
+    lab.settle().await;
+    let made = lab.outcomes().await.into_iter().find_map(|o| match o.event {
+        OutcomeEvent::ObjectProvisioned(e) => Some(e.attributes),
+        _ => None,
+    });
+    assert_eq!(made.unwrap().get("ageGroup"), Some(&text("Adult")));
+    lab.assert_single_creations();
+}

@@ -33,6 +33,24 @@ fn the_example_is_accepted_and_its_secret_asked_for() {
 }
 
 #[test]
+fn an_application_for_extensions_has_both_ids() {
+    let client = "client_id = \"2b9d4e60-81c7-4f35-a0be-6d1f7c92e483\"";
+    let with = |lines: &str| load(&example().replace(client, &format!("{client}\n{lines}")), &["contoso-secret"]);
+    let app = "extension_app = \"2b9d4e60-81c7-4f35-a0be-6d1f7c92e483\"";
+    let object = "extension_app_object = \"5d0c2b1e-7f3a-4c69-8a51-0f9e6b7c8d21\"";
+    with(&format!("{app}\n{object}")).unwrap();
+    for (lines, key) in [
+        (app.to_owned(), "extension_app_object"),
+        (object.to_owned(), "extension_app"),
+        (format!("{app}\nextension_app_object = \"forestsync\""), "extension_app_object"),
+        (format!("{object}\nextension_app = \"2b9d4e60-81c7-4f35-a0be-6d1f7c92e48\""), "extension_app"),
+    ] {
+        let said = with(&lines).unwrap_err().to_string();
+        assert!(said.contains(&format!("configurations.contoso.tenant.{key}")), "{lines}: {said}");
+    }
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_with_its_key() {
     let common = example().replace("\"contoso.onmicrosoft.com\"", "\"common\"").replace("share = 0.2", "share = 20");
     let said = load(&common, &["contoso-secret"]).unwrap_err().to_string();

@@ -5,9 +5,9 @@
 
 mod common;
 
-use common::{Lab, anchor, group, member, no_member, removed, text, user, user_with_manager};
+use common::{Lab, anchor, group, group_with_owner, kept, member, no_member, removed, text, user, user_with_manager};
 use forestsync_provisioner::CrashPoint;
-use forestsync_schemas::desired::{CloudClass, DesiredEvent};
+use forestsync_schemas::desired::{CloudClass, DesiredEvent, RemovalReason};
 use forestsync_schemas::outcomes::Operation;
 
 const POINTS: [CrashPoint; 4] =
@@ -157,4 +157,52 @@ async fn memberships_that_end_with_a_member_are_no_removals_of_members() {
     lab.wish((11..=15).map(|n| no_member(100, n)).collect()).await;
     assert_eq!(lab.settle().await.held_total, 0);
     assert_eq!(lab.members(100, 1..=50).len(), 15);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_nobody_told_of_does_not_stay() {
+    let mut lab = Lab::new().await;
+    lab.wish(users(1..=3).into_iter().chain([group_with_owner(100, Some(1))]).collect()).await;
+    lab.settle_as_service().await;
+    // the first one makes another user the owner and dies without a word
+    lab.wish(vec![group_with_owner(100, Some(2))]).await;
+    assert!(lab.crash(CrashPoint::Answered, 0).await);
+    assert_eq!(lab.owners(100, 1..=3), [1, 2]);
+    swap(&mut lab);
+    lab.wish(vec![group_with_owner(100, Some(3))]).await;
+    lab.settle_as_service().await;
+    assert_eq!(lab.owners(100, 1..=3), [3]);
+    // the first one finds its intent, and that all of it is over
+    swap(&mut lab);
+    lab.control.reset_counters();
+    lab.settle_as_service().await;
+    assert_eq!((lab.owners(100, 1..=3), lab.tenant.counters().writes), (vec![3], 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_let_go_stays_whoever_takes_over() {
+    let mut lab = Lab::new().await;
+    lab.wish(users(1..=20).into_iter().chain([group(100), member(100, 1), member(100, 2)]).collect()).await;
+    lab.settle_as_service().await;
+    // the first one is about to delete a user, and dies before; then both are to stay
+    lab.wish(vec![removed(1, CloudClass::User)]).await;
+    assert!(lab.crash(CrashPoint::IntentDurable, 0).await);
+    let before = lab.dump();
+    swap(&mut lab);
+    lab.wish((1..=2).map(|n| kept(n, CloudClass::User, RemovalReason::OutOfScope)).collect()).await;
+    lab.control.reset_counters();
+    for _ in 0..2 {
+        lab.settle_as_service().await;
+        swap(&mut lab);
+    }
+    assert_eq!((lab.tenant.counters().writes, lab.dump() == before), (0, true));
+    assert_eq!(lab.types(2).await, ["ObjectProvisioned", "ObjectRelinquished"]);
+    // they come back, are found, and are ours in every ledger
+    lab.wish(vec![user(1, &[("city", text("Bern"))]), user(2, &[]), member(100, 1)]).await;
+    for _ in 0..2 {
+        lab.settle_as_service().await;
+        swap(&mut lab);
+    }
+    assert_eq!((lab.property(1, "city"), lab.members(100, 1..=20)), (Some("Bern".into()), vec![1, 2]));
+    assert_eq!(lab.types(2).await, ["ObjectProvisioned", "ObjectRelinquished", "ObjectAdopted"]);
 }

@@ -105,6 +105,10 @@ impl Ctx<'_> {
             if group.owners.contains_key(owner) || !seen.insert(*owner) {
                 return Err(GraphError::already_linked("owners"));
             }
+            // users, and service principals, of which there are none here
+            if self.directory.get(*owner).is_some_and(|o| o.kind != Kind::User) {
+                return Err(GraphError::invalid_one("owners", "Group"));
+            }
         }
         let would = group.owners.len() + owners.len();
         if would > OWNERS { Err(GraphError::link_quota(would, OWNERS, "owners")) } else { Ok(()) }
@@ -154,7 +158,9 @@ impl Ctx<'_> {
                 self.directory.unlink_member(id, target_id, self.now);
                 "group.member.remove"
             }
-            Link::Owners if group.owners.len() == 1 => return Err(GraphError::last_owner()),
+            Link::Owners if group.owners.keys().filter(|o| self.directory.live(**o).is_some()).count() == 1 => {
+                return Err(GraphError::last_owner());
+            }
             Link::Owners => {
                 self.directory.unlink_owner(id, target_id, self.now);
                 "group.owner.remove"

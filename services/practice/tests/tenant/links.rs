@@ -121,13 +121,22 @@ async fn owners_have_limits() {
     for id in &ids[1..100] {
         peer.delete(&format!("{at}/{id}/$ref")).await.is(204);
     }
+    let last_owner = "The group must have at least one owner, hence this owner cannot be removed.";
     let last = peer.delete(&format!("{at}/{}/$ref", ids[0])).await;
-    last.fails(
-        400,
-        "Request_BadRequest",
-        "The group must have at least one owner, hence this owner cannot be removed.",
-    );
+    last.fails(400, "Request_BadRequest", last_owner);
     assert_eq!(peer.tenant.dump().group("g").unwrap().owners, [ids[0].clone()]);
+    // one that is deleted does not count
+    peer.post(&format!("{at}/$ref"), peer.reference(&ids[1])).await.is(204);
+    peer.delete(&format!("/users/{}", ids[1])).await.is(204);
+    assert_eq!(peer.delete(&format!("{at}/{}/$ref", ids[0])).await.is(400).message(), last_owner);
+}
+
+#[tokio::test]
+async fn owners_are_users() {
+    let peer = peer(|_| {}).await;
+    let (g, h) = (peer.add_group("g").await, peer.add_group("h").await);
+    peer.post(&format!("/groups/{g}/owners/$ref"), peer.reference(&h)).await.is(400);
+    assert!(peer.tenant.dump().group("g").unwrap().owners.is_empty());
 }
 
 #[tokio::test]

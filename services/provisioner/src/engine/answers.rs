@@ -44,14 +44,14 @@ impl Engine {
                 Ok(())
             }
             (Purpose::Manager, Reply::Manager(id)) => self.manager_read(anchor, id.as_deref()),
+            (Purpose::Owners, Reply::Members(ids)) => self.owners_read(anchor, flight, &ids),
             (Purpose::Check, Reply::Members(ids)) => self.checked(anchor, flight, &ids),
             (Purpose::Verify(intent, answered), reply) => {
                 self.verified(anchor, flight, intent, answered.as_ref(), reply)
             }
             (Purpose::Write(write), Reply::Done(done)) => {
                 self.went_through();
-                self.done(anchor, flight, write, done);
-                Ok(())
+                self.done(anchor, flight, write, done)
             }
             (Purpose::Write(write), Reply::Each(results)) => self.each(anchor, flight, write, results),
             (purpose, _) => {
@@ -79,8 +79,8 @@ impl Engine {
     ) -> Result<(), ProvisionerError> {
         let Some(row) = self.store.object(anchor)? else { return Ok(()) };
         let Some(wish) = row.wish.clone() else { return Ok(()) };
-        if wish.is_removal() && !row.is_managed() && row.maybe.is_none() {
-            // not wished any more, and never ours
+        if wish.lets_go() || (wish.is_removal() && !row.is_managed() && row.maybe.is_none()) {
+            // not wished any more, and never ours or ours no longer
             return Ok(());
         }
         if let Some((code, detail)) = live.as_ref().or(deleted.as_ref()).and_then(foreign) {
@@ -159,7 +159,7 @@ impl Engine {
     fn manager_read(&mut self, anchor: &SourceAnchor, id: Option<&str>) -> Result<(), ProvisionerError> {
         let wished = self.store.object(anchor)?.and_then(|row| match row.wish?.kind {
             WishKind::Present { manager, .. } => manager,
-            WishKind::Removed => None,
+            WishKind::Removed | WishKind::LetGo { .. } => None,
         });
         let wished_id = match &wished {
             Some(manager) => self.store.object(manager)?.and_then(|m| m.cloud_id),
@@ -189,7 +189,13 @@ impl Engine {
     }
 
     /// A single write took effect.
-    pub(super) fn done(&mut self, anchor: &SourceAnchor, flight: &Flight, write: &Write, done: Done) {
+    pub(super) fn done(
+        &mut self,
+        anchor: &SourceAnchor,
+        flight: &Flight,
+        write: &Write,
+        done: Done,
+    ) -> Result<(), ProvisionerError> {
         let mut cloud_id = flight.cloud_id.clone();
         let event = match write {
             Write::Create { attributes } => {
@@ -198,7 +204,7 @@ impl Engine {
                     // the group was there already and was updated; reading it tells which it is
                     self.turn.clear_intent(anchor);
                     self.stages.insert(anchor.clone(), Stage::Upserted);
-                    return;
+                    return Ok(());
                 }
                 cloud_id.clone_from(&done.id);
                 OutcomeEvent::ObjectProvisioned(ObjectProvisioned { attributes: attributes.clone() })
@@ -208,7 +214,7 @@ impl Engine {
                 if let Some(Stage::Matched(object, by)) = self.stages.remove(anchor) {
                     self.adopt(anchor, flight, *object, by, Some(&done));
                 }
-                return;
+                return Ok(());
             }
             Write::Restore { .. } => {
                 // what it holds now is read before anything is said
@@ -216,13 +222,15 @@ impl Engine {
                 let verify =
                     Verify { intent, answered: Some(done), tries: 0, not_before: Instant::now(), quiet: false };
                 self.stages.insert(anchor.clone(), Stage::Verify(verify));
-                return;
+                return Ok(());
             }
             Write::Update { changes } => OutcomeEvent::ObjectUpdated(ObjectUpdated { changes: changes.clone() }),
             Write::Delete => OutcomeEvent::ObjectDeprovisioned(ObjectDeprovisioned { restorable: done.status != 404 }),
             Write::SetManager { before, after } => {
                 OutcomeEvent::ManagerChanged(ManagerChanged { before: before.clone(), after: after.clone() })
             }
+            Write::AddOwner { owner } => self.owner_event(anchor, owner, true)?,
+            Write::RemoveOwner { owner } => self.owner_event(anchor, owner, false)?,
             Write::AddMembers { members, .. } | Write::RemoveMembers { members } => {
                 OutcomeEvent::MemberAdded(MemberAdded { members: members.clone() })
             }
@@ -231,6 +239,7 @@ impl Engine {
         let mut outcome = NewOutcome::after(anchor, flight, Some(&done), event);
         outcome.cloud_id = cloud_id;
         self.turn.outcome(outcome);
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@
 
 use forestsync_domain::SourceAnchor;
 use forestsync_runtime::clock;
-use forestsync_schemas::desired::{CloudAttributes, DesiredEvent};
+use forestsync_schemas::desired::{DesiredEvent, ObjectDesired};
 
 use super::fold::unread;
 use crate::store::{Life, ObjectRow, StoreError, Tx, WishKind};
@@ -20,12 +20,15 @@ pub(super) fn before(tx: &mut Tx<'_>, offset: u64, event: &DesiredEvent) -> Resu
         DesiredEvent::AttributeFlowDeclared(_) => {}
         DesiredEvent::ObjectDesired(e) => {
             let row = tx.object(&e.anchor, e.class)?;
-            superseded(row, offset, Some((&e.attributes, e.manager.as_ref())));
+            superseded(row, offset, Some(e));
         }
         DesiredEvent::ObjectRemoved(e) => {
-            let row = tx.object(&e.anchor, e.class)?;
-            superseded(row, offset, None);
-            links_end(tx, offset, &e.anchor)?;
+            // what is let go stays as it is, whoever wrote what
+            if !e.keep {
+                let row = tx.object(&e.anchor, e.class)?;
+                superseded(row, offset, None);
+                links_end(tx, offset, &e.anchor)?;
+            }
         }
         DesiredEvent::LinkDesired(e) => link(tx, offset, &e.group, &e.member, true)?,
         DesiredEvent::LinkRemoved(e) => link(tx, offset, &e.group, &e.member, false)?,
@@ -33,25 +36,29 @@ pub(super) fn before(tx: &mut Tx<'_>, offset: u64, event: &DesiredEvent) -> Resu
     Ok(())
 }
 
-/// The wish of an object is superseded by one for these attributes and this manager, or by none.
-fn superseded(row: &mut ObjectRow, offset: u64, now: Option<(&CloudAttributes, Option<&SourceAnchor>)>) {
+/// The wish of an object is superseded by another one, or by none.
+fn superseded(row: &mut ObjectRow, offset: u64, now: Option<&ObjectDesired>) {
     if row.wish.as_ref().is_some_and(|wish| wish.offset >= offset) {
         return;
     }
-    let Some((attributes, manager)) = now else {
+    let Some(ObjectDesired { attributes, manager, owner, .. }) = now else {
         // the one before may have been compacted away
-        if row.life == Life::Unknown && row.settled == 0 {
+        if row.life == Life::Unknown && row.settled == 0 && !row.is_let_go() {
             row.maybe.get_or_insert_with(|| clock::now().as_millisecond());
         }
         return;
     };
-    let ObjectRow { wish: Some(wish), life: Life::Managed, confirmed, manager: held, .. } = row else { return };
-    let (is_open, manager_is_open) = (wish.offset >= row.settled, wish.offset >= row.manager_settled);
-    match &wish.kind {
+    if row.life != Life::Managed {
+        return;
+    }
+    let Some(wish) = row.wish.clone() else { return };
+    let (is_open, lead_is_open) = (wish.offset >= row.settled, wish.offset >= row.lead_settled);
+    let confirmed = &mut row.confirmed;
+    match wish.kind {
         // it may be deleted: an update then finds that out
         WishKind::Removed if is_open => _ = confirmed.remove("displayName"),
-        WishKind::Removed => {}
-        WishKind::Present { attributes: before, manager: led, .. } => {
+        WishKind::Removed | WishKind::LetGo { .. } => {}
+        WishKind::Present { attributes: before, manager: led, owner: owned, .. } => {
             let differs = |name: &&String| is_open && before.get(*name) != attributes.get(*name);
             for name in before.keys().chain(attributes.keys()).filter(differs) {
                 match before.get(name) {
@@ -59,8 +66,16 @@ fn superseded(row: &mut ObjectRow, offset: u64, now: Option<(&CloudAttributes, O
                     None => _ = confirmed.remove(name),
                 }
             }
-            if manager_is_open && led.as_ref() != manager {
-                *held = Some(unread());
+            if lead_is_open && led != *manager {
+                row.manager = Some(unread());
+            }
+            if lead_is_open && owned != *owner {
+                // the one before may have become an owner, and the one now wished may have ceased to be one
+                for (who, may_own) in [(owned.as_ref(), true), (owner.as_ref(), false)] {
+                    if let Some(who) = who {
+                        row.own(who, may_own);
+                    }
+                }
             }
         }
     }
@@ -97,7 +112,8 @@ fn link(
 
 #[cfg(test)]
 mod tests {
-    use forestsync_schemas::desired::{CloudClass, CloudValue};
+    use forestsync_domain::ObjectGuid;
+    use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue, SourceObject};
     use proptest::prelude::*;
 
     use super::*;
@@ -106,6 +122,26 @@ mod tests {
     fn attributes(values: &[u8]) -> CloudAttributes {
         let value = |(n, v): (usize, &u8)| (*v > 0).then(|| (format!("a{n}"), CloudValue::Text(v.to_string())));
         values.iter().enumerate().filter_map(value).collect()
+    }
+
+    fn desired(attributes: CloudAttributes) -> ObjectDesired {
+        let source = SourceObject {
+            forest: String::new(),
+            object: ObjectGuid::from_bytes([1; 16]),
+            dn: "CN=a".parse().unwrap(),
+        };
+        ObjectDesired {
+            anchor: SourceAnchor::from("a".to_owned()),
+            class: CloudClass::User,
+            revision: 1,
+            attributes,
+            at_creation: CloudAttributes::new(),
+            manager: None,
+            owner: None,
+            not_writable: Vec::new(),
+            source,
+            joined: Vec::new(),
+        }
     }
 
     proptest! {
@@ -119,9 +155,15 @@ mod tests {
             let mut row = ObjectRow::new(CloudClass::User);
             (row.life, row.confirmed) = (Life::Managed, attributes(&history[0]));
             for (offset, values) in (1_u64..).zip(&history) {
-                let attributes = attributes(values);
-                superseded(&mut row, offset, Some((&attributes, None)));
-                let kind = WishKind::Present { attributes, manager: None, not_writable: Vec::new() };
+                let wish = desired(attributes(values));
+                superseded(&mut row, offset, Some(&wish));
+                let kind = WishKind::Present {
+                    attributes: wish.attributes,
+                    at_creation: wish.at_creation,
+                    manager: None,
+                    owner: None,
+                    not_writable: Vec::new(),
+                };
                 row.wish = Some(Wish { offset, class: CloudClass::User, name: String::new(), trace: None, kind });
             }
             let now = attributes(history.last().unwrap());

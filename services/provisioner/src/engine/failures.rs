@@ -36,6 +36,8 @@ impl Engine {
             }
             return Ok(());
         }
+        let young = self.may_be_young(flight, failure);
+        let failure = young.as_ref().unwrap_or(failure);
         let Purpose::Write(write) = &flight.purpose else {
             return self.reading_failed(anchor, flight, failure);
         };
@@ -46,16 +48,17 @@ impl Engine {
                 self.doubt(anchor, Intent { offset: flight.offset, write: write.as_ref().clone() }, wait);
                 return Ok(());
             }
+            (Write::AddOwner { .. } | Write::RemoveOwner { .. }, _) => {
+                return self.owning_failed(anchor, flight, write, failure);
+            }
             (Write::AddMembers { members, .. }, _) => return self.adding_failed(anchor, flight, members, failure),
             // there was no manager to clear
             (Write::SetManager { after: None, .. }, FailureKind::NotFound) if !self.is_young(anchor)? => {
-                self.done(anchor, flight, write, gone);
-                return Ok(());
+                return self.done(anchor, flight, write, gone);
             }
             // the first time it may be delay, and soon after it was made as well
             (Write::Delete, FailureKind::NotFound) if self.has_failed(anchor)? && !self.is_young(anchor)? => {
-                self.done(anchor, flight, write, gone);
-                return Ok(());
+                return self.done(anchor, flight, write, gone);
             }
             (Write::Restore { .. }, FailureKind::NotFound) => {
                 self.stages.insert(anchor.clone(), Stage::Purged);
@@ -93,6 +96,10 @@ impl Engine {
                 return Ok(());
             }
             Purpose::Manager => self.object_failed(anchor, flight, Operation::SetManager, failure)?,
+            Purpose::Owners => {
+                self.stages.remove(anchor);
+                self.object_failed(anchor, flight, Operation::SetOwner, failure)?
+            }
             Purpose::Own => self.object_failed(anchor, flight, Operation::Delete, failure)?,
             _ => self.object_failed(anchor, flight, Operation::Create, failure)?,
         };
@@ -197,7 +204,7 @@ impl Engine {
             code: failure.code.clone(),
             attribute: failure.attribute.clone(),
             detail,
-            hint: hint(failure).map(str::to_owned),
+            hint: hint(operation, failure).map(str::to_owned),
         };
         let members = members.to_vec();
         let event = match retry_at {
@@ -214,7 +221,7 @@ impl Engine {
         Next { event, failed, wait: Wait { delay, quiet: quarantined } }
     }
 
-    /// Writes a failure of the object itself or of its manager down; when it is tried again.
+    /// Writes a failure of the object itself, or of its manager or owner, down; when it is tried again.
     pub(super) fn object_failed(
         &mut self,
         anchor: &SourceAnchor,
@@ -224,7 +231,7 @@ impl Engine {
     ) -> Result<Wait, ProvisionerError> {
         let row = self.store.object(anchor)?;
         let before = Before::new(row.as_ref().and_then(|row| match operation {
-            Operation::SetManager => row.manager_failure(),
+            Operation::SetManager | Operation::SetOwner => row.lead_failure(),
             _ => row.failure(),
         }));
         let next = self.next_failure(operation, before, flight.offset, failure, detail(failure), &[]);
@@ -327,7 +334,8 @@ fn is_refusal(failure: &Failure) -> bool {
     matches!(failure.kind, FailureKind::Invalid | FailureKind::Denied)
 }
 
-fn later(delay: Duration) -> Timestamp {
+/// The time after a delay.
+pub(super) fn later(delay: Duration) -> Timestamp {
     let delay = jiff::SignedDuration::try_from(delay).unwrap_or(jiff::SignedDuration::MAX);
     clock::now().checked_add(delay).unwrap_or(Timestamp::MAX)
 }
@@ -348,13 +356,17 @@ fn detail(failure: &Failure) -> String {
     format!("{what}{other}{status}")
 }
 
-fn hint(failure: &Failure) -> Option<&'static str> {
+fn hint(operation: Operation, failure: &Failure) -> Option<&'static str> {
+    let quota = failure.code.eq_ignore_ascii_case("Directory_QuotaExceeded");
     match failure.kind {
+        FailureKind::Invalid if quota && operation == Operation::SetOwner => {
+            Some("a group has 100 owners at most; remove some in the tenant")
+        }
         FailureKind::Conflict => {
             Some("make the value unique in the directory, or change or delete the other object in the tenant")
         }
         FailureKind::Denied => Some("grant the application the role that writing privileged objects takes"),
-        FailureKind::Invalid if failure.code.eq_ignore_ascii_case("Directory_QuotaExceeded") => {
+        FailureKind::Invalid if quota => {
             Some("the tenant's object quota is used up; purge deleted objects or raise it")
         }
         FailureKind::Invalid => Some("correct the value in the directory; it is tried again when it changes"),

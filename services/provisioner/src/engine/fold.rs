@@ -24,12 +24,16 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             let row = tx.object(anchor, class)?;
             come_alive(row, context, &e.attributes);
             (row.manager, row.made) = (None, at);
+            row.owners.clear();
             row.settled = row.settled.max(settled);
         }
         OutcomeEvent::ObjectAdopted(e) => {
             if tx.object(anchor, class)?.cloud_id != context.cloud_id {
                 forget_memberships(tx, anchor)?;
-                tx.object(anchor, class)?.manager = (class == CloudClass::User).then(unread);
+                let row = tx.object(anchor, class)?;
+                row.manager = (class == CloudClass::User).then(unread);
+                // those that it has are others' owners, and left alone
+                row.owners.clear();
             }
             let row = tx.object(anchor, class)?;
             come_alive(row, context, &e.attributes);
@@ -45,8 +49,7 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
         }
         OutcomeEvent::ObjectRelinquished(_) => {
             forget_memberships(tx, anchor)?;
-            let row = tx.object(anchor, class)?;
-            *row = ObjectRow { class: row.class, wish: row.wish.take(), ..ObjectRow::new(class) };
+            tx.object(anchor, class)?.let_go(settled);
         }
         OutcomeEvent::ObjectUpdated(e) => {
             let row = tx.object(anchor, class)?;
@@ -59,7 +62,7 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             (row.life, row.failed, row.held) = (Life::Deleted, None, None);
             row.maybe = None;
             row.settled = row.settled.max(settled);
-            (row.manager_failed, row.members_held) = (None, None);
+            (row.lead_failed, row.members_held) = (None, None);
             // what is restored comes back with the memberships that it had (graph.md section 6)
             if !e.restorable {
                 forget_memberships(tx, anchor)?;
@@ -68,11 +71,22 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
         }
         OutcomeEvent::ManagerChanged(e) => {
             let row = tx.object(anchor, class)?;
-            (row.manager, row.manager_failed) = (e.after.clone(), None);
-            row.manager_settled = row.manager_settled.max(settled);
+            (row.manager, row.lead_failed) = (e.after.clone(), None);
+            row.lead_settled = row.lead_settled.max(settled);
         }
-        // a ledger keeps no owners yet
-        OutcomeEvent::OwnerChanged(_) => {}
+        OutcomeEvent::OwnerChanged(e) => {
+            let row = tx.object(anchor, class)?;
+            if let Some(owner) = &e.before {
+                row.own(owner, false);
+            }
+            if let Some(owner) = &e.after {
+                row.own(owner, true);
+                // one that only remains was made earlier
+                row.owner_made = if e.before.is_none() { at } else { row.owner_made };
+            }
+            row.lead_failed = None;
+            row.lead_settled = row.lead_settled.max(settled);
+        }
         OutcomeEvent::MemberAdded(e) => {
             for member in &e.members {
                 let edge = tx.edge(anchor, member)?;
@@ -134,7 +148,7 @@ fn come_alive(row: &mut ObjectRow, context: &OutcomeContext, attributes: &CloudA
     row.life = Life::Managed;
     row.cloud_id.clone_from(&context.cloud_id);
     row.confirmed.clone_from(attributes);
-    (row.failed, row.manager_failed, row.held) = (None, None, None);
+    (row.failed, row.lead_failed, row.held) = (None, None, None);
     row.maybe = None;
 }
 
@@ -148,8 +162,8 @@ pub(super) fn unread() -> SourceAnchor {
     SourceAnchor::from("?".to_owned())
 }
 
-/// A new cloud object has no memberships, whatever its predecessor had.
-fn forget_memberships(tx: &mut Tx<'_>, anchor: &SourceAnchor) -> Result<(), StoreError> {
+/// A new cloud object has no memberships, whatever its predecessor had; those of one that was let go are nobody's here.
+pub(super) fn forget_memberships(tx: &mut Tx<'_>, anchor: &SourceAnchor) -> Result<(), StoreError> {
     let of = tx.groups_of(anchor)?.into_iter().map(|group| (group, anchor.clone()));
     let with = tx.members_of(anchor)?.into_iter().map(|member| (anchor.clone(), member));
     for (group, member) in of.chain(with).collect::<Vec<_>>() {
@@ -206,11 +220,11 @@ fn note_failed(
     Ok(())
 }
 
-/// Puts a failure of the object or of its manager in its place.
+/// Puts a failure of the object, or of its manager or owner, in its place.
 pub(super) fn set_failed(row: &mut ObjectRow, failed: Failed) {
     match failed.operation {
         Operation::AddMembers | Operation::RemoveMembers => {}
-        Operation::SetManager => row.manager_failed = Some(failed),
+        Operation::SetManager | Operation::SetOwner => row.lead_failed = Some(failed),
         _ => row.failed = Some(failed),
     }
 }

@@ -2,11 +2,12 @@
 
 use forestsync_domain::SourceAnchor;
 use forestsync_log::{LogReader, Record};
-use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, ObjectRemoved};
+use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, ObjectRemoved, RemovalReason};
 
+use super::fold::forget_memberships;
 use super::{Engine, doubt};
 use crate::error::ProvisionerError;
-use crate::store::{StoreError, Tx, Wish, WishKind};
+use crate::store::{Flow, StoreError, Tx, Wish, WishKind};
 
 /// Records taken in by one transaction.
 pub(super) const CHUNK: usize = 1_000;
@@ -64,20 +65,32 @@ impl Engine {
 fn wish(tx: &mut Tx<'_>, offset: u64, record: DesiredRecord) -> Result<(), StoreError> {
     let trace = record.context.trace;
     match record.event {
-        DesiredEvent::AttributeFlowDeclared(e) => tx.set_flow(e.class, e.attributes),
+        DesiredEvent::AttributeFlowDeclared(e) => {
+            tx.set_flow(e.class, Flow { attributes: e.attributes, extensions: e.extensions });
+        }
         DesiredEvent::ObjectDesired(e) => {
-            let ObjectDesired { anchor, class, attributes, manager, not_writable, source, .. } = e;
-            let kind = WishKind::Present { attributes, manager, not_writable };
+            let ObjectDesired { anchor, class, attributes, at_creation, manager, owner, not_writable, source, .. } = e;
+            let kind = WishKind::Present { attributes, at_creation, manager, owner, not_writable };
             let row = tx.object(&anchor, class)?;
             if row.wish.as_ref().is_none_or(|w| w.offset < offset) {
-                row.wish = Some(Wish { offset, class, name: source.dn.to_string(), trace, kind });
+                // meanwhile it was nobody's or somebody else's: what is known of it holds no longer
+                if row.is_managed() && row.wish.as_ref().is_some_and(|w| w.lets_go() && w.offset >= row.settled) {
+                    row.let_go(0);
+                    forget_memberships(tx, &anchor)?;
+                }
+                tx.object(&anchor, class)?.wish =
+                    Some(Wish { offset, class, name: source.dn.to_string(), trace, kind });
             }
         }
         DesiredEvent::ObjectRemoved(e) => {
-            let ObjectRemoved { anchor, class, source, .. } = e;
+            let ObjectRemoved { anchor, class, source, reason, keep, .. } = e;
             let row = tx.object(&anchor, class)?;
             if row.wish.as_ref().is_none_or(|w| w.offset < offset) {
-                let kind = WishKind::Removed;
+                let kind = if keep {
+                    WishKind::LetGo { handed_over: reason == RemovalReason::HandedOver }
+                } else {
+                    WishKind::Removed
+                };
                 row.wish = Some(Wish { offset, class, name: source.dn.to_string(), trace: trace.clone(), kind });
                 end_links(tx, offset, &anchor, trace.as_ref())?;
             }
@@ -88,7 +101,7 @@ fn wish(tx: &mut Tx<'_>, offset: u64, record: DesiredRecord) -> Result<(), Store
     Ok(())
 }
 
-/// The memberships of an object that is to go have no record of their own: they end with its wish.
+/// The memberships of an object that is to go, or is let go, have no record of their own: they end with its wish.
 fn end_links(tx: &mut Tx<'_>, offset: u64, anchor: &SourceAnchor, trace: Option<&String>) -> Result<(), StoreError> {
     let of = tx.groups_of(anchor)?.into_iter().map(|group| (group, anchor.clone()));
     let with = tx.members_of(anchor)?.into_iter().map(|member| (anchor.clone(), member));

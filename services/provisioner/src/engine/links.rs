@@ -92,6 +92,10 @@ impl Engine {
             let Some((rests, edge, row)) = self.link(group, member)? else { continue };
             let Some(id) = row.live_id().filter(|_| edge.may_be_there()) else { continue };
             let link = (member.clone(), id.to_owned());
+            if row.is_let_go() {
+                // it keeps what it has
+                continue;
+            }
             if row.is_leaving() {
                 // a member whose deletion is held keeps its memberships
                 if !rests && self.verdict(row.class) == Some(GuardVerdict::Pass) {

@@ -12,6 +12,7 @@
 mod answers;
 mod dispatch;
 mod doubt;
+mod extensions;
 mod failures;
 mod fold;
 mod guard;
@@ -19,9 +20,11 @@ mod intake;
 mod links;
 mod members;
 mod observe;
+mod owners;
 mod pace;
 mod plan;
 mod queue;
+mod removals;
 mod report;
 mod stop;
 mod turn;
@@ -45,6 +48,7 @@ use crate::error::ProvisionerError;
 use crate::status::Status;
 use crate::store::{Intent, Store, Write};
 use crate::target::{CloudObject, Done, Failure, Target};
+use extensions::Extensions;
 pub(crate) use fold::fold;
 use guard::GuardView;
 use observe::Index;
@@ -98,6 +102,8 @@ enum Stage {
     Matched(Box<CloudObject>, MatchedBy),
     /// Of a group: these links were refused; its members tell whether they are as they should be.
     Check { members: Vec<SourceAnchor>, removing: bool, each: bool, failure: Box<Failure> },
+    /// Of a group: this owner was refused; its owners tell why.
+    OwnerCheck { owner: SourceAnchor, removing: bool, failure: Box<Failure> },
 }
 
 #[derive(Debug)]
@@ -121,6 +127,8 @@ enum Purpose {
     Own,
     /// The manager it had before us.
     Manager,
+    /// Why an owner was refused.
+    Owners,
     Verify(Box<Intent>, Option<Done>),
     Write(Box<Write>),
 }
@@ -146,6 +154,7 @@ pub(crate) struct Engine {
     waits: metrics::Histogram,
     index: Index,
     flows: HashMap<CloudClass, Vec<String>>,
+    extensions: Extensions,
     guard: GuardView,
     ready: Ready,
     timers: Timers,
@@ -223,6 +232,7 @@ impl Engine {
             config,
             index: Index::default(),
             flows: HashMap::new(),
+            extensions: Extensions::default(),
             guard: GuardView::default(),
             ready: Ready::default(),
             timers: Timers::default(),
@@ -261,12 +271,12 @@ impl Engine {
 
     /// Reads the declared attribute flows; whether they changed.
     fn load_flows(&mut self) -> Result<bool, ProvisionerError> {
-        let mut flows = HashMap::new();
+        let mut declared = Vec::new();
         for class in CloudClass::ALL {
-            if let Some(attributes) = self.store.flow(class)? {
-                flows.insert(class, attributes);
-            }
+            declared.extend(self.store.flow(class)?.map(|flow| (class, flow)));
         }
+        self.extensions.want(declared.iter().map(|(class, flow)| (*class, flow)));
+        let flows = declared.into_iter().map(|(class, flow)| (class, flow.attributes)).collect();
         let changed = flows != self.flows;
         self.flows = flows;
         Ok(changed)
@@ -281,6 +291,7 @@ impl Engine {
             self.intake(reader.as_mut()).await?;
             self.fire_timers();
             self.review_guard()?;
+            self.prepare_extensions(&shutdown).await?;
             self.dispatch().await?;
             self.report_stop();
             let reported = self.finish_turn().await?;
@@ -320,6 +331,7 @@ impl Engine {
         let work = [
             self.timers.next(),
             self.quiet.next(),
+            self.extensions.next(),
             self.unpark_at.filter(|_| !self.parked.is_empty()),
             self.next_review(),
         ];

@@ -30,7 +30,7 @@ pub(super) struct Index {
     pub quarantined_edges: HashSet<(SourceAnchor, SourceAnchor)>,
     /// Memberships to be written, by group.
     pub links: HashMap<SourceAnchor, Links>,
-    /// Users that wait for this one to become somebody's manager.
+    /// Users that wait for this one to become their manager, and groups their owner.
     pub reports: HashMap<SourceAnchor, BTreeSet<SourceAnchor>>,
     /// Removals of the guard's window, oldest first.
     pub window: VecDeque<Removal>,
@@ -56,7 +56,7 @@ fn add(counts: &mut BTreeMap<CloudClass, u64>, class: CloudClass, was: bool, is:
 
 impl Index {
     fn object(&mut self, anchor: &SourceAnchor, before: Option<&ObjectRow>, now: &ObjectRow) {
-        let mirror = |row: &ObjectRow| row.wish.as_ref().filter(|w| !w.is_removal()).map(|w| w.class);
+        let mirror = |row: &ObjectRow| row.wish.as_ref().filter(|w| w.is_presence()).map(|w| w.class);
         if let Some(before) = before {
             add(&mut self.managed, before.class, before.is_managed(), false);
             if let Some(class) = mirror(before) {
@@ -97,8 +97,8 @@ impl Index {
                 }
             }
         }
-        // one place for all writes of the object itself, one for its manager
-        for (place, failed) in [(Operation::Update, now.failure()), (Operation::SetManager, now.manager_failure())] {
+        // one place for all writes of the object itself, one for its manager or owner
+        for (place, failed) in [(Operation::Update, now.failure()), (Operation::SetManager, now.lead_failure())] {
             let key = (anchor.clone(), place);
             match failed.filter(|f| f.quarantined) {
                 Some(Failed { operation, code, attribute, .. }) => {
@@ -209,7 +209,7 @@ impl Engine {
         Ok(())
     }
 
-    /// A user that was made anew is not the manager that its predecessor was.
+    /// A user that was made anew is not the manager or owner that its predecessor was.
     fn replace_managers(&mut self, changed: &Changed) -> Result<(), ProvisionerError> {
         let anew = |before: &ObjectRow, now: &ObjectRow| {
             before.cloud_id.is_some() && now.cloud_id.is_some() && before.cloud_id != now.cloud_id
@@ -221,6 +221,10 @@ impl Engine {
         }
         for entry in self.store.objects() {
             let (report, row) = entry?;
+            for owner in row.owners.iter().filter(|owner| managers.contains(owner)) {
+                self.turn.touch(&report);
+                self.turn.note(Note::OwnerGone(report.clone(), owner.clone()));
+            }
             if row.manager.as_ref().is_some_and(|manager| managers.contains(manager)) {
                 self.turn.touch(&report);
                 self.turn.note(Note::Manager(report, Some(unknown())));

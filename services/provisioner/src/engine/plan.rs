@@ -4,26 +4,21 @@ use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
 use forestsync_rules::diff;
-use forestsync_rules::guard::GuardVerdict;
 use forestsync_runtime::clock;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
 use forestsync_schemas::outcomes::{
-    ExportError, ExportHeld, ExportQuarantined, ExportReleased, MatchedBy, NotWritable, Operation, OutcomeEvent,
+    ExportError, ExportQuarantined, ExportReleased, MatchedBy, NotWritable, Operation, OutcomeEvent,
 };
 use tokio::time::Instant;
 
 use super::fold::unread;
-use super::guard::words;
 use super::{Engine, NewOutcome, Purpose, Stage};
 use crate::error::ProvisionerError;
-use crate::store::{EdgeRow, Failed, Life, ObjectRow, Wish, WishKind, Write};
+use crate::store::{Failed, ObjectRow, Wish, WishKind, Write};
 use crate::target::{Call, CloudObject};
 
 /// Times that an object is not found until it is looked up.
 pub(super) const MISSED: u32 = 3;
-
-/// How long it is believed of an object that nobody else owns it.
-const KNOWN_OURS: Duration = Duration::from_mins(1);
 
 /// What comes next.
 #[derive(Debug)]
@@ -70,8 +65,11 @@ impl Engine {
         }
         match row.wish.clone() {
             None => Ok(Plan::Nothing),
-            Some(wish) if wish.is_removal() => self.plan_removal(anchor, &row, &wish),
-            Some(wish) => self.plan_presence(anchor, &row, &wish),
+            Some(wish) => match wish.kind {
+                WishKind::Present { .. } => self.plan_presence(anchor, &row, &wish),
+                WishKind::Removed => self.plan_removal(anchor, &row, &wish),
+                WishKind::LetGo { handed_over } => Ok(self.plan_farewell(anchor, &row, &wish, handed_over)),
+            },
         }
     }
 
@@ -91,7 +89,9 @@ impl Engine {
     }
 
     fn plan_presence(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish) -> Result<Plan, ProvisionerError> {
-        let WishKind::Present { attributes, manager, not_writable } = &wish.kind else { return Ok(Plan::Nothing) };
+        let WishKind::Present { attributes, at_creation, manager, not_writable, .. } = &wish.kind else {
+            return Ok(Plan::Nothing);
+        };
         if let Some(event) = not_writable_event(row, wish, not_writable) {
             return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
         }
@@ -115,11 +115,16 @@ impl Engine {
                 "the cloud object is of another class",
             ));
         }
+        if let Some(plan) = self.plan_extensions(anchor, row, wish, attributes, at_creation) {
+            return Ok(plan);
+        }
         if !self.rests(anchor, row.failure()) {
             if !row.is_managed() {
-                return Ok(self.plan_creation(anchor, row, wish, attributes));
+                return Ok(self.plan_creation(anchor, row, wish, attributes, at_creation));
             }
-            let managed = self.managed(wish.class, attributes);
+            let mut managed = self.managed(wish.class, attributes);
+            // what was a default when it was created is left as it is for as long as there is no value
+            managed.retain(|name| attributes.contains_key(name) || !at_creation.contains_key(name));
             let changes = diff::diff(&row.confirmed, attributes, &managed);
             if let Some(id) = row.live_id().filter(|_| !changes.is_empty()) {
                 let vanished = row.failure().is_some_and(|f| f.attempts >= MISSED && f.status == Some(404));
@@ -139,11 +144,14 @@ impl Engine {
         }
         match wish.class {
             CloudClass::User => self.plan_manager(anchor, row, manager.as_ref()),
-            _ => self.plan_links(anchor, row, wish),
+            _ => match self.plan_owner(anchor, row)? {
+                Plan::Nothing => self.plan_links(anchor, row, wish),
+                plan => Ok(plan),
+            },
         }
     }
 
-    fn look_up(&self, anchor: &SourceAnchor, class: CloudClass, attributes: &CloudAttributes) -> Plan {
+    pub(super) fn look_up(&self, anchor: &SourceAnchor, class: CloudClass, attributes: &CloudAttributes) -> Plan {
         let attributes = self.interesting(class, attributes);
         Plan::Ask(Call::LookUp { class, anchor: anchor.clone(), attributes }, Purpose::LookUp)
     }
@@ -154,8 +162,10 @@ impl Engine {
         row: &ObjectRow,
         wish: &Wish,
         attributes: &CloudAttributes,
+        at_creation: &CloudAttributes,
     ) -> Plan {
         let class = wish.class;
+        let whole = || at_creation.clone().into_iter().chain(attributes.clone()).collect::<CloudAttributes>();
         match self.stages.get(anchor) {
             Some(Stage::Trash(id)) => restore(id),
             Some(Stage::Upserted) => {
@@ -164,21 +174,21 @@ impl Engine {
             }
             Some(Stage::Absent) => match self.soft_match(class, attributes) {
                 Some(call) => Plan::Ask(call, Purpose::Match),
-                None => self.create(anchor, row, wish, attributes),
+                None => self.create(anchor, row, wish, whole()),
             },
-            Some(Stage::NoMatch) => self.create(anchor, row, wish, attributes),
+            Some(Stage::NoMatch) => self.create(anchor, row, wish, whole()),
             Some(Stage::Matched(object, _)) => {
                 let (id, changes) = (object.id.clone(), diff::AttributeChanges::new());
                 let call = Call::Update { class, id: id.clone(), changes, anchor: Some(anchor.clone()) };
                 Plan::Write(call, Write::Adopt { id })
             }
-            Some(Stage::Check { .. }) => Plan::Nothing,
+            Some(Stage::Check { .. } | Stage::OwnerCheck { .. }) => Plan::Nothing,
             // also one that we deleted: before it is brought back it is seen whose it is now
             _ => self.look_up(anchor, class, attributes),
         }
     }
 
-    fn create(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish, attributes: &CloudAttributes) -> Plan {
+    fn create(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish, attributes: CloudAttributes) -> Plan {
         let required: &[&str] = match wish.class {
             CloudClass::User => &["accountEnabled", "displayName", "mailNickname", "userPrincipalName"],
             _ => &["displayName", "mailNickname"],
@@ -187,7 +197,7 @@ impl Engine {
             let detail = "Graph requires a value to create the object, and the directory has none";
             return self.refuse(anchor, row, wish, Operation::Create, "missing_required", Some(*missing), detail);
         }
-        let (class, attributes) = (wish.class, attributes.clone());
+        let class = wish.class;
         let call = Call::Create { class, anchor: anchor.clone(), attributes: attributes.clone() };
         Plan::Write(call, Write::Create { attributes })
     }
@@ -211,7 +221,7 @@ impl Engine {
         wished: Option<&SourceAnchor>,
     ) -> Result<Plan, ProvisionerError> {
         let Some(id) = row.live_id().filter(|_| row.manager.as_ref() != wished) else { return Ok(Plan::Nothing) };
-        if self.rests(anchor, row.manager_failure()) {
+        if self.rests(anchor, row.lead_failure()) {
             return Ok(Plan::Nothing);
         }
         if row.manager == Some(unread()) {
@@ -231,76 +241,6 @@ impl Engine {
         let before = row.manager.clone().filter(|m| !m.as_str().is_empty());
         let write = Write::SetManager { before, after: wished.cloned() };
         Ok(Plan::Write(Call::SetManager { id: id.to_owned(), manager }, write))
-    }
-
-    fn plan_removal(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish) -> Result<Plan, ProvisionerError> {
-        let Some(id) = row.live_id() else { return Ok(self.plan_doubtful_removal(anchor, row, wish)) };
-        let Some(verdict) = self.verdict(row.class) else {
-            self.tail_waits.insert(anchor.clone());
-            return Ok(Plan::Nothing);
-        };
-        let operation = Operation::Delete;
-        let detail = words(verdict, plural(row.class));
-        let event = match (verdict, &row.held) {
-            (GuardVerdict::Hold { .. }, Some(_)) => return Ok(Plan::Nothing),
-            (GuardVerdict::Hold { .. }, None) => OutcomeEvent::ExportHeld(ExportHeld { operation, detail }),
-            (GuardVerdict::Pass, Some(_)) => OutcomeEvent::ExportReleased(ExportReleased { operation, detail }),
-            (GuardVerdict::Pass, None) => {
-                if self.rests(anchor, row.failure()) {
-                    return Ok(Plan::Nothing);
-                }
-                let looked = matches!(self.stages.get(anchor), Some(Stage::Ours(at)) if at.elapsed() < KNOWN_OURS);
-                if !looked {
-                    // somebody else may have taken it over since
-                    let call = Call::Read { class: row.class, id: id.to_owned(), attributes: Vec::new() };
-                    return Ok(Plan::Ask(call, Purpose::Own));
-                }
-                if self.must_leave_groups(anchor)? {
-                    return Ok(Plan::Nothing);
-                }
-                self.stages.remove(anchor);
-                return Ok(Plan::Write(Call::Delete { class: row.class, id: id.to_owned() }, Write::Delete));
-            }
-        };
-        Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)))
-    }
-
-    /// An object that is to go and was never confirmed: if its creation may have taken effect it is looked for.
-    fn plan_doubtful_removal(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish) -> Plan {
-        if row.maybe.is_none() || row.life == Life::Deleted || !wish.class.is_writable() {
-            self.stages.remove(anchor);
-            return Plan::Nothing;
-        }
-        if let Some(Stage::Looked(again)) = self.stages.get(anchor)
-            && *again > Instant::now()
-        {
-            self.quiet.wake(anchor, *again);
-            return Plan::Nothing;
-        }
-        if self.rests(anchor, row.failure()) {
-            return Plan::Nothing;
-        }
-        self.look_up(anchor, wish.class, &row.confirmed)
-    }
-
-    /// Whether the object is still a member of a group of ours that stays; if so, those groups have a turn.
-    fn must_leave_groups(&mut self, anchor: &SourceAnchor) -> Result<bool, ProvisionerError> {
-        let mut must = false;
-        for group in self.store.groups_of(anchor)? {
-            let Some(edge) = self.store.edge(&group, anchor)?.filter(EdgeRow::may_be_there) else { continue };
-            let stays = self.store.object(&group)?.is_some_and(|g| g.takes_links());
-            if stays && !edge.failure().is_some_and(|f| f.quarantined) {
-                self.index.links.entry(group.clone()).or_default().outs.insert(anchor.clone());
-                self.ready.push(&group);
-                must = true;
-            }
-        }
-        Ok(must)
-    }
-
-    /// The verdict on a class's removals, if everything wished was seen when it was given.
-    pub(super) fn verdict(&self, class: CloudClass) -> Option<GuardVerdict> {
-        self.guard.verdict(class, self.index.leaving_version).filter(|_| self.at_tail)
     }
 
     /// The attributes managed for a class; without a declaration those that are wished.
@@ -359,10 +299,6 @@ impl Engine {
 
 fn restore(id: &str) -> Plan {
     Plan::Write(Call::Restore { id: id.to_owned() }, Write::Restore { id: id.to_owned() })
-}
-
-fn plural(class: CloudClass) -> &'static str {
-    if class == CloudClass::User { "users" } else { "groups" }
 }
 
 /// What must be reported as not writable, unless it was.

@@ -40,7 +40,7 @@ impl Engine {
     /// Whether nothing is left to do but what is held, quarantined or not writable.
     pub(super) fn is_idle(&self) -> bool {
         let queued = self.ready.len() + self.parked.len() + self.timers.len();
-        self.at_tail && queued == 0 && self.flights.is_empty()
+        self.at_tail && queued == 0 && self.flights.is_empty() && self.extensions.is_quiet()
     }
 
     fn snapshot(&self, now: Instant) -> Result<Status, ProvisionerError> {

@@ -98,6 +98,8 @@ pub(super) enum Note {
     MaybeObject(SourceAnchor, Option<i64>),
     /// The manager it has, as read.
     Manager(SourceAnchor, Option<SourceAnchor>),
+    /// An owner is one no more: group, owner.
+    OwnerGone(SourceAnchor, SourceAnchor),
     /// The tenant may have the membership: group, member.
     MaybeMember(SourceAnchor, SourceAnchor),
 }
@@ -109,6 +111,7 @@ impl Note {
             Self::Member(group, member, failed) => tx.edge(&group, &member)?.failed = Some(failed),
             Self::MaybeObject(anchor, since) => tx.object(&anchor, CloudClass::User)?.maybe = since,
             Self::Manager(anchor, manager) => tx.object(&anchor, CloudClass::User)?.manager = manager,
+            Self::OwnerGone(group, owner) => tx.object(&group, CloudClass::Group)?.own(&owner, false),
             Self::MaybeMember(group, member) => tx.edge(&group, &member)?.maybe = true,
         }
         Ok(())

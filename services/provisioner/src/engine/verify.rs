@@ -29,10 +29,11 @@ impl Engine {
     pub(super) fn verify_call(&self, anchor: &SourceAnchor, row: &ObjectRow, intent: &Intent) -> Option<Call> {
         let class = row.wish.as_ref().map_or(row.class, |w| w.class);
         match &intent.write {
-            Write::Create { .. } => (!row.is_managed()).then(|| Call::LookUp {
-                class,
-                anchor: anchor.clone(),
-                attributes: self.interesting_of(row),
+            Write::Create { attributes } => (!row.is_managed()).then(|| {
+                let mut names = self.interesting_of(row);
+                // those that were sent for once
+                names.extend(attributes.keys().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+                Call::LookUp { class, anchor: anchor.clone(), attributes: names }
             }),
             Write::Adopt { .. } => None,
             Write::Update { changes } => {
@@ -49,6 +50,14 @@ impl Engine {
             Write::SetManager { after, .. } => {
                 let id = row.live_id().filter(|_| row.manager != *after)?.to_owned();
                 Some(Call::ReadManager { id })
+            }
+            Write::AddOwner { owner } => {
+                let group = row.live_id().filter(|_| !row.owners.contains(owner))?.to_owned();
+                Some(Call::ListOwners { group })
+            }
+            Write::RemoveOwner { owner } => {
+                let group = row.live_id().filter(|_| row.owners.contains(owner))?.to_owned();
+                Some(Call::ListOwners { group })
             }
             Write::AddMembers { .. } | Write::RemoveMembers { .. } => {
                 Some(Call::ListMembers { group: row.live_id()?.to_owned() })
@@ -97,6 +106,13 @@ impl Engine {
                 (id == wished).then(|| {
                     OutcomeEvent::ManagerChanged(ManagerChanged { before: before.clone(), after: after.clone() })
                 })
+            }
+            (Write::AddOwner { owner }, Reply::Members(ids)) => {
+                self.owns(owner, &ids)?.then(|| self.owner_event(anchor, owner, true)).transpose()?
+            }
+            (Write::RemoveOwner { owner }, Reply::Members(ids)) => {
+                let gone = !self.owns(owner, &ids)? && !self.is_young_owner(anchor, owner)?;
+                gone.then(|| self.owner_event(anchor, owner, false)).transpose()?
             }
             (Write::AddMembers { members, .. }, Reply::Members(ids)) => {
                 let present = self.among(members, &ids, true)?;

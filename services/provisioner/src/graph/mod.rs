@@ -6,6 +6,7 @@
 mod answer;
 mod batch;
 mod deleted;
+mod extensions;
 mod gate;
 mod http;
 mod objects;
@@ -13,7 +14,7 @@ mod requests;
 mod token;
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use forestsync_log::Lease;
 use forestsync_schemas::desired::CloudClass;
@@ -21,10 +22,11 @@ use forestsync_schemas::outcomes::StopCause;
 use forestsync_schemas::trace;
 use serde_json::Value;
 
-use crate::config::{ConfigError, TenantConfig};
-use crate::target::{Call, Failure, Outage, Reply, Target};
+use crate::config::{ConfigError, ExtensionApp, TenantConfig};
+use crate::target::{Call, Extension, ExtensionState, Failure, Outage, Reply, Target};
 use answer::Answer;
 use deleted::Deleted;
+use extensions::Names;
 use http::Http;
 use requests::Request;
 
@@ -39,6 +41,9 @@ pub(crate) struct Graph {
     http: Http,
     batch_size: usize,
     deleted: Deleted,
+    extension_app: Option<ExtensionApp>,
+    // replaced as a whole when definitions were looked at
+    names: Mutex<Arc<Names>>,
 }
 
 impl Graph {
@@ -51,6 +56,8 @@ impl Graph {
             http: Http::new(config, client, tokens, lease),
             batch_size: config.batch_size,
             deleted: Deleted::default(),
+            extension_app: config.extension_app.clone(),
+            names: Mutex::new(Arc::new(Names::new(config.extension_app.as_ref()))),
         })
     }
 
@@ -93,8 +100,28 @@ impl Graph {
         })
     }
 
-    async fn members(&self, group: &str) -> Result<Reply, Outage> {
-        let pages = self.pages(requests::members_path(group)).await?;
+    fn names(&self) -> Arc<Names> {
+        Arc::clone(&self.names.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes a definition that is missing. Another one may have made it meanwhile, or the list lags.
+    async fn define(&self, app: &ExtensionApp, extension: &Extension) -> Result<ExtensionState, Outage> {
+        let answer = self.http.send(&extensions::create(app, extension)).await?;
+        if answer.is_success() {
+            return Ok(ExtensionState::Ready { made: true });
+        }
+        let failure = answer.failure();
+        if let Ok(definitions) = self.pages(extensions::list(app)).await?
+            && let Some(state) = extensions::judge(&self.names(), &definitions, extension)
+        {
+            return Ok(state);
+        }
+        extensions::refusal(&failure).ok_or_else(|| unanswered(&failure))
+    }
+
+    /// Everybody that a group's navigation property leads to.
+    async fn linked(&self, path: String) -> Result<Reply, Outage> {
+        let pages = self.pages(path).await?;
         Ok(match pages {
             Err(failure) => Reply::Failed(failure),
             Ok(values) => Reply::Members(values.iter().filter_map(objects::id).collect::<HashSet<_>>()),
@@ -127,29 +154,45 @@ impl Graph {
         else {
             return Ok(reply);
         };
+        let names = self.names();
         let mut list = self.deleted.lock(*class).await;
         if !list.is_fresh() {
-            match self.pages(requests::deleted_path(*class, attributes)).await? {
+            match self.pages(requests::deleted_path(&names, *class, attributes)).await? {
                 Err(failure) => return Ok(Reply::Failed(failure)),
-                Ok(values) => list.fill(values.iter().filter_map(|v| objects::object(*class, v, attributes))),
+                Ok(values) => list.fill(values.iter().filter_map(|v| objects::object(&names, *class, v, attributes))),
             }
         }
         Ok(Reply::Found { live: None, deleted: list.find(&objects::anchor_text(*class, anchor)) })
     }
 }
 
+/// A failure that may pass by itself, of something that no object waits for alone.
+fn unanswered(failure: &Failure) -> Outage {
+    Outage {
+        uncertain: false,
+        throttled: false,
+        retry_after: failure.retry_after,
+        forfeited: false,
+        cause: StopCause::NotAvailable,
+        detail: format!("the tenant answers {} {}", failure.status.unwrap_or_default(), failure.code),
+    }
+}
+
 #[async_trait::async_trait]
 impl Target for Graph {
     async fn perform(&self, calls: &[Call], traces: &[Option<String>]) -> Result<Vec<Reply>, Outage> {
-        if let [Call::ListMembers { group }] = calls {
-            return Ok(vec![self.members(group).await?]);
+        match calls {
+            [Call::ListMembers { group }] => return Ok(vec![self.linked(requests::members_path(group)).await?]),
+            [Call::ListOwners { group }] => return Ok(vec![self.linked(requests::owners_path(group)).await?]),
+            _ => {}
         }
         let mut requests = Vec::new();
         let mut lengths = Vec::with_capacity(calls.len());
+        let names = self.names();
         let no_filter = self.deleted.is_filter_refused();
         for (place, call) in calls.iter().enumerate() {
             let before = requests.len();
-            requests::of(call, self.http.root(), no_filter, &mut requests);
+            requests::of(call, self.http.root(), &names, no_filter, &mut requests);
             if let Some(trace) = traces.get(place).and_then(Option::as_ref) {
                 for request in requests.iter_mut().skip(before) {
                     request.headers.push((trace::HEADER, trace.clone()));
@@ -161,11 +204,11 @@ impl Target for Graph {
         let mut replies = Vec::with_capacity(calls.len());
         for (call, length) in calls.iter().zip(lengths) {
             let mine: Vec<Answer> = answers.by_ref().take(length).collect();
-            let mut reply = objects::reply(call, &mine);
+            let mut reply = objects::reply(&names, call, &mine);
             if matches!(call, Call::LookUp { .. }) {
                 if objects::is_filter_refused(&mine) {
                     self.deleted.refuse_filter();
-                    reply = objects::reply(call, &mine[..1]);
+                    reply = objects::reply(&names, call, &mine[..1]);
                 }
                 if self.deleted.is_filter_refused() {
                     reply = self.deleted_by_list(call, reply).await?;
@@ -174,6 +217,38 @@ impl Target for Graph {
             replies.push(reply);
         }
         Ok(replies)
+    }
+
+    async fn extensions(&self, wanted: &[Extension]) -> Result<BTreeMap<String, ExtensionState>, Outage> {
+        let all = |state: &ExtensionState| wanted.iter().map(|e| (e.name.clone(), state.clone())).collect();
+        let Some(app) = &self.extension_app else {
+            return Ok(all(&ExtensionState::Refused {
+                code: "extension_app_missing",
+                detail: "no application is named that holds directory extensions".to_owned(),
+                hint: "write extension_app and extension_app_object into the tenant's settings",
+            }));
+        };
+        let definitions = match self.pages(extensions::list(app)).await? {
+            Ok(definitions) => definitions,
+            Err(failure) => {
+                return extensions::refusal(&failure).map(|state| all(&state)).ok_or_else(|| unanswered(&failure));
+            }
+        };
+        let names = self.names();
+        let mut states = BTreeMap::new();
+        for extension in wanted {
+            let state = match extensions::judge(&names, &definitions, extension) {
+                Some(state) => state,
+                None => self.define(app, extension).await?,
+            };
+            states.insert(extension.name.clone(), state);
+        }
+        let mut names = Names::new(Some(app));
+        for extension in extensions::usable(wanted, &states) {
+            names.define(&extension.name, extension.data_type);
+        }
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
+        Ok(states)
     }
 
     async fn permitted(&self) -> BTreeMap<CloudClass, bool> {

@@ -5,6 +5,7 @@ use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
 use serde_json::Value;
 
 use super::answer::Answer;
+use super::extensions::Names;
 use crate::target::{Call, CloudObject, Failure, FailureKind, Reply, own_failure};
 
 /// An anchor as Graph holds it of a class.
@@ -18,11 +19,11 @@ pub(super) fn id(value: &Value) -> Option<String> {
 }
 
 /// An object in an answer, with those of `attributes` that have a value.
-pub(super) fn object(class: CloudClass, value: &Value, attributes: &[String]) -> Option<CloudObject> {
+pub(super) fn object(names: &Names, class: CloudClass, value: &Value, attributes: &[String]) -> Option<CloudObject> {
     let anchor = if class == CloudClass::User { "onPremisesImmutableId" } else { "uniqueName" };
     let is = |name: &str| value.get(name).and_then(Value::as_bool).unwrap_or_default();
     let held: CloudAttributes =
-        attributes.iter().filter_map(|name| Some((name.clone(), cloud_value(at(value, name)?)?))).collect();
+        attributes.iter().filter_map(|name| Some((name.clone(), cloud_value(names.value(value, name)?)?))).collect();
     Some(CloudObject {
         id: id(value)?,
         anchor: value.get(anchor).and_then(Value::as_str).map(str::to_owned),
@@ -32,18 +33,22 @@ pub(super) fn object(class: CloudClass, value: &Value, attributes: &[String]) ->
     })
 }
 
-fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.').try_fold(value, |value, part| value.get(part))
-}
-
 fn cloud_value(value: &Value) -> Option<CloudValue> {
     match value {
         Value::Bool(value) => Some(CloudValue::Bool(*value)),
         Value::String(text) if !text.is_empty() => Some(CloudValue::Text(text.clone())),
-        Value::Array(values) if !values.is_empty() => {
-            Some(CloudValue::List(values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()))
-        }
-        Value::Number(number) => Some(CloudValue::Text(number.to_string())),
+        Value::Array(values) if !values.is_empty() => Some(CloudValue::List(values.iter().filter_map(item).collect())),
+        // no property of ours holds fractions
+        Value::Number(number) => number.as_i64().map(CloudValue::Integer),
+        _ => None,
+    }
+}
+
+/// One of several values. Wishes have texts only.
+fn item(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
         _ => None,
     }
 }
@@ -54,7 +59,7 @@ pub(super) fn is_filter_refused(answers: &[Answer]) -> bool {
 }
 
 /// The reply that these answers make up.
-pub(super) fn reply(call: &Call, answers: &[Answer]) -> Reply {
+pub(super) fn reply(names: &Names, call: &Call, answers: &[Answer]) -> Reply {
     let list = |class, attributes: &[String], answer: Option<&Answer>| -> Result<Vec<CloudObject>, Failure> {
         let Some(answer) = answer else { return Ok(Vec::new()) };
         if !answer.is_success() {
@@ -62,7 +67,7 @@ pub(super) fn reply(call: &Call, answers: &[Answer]) -> Reply {
         }
         let values = answer.body.get("value").and_then(Value::as_array);
         let values = values.ok_or_else(|| own_failure(FailureKind::Uncertain, "answer_unreadable"))?;
-        Ok(values.iter().filter_map(|value| object(class, value, attributes)).collect())
+        Ok(values.iter().filter_map(|value| object(names, class, value, attributes)).collect())
     };
     let found = match call {
         Call::LookUp { class, anchor, attributes } => {
@@ -85,10 +90,10 @@ pub(super) fn reply(call: &Call, answers: &[Answer]) -> Reply {
             })
         }
         Call::Read { class, attributes, .. } => {
-            single(answers).map(|a| Reply::Object(a.and_then(|a| object(*class, &a.body, attributes))))
+            single(answers).map(|a| Reply::Object(a.and_then(|a| object(names, *class, &a.body, attributes))))
         }
         Call::ReadGroup { attributes, .. } => single(answers).map(|a| {
-            let live = a.and_then(|a| object(CloudClass::Group, &a.body, attributes));
+            let live = a.and_then(|a| object(names, CloudClass::Group, &a.body, attributes));
             Reply::Found { live, deleted: None }
         }),
         Call::ReadManager { .. } => single(answers).map(|a| Reply::Manager(a.and_then(|a| id(&a.body)))),
@@ -101,7 +106,7 @@ pub(super) fn reply(call: &Call, answers: &[Answer]) -> Reply {
             None => Err(own_failure(FailureKind::Uncertain, "answer_missing")),
         },
     };
-    found.unwrap_or_else(Reply::Failed)
+    found.unwrap_or_else(|failure| Reply::Failed(names.failure(failure)))
 }
 
 /// The answer to a read of one object: none where there is no such object.
@@ -122,13 +127,16 @@ mod tests {
 
     #[test]
     fn takes_what_was_asked_for() {
-        let names: Vec<String> = ["a.b", "a.c", "list", "none", "no"].into_iter().map(str::to_owned).collect();
+        let names: Vec<String> =
+            ["a.b", "a.c", "list", "none", "no", "extra", "numbers"].into_iter().map(str::to_owned).collect();
         let value = json!({"id": "1", "onPremisesImmutableId": "x", "onPremisesSyncEnabled": null, "extra": 1,
-            "a": {"b": "v", "c": null}, "list": [], "none": "", "no": false});
-        let object = object(CloudClass::User, &value, &names).unwrap();
+            "a": {"b": "v", "c": null}, "list": [], "none": "", "no": false, "numbers": [1, "2"]});
+        let object = object(&Names::default(), CloudClass::User, &value, &names).unwrap();
         let expected = CloudAttributes::from([
             ("a.b".into(), CloudValue::Text("v".into())),
+            ("extra".into(), CloudValue::Integer(1)),
             ("no".into(), CloudValue::Bool(false)),
+            ("numbers".into(), CloudValue::List(vec!["1".into(), "2".into()])),
         ]);
         assert_eq!(object.attributes, expected);
         assert!(!object.synced);
@@ -146,7 +154,8 @@ mod tests {
             body: json!({"value": [{"id": "1", "onPremisesImmutableId": anchor}]}),
             ..Answer::default()
         };
-        let found = |anchor| matches!(reply(&call, &[list(anchor)]), Reply::Found { live: Some(_), .. });
+        let found =
+            |anchor| matches!(reply(&Names::default(), &call, &[list(anchor)]), Reply::Found { live: Some(_), .. });
         assert!(found("Ab==") && !found("aB=="));
     }
 }

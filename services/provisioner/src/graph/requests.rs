@@ -9,6 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::extensions::Names;
 use super::objects::anchor_text;
 use crate::target::Call;
 
@@ -63,20 +64,19 @@ fn segment(text: &str) -> String {
 }
 
 /// What is always asked for, because without `$select` Graph shows a few properties only.
-fn select(class: CloudClass, attributes: &[String]) -> String {
+fn select(names: &Names, class: CloudClass, attributes: &[String]) -> String {
     let own: &[&str] = if class == CloudClass::User {
         &["id", "onPremisesImmutableId", "onPremisesSyncEnabled"]
     } else {
         &["id", "uniqueName", "onPremisesSyncEnabled", "mailEnabled"]
     };
-    let tops = attributes.iter().map(|name| name.split_once('.').map_or(name.as_str(), |(top, _)| top));
-    let mut names: Vec<&str> = own.to_vec();
-    for name in tops {
-        if !names.contains(&name) {
-            names.push(name);
+    let mut selected: Vec<String> = own.iter().map(|&name| name.to_owned()).collect();
+    for name in attributes.iter().filter_map(|attribute| names.selected(attribute)) {
+        if !selected.contains(&name) {
+            selected.push(name);
         }
     }
-    names.join(",")
+    selected.join(",")
 }
 
 /// The first page of a group's members.
@@ -84,22 +84,27 @@ pub(super) fn members_path(group: &str) -> String {
     format!("/groups/{}/members?$select=id&$top=999", segment(group))
 }
 
+/// The first page of a group's owners; there are at most 100.
+pub(super) fn owners_path(group: &str) -> String {
+    format!("/groups/{}/owners?$select=id&$top=999", segment(group))
+}
+
 fn deleted_set(class: CloudClass) -> &'static str {
     if class == CloudClass::User { "microsoft.graph.user" } else { "microsoft.graph.group" }
 }
 
 /// The first page of the deleted objects of a class.
-pub(super) fn deleted_path(class: CloudClass, attributes: &[String]) -> String {
-    format!("/directory/deletedItems/{}?$select={}&$top=999", deleted_set(class), select(class, attributes))
+pub(super) fn deleted_path(names: &Names, class: CloudClass, attributes: &[String]) -> String {
+    format!("/directory/deletedItems/{}?$select={}&$top=999", deleted_set(class), select(names, class, attributes))
 }
 
 /// Appends the requests that make up a call. `root` begins the references to objects; with `no_filter` deleted objects
 /// are not asked for by anchor.
-pub(super) fn of(call: &Call, root: &str, no_filter: bool, out: &mut Vec<Request>) {
+pub(super) fn of(call: &Call, root: &str, names: &Names, no_filter: bool, out: &mut Vec<Request>) {
     match call {
         Call::LookUp { class, anchor, attributes } => {
             let filter = format!("{}%20eq%20'{}'", anchor_name(*class), literal(&anchor_text(*class, anchor)));
-            let select = select(*class, attributes);
+            let select = select(names, *class, attributes);
             out.push(Request::get(format!("/{}?$filter={filter}&$select={select}", set_of(*class))));
             if !no_filter {
                 let set = deleted_set(*class);
@@ -107,7 +112,7 @@ pub(super) fn of(call: &Call, root: &str, no_filter: bool, out: &mut Vec<Request
             }
         }
         Call::Match { user_principal_name, mail, attributes } => {
-            let select = select(CloudClass::User, attributes);
+            let select = select(names, CloudClass::User, attributes);
             for (name, value) in [("userPrincipalName", user_principal_name), ("mail", mail)] {
                 if let Some(value) = value {
                     let filter = format!("{name}%20eq%20'{}'", literal(value));
@@ -116,18 +121,20 @@ pub(super) fn of(call: &Call, root: &str, no_filter: bool, out: &mut Vec<Request
             }
         }
         Call::Read { class, id, attributes } => {
-            let select = select(*class, attributes);
+            let select = select(names, *class, attributes);
             out.push(Request::get(format!("/{}/{}?$select={select}", set_of(*class), segment(id))));
         }
         Call::ReadGroup { anchor, attributes } => {
-            let (name, select) = (anchor_text(CloudClass::Group, anchor), select(CloudClass::Group, attributes));
+            let (name, select) = (anchor_text(CloudClass::Group, anchor), select(names, CloudClass::Group, attributes));
             out.push(Request::get(format!("/groups(uniqueName='{}')?$select={select}", literal(&name))));
         }
         Call::ReadManager { id } => out.push(Request::get(format!("/users/{}/manager?$select=id", segment(id)))),
         Call::ListMembers { group } => out.push(Request::get(members_path(group))),
-        Call::Create { class, anchor, attributes } => out.push(create(*class, anchor, attributes)),
+        Call::ListOwners { group } => out.push(Request::get(owners_path(group))),
+        Call::Create { class, anchor, attributes } => out.push(create(names, *class, anchor, attributes)),
         Call::Update { class, id, changes, anchor } => {
             let mut body = diff::patch_body(changes);
+            names.translate(&mut body);
             if let Some(anchor) = anchor {
                 body.insert(anchor_name(*class).into(), json!(anchor_text(*class, anchor)));
             }
@@ -150,6 +157,14 @@ pub(super) fn of(call: &Call, root: &str, no_filter: bool, out: &mut Vec<Request
                 None => Request::new(Method::DELETE, path, None),
             });
         }
+        Call::AddOwner { group, owner } => {
+            let body = json!({"@odata.id": format!("{root}/users/{owner}")});
+            out.push(Request::post(format!("/groups/{}/owners/$ref", segment(group)), body));
+        }
+        Call::RemoveOwner { group, owner } => {
+            let path = format!("/groups/{}/owners/{}/$ref", segment(group), segment(owner));
+            out.push(Request::new(Method::DELETE, path, None));
+        }
         Call::AddMembers { group, members } => {
             let links: Vec<String> = members.iter().map(|m| format!("{root}/directoryObjects/{m}")).collect();
             let body = json!({ "members@odata.bind": links });
@@ -167,8 +182,9 @@ pub(super) fn of(call: &Call, root: &str, no_filter: bool, out: &mut Vec<Request
     }
 }
 
-fn create(class: CloudClass, anchor: &SourceAnchor, attributes: &CloudAttributes) -> Request {
+fn create(names: &Names, class: CloudClass, anchor: &SourceAnchor, attributes: &CloudAttributes) -> Request {
     let mut body = diff::create_body(attributes);
+    names.translate(&mut body);
     let name = anchor_text(class, anchor);
     if class == CloudClass::User {
         body.insert("onPremisesImmutableId".into(), json!(name));
@@ -200,7 +216,7 @@ mod tests {
 
     fn requests(call: &Call) -> Vec<Request> {
         let mut out = Vec::new();
-        of(call, "https://graph.example/v1.0", false, &mut out);
+        of(call, "https://graph.example/v1.0", &Names::default(), false, &mut out);
         assert_eq!(out.len(), call.requests());
         assert_eq!(out.iter().any(Request::writes), call.writes() > 0);
         out

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::CloudClass;
 
-pub(crate) use rows::{EdgeRow, Failed, Intent, Life, Meta, ObjectRow, Wish, WishKind, Write};
+pub(crate) use rows::{EdgeRow, Failed, Flow, Intent, Life, Meta, ObjectRow, Wish, WishKind, Write};
 pub(crate) use tx::{Changed, Removal, Removed, Tx};
 
 /// Why the ledger is unusable.
@@ -98,8 +98,8 @@ impl Store {
         Ok(self.row(keys::META)?.unwrap_or_default())
     }
 
-    /// The attributes managed for a class, if that was declared.
-    pub(crate) fn flow(&self, class: CloudClass) -> Result<Option<Vec<String>>, StoreError> {
+    /// What is managed of a class, if that was declared.
+    pub(crate) fn flow(&self, class: CloudClass) -> Result<Option<Flow>, StoreError> {
         self.row(&keys::flow(class))
     }
 

@@ -109,7 +109,7 @@ fn whole(tree: &sled::Db) -> Result<Option<String>, sled::Error> {
             Some(keys::REVERSE) => codec::decode::<()>(&key, &value),
             Some(keys::INTENT) => codec::decode::<super::Intent>(&key, &value).map(|_| ()),
             Some(keys::WINDOW) => codec::decode::<super::Removal>(&key, &value).map(|_| ()),
-            Some(b'f') => codec::decode::<Vec<String>>(&key, &value).map(|_| ()),
+            Some(b'f') => codec::decode::<super::Flow>(&key, &value).map(|_| ()),
             Some(b'm') => codec::decode::<super::Meta>(&key, &value).map(|_| ()),
             _ => Err(StoreError::Damaged { key: keys::show(&key), detail: "nobody writes such a row".into() }),
         };

@@ -1,9 +1,17 @@
 //! What the ledger keeps, per object, per membership, per write on its way.
 
 use forestsync_domain::SourceAnchor;
-use forestsync_schemas::desired::{CloudAttributes, CloudClass};
+use forestsync_schemas::desired::{CloudAttributes, CloudClass, ExtensionDeclared};
 use forestsync_schemas::outcomes::{AttributeChanges, Operation, StopCause};
 use serde::{Deserialize, Serialize};
+
+/// What is managed of a class.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Flow {
+    pub attributes: Vec<String>,
+    /// The directory extensions among them.
+    pub extensions: Vec<ExtensionDeclared>,
+}
 
 /// What the projection wishes of an object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,16 +31,37 @@ pub(crate) enum WishKind {
     Present {
         #[serde(with = "attributes")]
         attributes: CloudAttributes,
+        /// Sent when the object is created, unless `attributes` has a value, and never looked at again.
+        #[serde(with = "attributes")]
+        at_creation: CloudAttributes,
         manager: Option<SourceAnchor>,
+        /// Of a group.
+        owner: Option<SourceAnchor>,
         not_writable: Vec<String>,
     },
     /// It should not.
     Removed,
+    /// It is not ours to care for any more: it stays as it is, whatever is there.
+    LetGo {
+        /// Another configuration for the same tenant has it now.
+        handed_over: bool,
+    },
 }
 
 impl Wish {
+    /// Whether the tenant should hold the object.
+    pub(crate) fn is_presence(&self) -> bool {
+        matches!(self.kind, WishKind::Present { .. })
+    }
+
+    /// Whether it should hold it no more.
     pub(crate) fn is_removal(&self) -> bool {
         self.kind == WishKind::Removed
+    }
+
+    /// Whether nobody here cares what it holds.
+    pub(crate) fn lets_go(&self) -> bool {
+        matches!(self.kind, WishKind::LetGo { .. })
     }
 }
 
@@ -84,9 +113,15 @@ pub(crate) struct ObjectRow {
     pub confirmed: CloudAttributes,
     /// The manager the tenant holds, as far as confirmed.
     pub manager: Option<SourceAnchor>,
+    /// Those of a group's owners in the tenant that we made owners, as far as confirmed: the one that is wished, and others
+    /// that are to go.
+    pub owners: Vec<SourceAnchor>,
+    /// When we made the last of them an owner, in milliseconds since 1970; 0 if we did not.
+    pub owner_made: i64,
     /// Of create, update, delete and restore.
     pub failed: Option<Failed>,
-    pub manager_failed: Option<Failed>,
+    /// Of a user's manager, or of a group's owner.
+    pub lead_failed: Option<Failed>,
     /// Its deletion is held, with these words.
     pub held: Option<String>,
     /// Removals of its members are held.
@@ -100,8 +135,8 @@ pub(crate) struct ObjectRow {
     pub maybe: Option<i64>,
     /// The first offset of `desired` of which no outcome says that its wishes for the object were dealt with.
     pub settled: u64,
-    /// The same for its manager.
-    pub manager_settled: u64,
+    /// The same for its manager or owner.
+    pub lead_settled: u64,
 }
 
 impl ObjectRow {
@@ -113,16 +148,25 @@ impl ObjectRow {
             cloud_id: None,
             confirmed: CloudAttributes::new(),
             manager: None,
+            owners: Vec::new(),
+            owner_made: 0,
             failed: None,
-            manager_failed: None,
+            lead_failed: None,
             held: None,
             members_held: None,
             reported: None,
             made: 0,
             maybe: None,
             settled: 0,
-            manager_settled: 0,
+            lead_settled: 0,
         }
+    }
+
+    /// Forgets the cloud object, whatever it was to us; what is wished and what was dealt with stays.
+    pub(crate) fn let_go(&mut self, settled: u64) {
+        let (class, wish) = (self.class, self.wish.take());
+        let lead_settled = self.lead_settled.max(settled);
+        *self = Self { wish, settled: self.settled.max(settled), lead_settled, ..Self::new(class) };
     }
 
     fn of_this_wish<'a>(&self, failed: Option<&'a Failed>) -> Option<&'a Failed> {
@@ -134,9 +178,25 @@ impl ObjectRow {
         self.of_this_wish(self.failed.as_ref())
     }
 
-    /// The failure that still counts, of its manager.
-    pub(crate) fn manager_failure(&self) -> Option<&Failed> {
-        self.of_this_wish(self.manager_failed.as_ref())
+    /// The failure that still counts, of its manager or owner.
+    pub(crate) fn lead_failure(&self) -> Option<&Failed> {
+        self.of_this_wish(self.lead_failed.as_ref())
+    }
+
+    /// The owner that a group should have.
+    pub(crate) fn wished_owner(&self) -> Option<&SourceAnchor> {
+        match &self.wish.as_ref()?.kind {
+            WishKind::Present { owner, .. } => owner.as_ref(),
+            WishKind::Removed | WishKind::LetGo { .. } => None,
+        }
+    }
+
+    /// One became an owner, or is one no more.
+    pub(crate) fn own(&mut self, owner: &SourceAnchor, is_owner: bool) {
+        self.owners.retain(|o| o != owner);
+        if is_owner {
+            self.owners.push(owner.clone());
+        }
     }
 
     pub(crate) fn is_managed(&self) -> bool {
@@ -144,7 +204,12 @@ impl ObjectRow {
     }
 
     pub(crate) fn is_wished(&self) -> bool {
-        self.wish.as_ref().is_some_and(|w| !w.is_removal())
+        self.wish.as_ref().is_some_and(Wish::is_presence)
+    }
+
+    /// Whether it is let go, or is about to be.
+    pub(crate) fn is_let_go(&self) -> bool {
+        self.wish.as_ref().is_some_and(Wish::lets_go)
     }
 
     /// Whether it is to be deleted.
@@ -154,13 +219,13 @@ impl ObjectRow {
 
     /// Whether it will come to life soon, if nothing fails.
     pub(crate) fn is_coming(&self) -> bool {
-        let wished = self.wish.as_ref().is_some_and(|w| !w.is_removal() && w.class.is_writable());
+        let wished = self.wish.as_ref().is_some_and(|w| w.is_presence() && w.class.is_writable());
         wished && !self.is_managed() && self.failure().is_none()
     }
 
     /// Whether memberships of this group are written.
     pub(crate) fn takes_links(&self) -> bool {
-        let wished = self.wish.as_ref().is_some_and(|w| !w.is_removal() && w.class == self.class);
+        let wished = self.wish.as_ref().is_some_and(|w| w.is_presence() && w.class == self.class);
         self.class == CloudClass::Group && self.is_managed() && wished
     }
 
@@ -247,6 +312,12 @@ pub(crate) enum Write {
         before: Option<SourceAnchor>,
         after: Option<SourceAnchor>,
     },
+    AddOwner {
+        owner: SourceAnchor,
+    },
+    RemoveOwner {
+        owner: SourceAnchor,
+    },
     AddMembers {
         members: Vec<SourceAnchor>,
         /// Each in a request of its own.
@@ -265,6 +336,7 @@ impl Write {
             Self::Restore { .. } => Operation::Restore,
             Self::Delete => Operation::Delete,
             Self::SetManager { .. } => Operation::SetManager,
+            Self::AddOwner { .. } | Self::RemoveOwner { .. } => Operation::SetOwner,
             Self::AddMembers { .. } => Operation::AddMembers,
             Self::RemoveMembers { .. } => Operation::RemoveMembers,
         }

@@ -15,8 +15,13 @@ fn full_row() -> ObjectRow {
         ("businessPhones".into(), CloudValue::List(vec!["1".into()])),
         ("displayName".into(), CloudValue::Text("Ünï".into())),
     ]);
-    let kind =
-        WishKind::Present { attributes: attributes.clone(), manager: Some(anchor("b")), not_writable: Vec::new() };
+    let kind = WishKind::Present {
+        attributes: attributes.clone(),
+        at_creation: CloudAttributes::new(),
+        manager: Some(anchor("b")),
+        owner: None,
+        not_writable: Vec::new(),
+    };
     let wish = Wish { offset: 7, class: CloudClass::User, name: "CN=a".into(), trace: None, kind };
     ObjectRow { wish: Some(wish), confirmed: attributes, ..ObjectRow::new(CloudClass::User) }
 }

@@ -7,7 +7,7 @@ use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::CloudClass;
 use serde::{Deserialize, Serialize};
 
-use super::{EdgeRow, Intent, Meta, ObjectRow, Store, StoreError, codec, keys};
+use super::{EdgeRow, Flow, Intent, Meta, ObjectRow, Store, StoreError, codec, keys};
 
 /// A removal the guard remembers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub(crate) struct Tx<'a> {
     objects: HashMap<SourceAnchor, Slot<ObjectRow>>,
     edges: HashMap<(SourceAnchor, SourceAnchor), Slot<EdgeRow>>,
     intents: HashMap<SourceAnchor, Option<Intent>>,
-    flows: Vec<(CloudClass, Vec<String>)>,
+    flows: Vec<(CloudClass, Flow)>,
     removals: Vec<(u64, Removal)>,
     meta: Option<Meta>,
 }
@@ -111,8 +111,8 @@ impl<'a> Tx<'a> {
         self.intents.insert(anchor.clone(), intent);
     }
 
-    pub(crate) fn set_flow(&mut self, class: CloudClass, attributes: Vec<String>) {
-        self.flows.push((class, attributes));
+    pub(crate) fn set_flow(&mut self, class: CloudClass, flow: Flow) {
+        self.flows.push((class, flow));
     }
 
     /// Remembers a removal for the guard; `offset` is that of its outcome.
@@ -135,9 +135,9 @@ impl<'a> Tx<'a> {
         if let Some(meta) = &self.meta {
             put(keys::META.to_vec(), codec::encode(keys::META, meta)?);
         }
-        for (class, attributes) in &self.flows {
+        for (class, flow) in &self.flows {
             let key = keys::flow(*class);
-            let value = codec::encode(&key, attributes)?;
+            let value = codec::encode(&key, flow)?;
             put(key, value);
         }
         for (anchor, slot) in self.objects {

@@ -14,15 +14,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forestsync_domain::{ObjectGuid, SourceAnchor};
-use forestsync_log::{EmbeddedLog, Log, NewRecord, StreamName};
+use forestsync_log::{EmbeddedLog, Lease, Log, NewRecord, StreamName};
 use forestsync_practice::tenant::{Knobs, PracticeTenant, TenantControl, TenantDump, TenantOptions};
 use forestsync_practice::tls::PrivateCa;
 use forestsync_provisioner::{CrashPoint, Provisioner, ProvisionerConfig, ProvisionerError, Status, TenantConfig};
 use forestsync_schemas::desired::{
     AttributeFlowDeclared, CloudAttributes, CloudClass, CloudValue, DesiredContext, DesiredEvent, DesiredRecord,
-    LinkDesired, LinkRemoved, ObjectDesired, ObjectRemoved, RemovalReason, SourceObject,
+    ExtensionDeclared, ExtensionType, LinkDesired, LinkRemoved, ObjectDesired, ObjectRemoved, RemovalReason,
+    SourceObject,
 };
-use forestsync_schemas::outcomes::{ExportFailed, ExportQuarantined, OutcomeEvent};
+use forestsync_schemas::outcomes::{ExportFailed, ExportQuarantined, ObjectRelinquished, OutcomeEvent};
+use forestsync_schemas::tenant::TenantRecord;
 use forestsync_schemas::{EventBody as _, EventId, OutcomeRecord};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -106,6 +108,12 @@ pub fn group(n: u32) -> DesiredEvent {
     DesiredEvent::ObjectDesired(desired(n, CloudClass::Group, attributes))
 }
 
+pub fn group_with_owner(n: u32, owner: Option<u32>) -> DesiredEvent {
+    let DesiredEvent::ObjectDesired(mut wish) = group(n) else { unreachable!() };
+    wish.owner = owner.map(anchor);
+    DesiredEvent::ObjectDesired(wish)
+}
+
 pub fn removed(n: u32, class: CloudClass) -> DesiredEvent {
     let reason = RemovalReason::Deleted;
     DesiredEvent::ObjectRemoved(ObjectRemoved {
@@ -114,6 +122,18 @@ pub fn removed(n: u32, class: CloudClass) -> DesiredEvent {
         revision: 2,
         reason,
         keep: false,
+        source: source(n),
+    })
+}
+
+/// Somebody else's from now on, or nobody's: the cloud object stays.
+pub fn kept(n: u32, class: CloudClass, reason: RemovalReason) -> DesiredEvent {
+    DesiredEvent::ObjectRemoved(ObjectRemoved {
+        anchor: anchor(n),
+        class,
+        revision: 2,
+        reason,
+        keep: true,
         source: source(n),
     })
 }
@@ -134,6 +154,15 @@ pub fn flows() -> Vec<DesiredEvent> {
             DesiredEvent::AttributeFlowDeclared(AttributeFlowDeclared { class, attributes, extensions: Vec::new() })
         })
         .collect()
+}
+
+/// The standard flow of users with one extension.
+pub fn flow_with_extension(name: &str, data_type: ExtensionType, multi_valued: bool) -> DesiredEvent {
+    let class = CloudClass::User;
+    let mut attributes = forestsync_rules::flow::managed(class);
+    attributes.push(format!("extension.{name}"));
+    let extensions = vec![ExtensionDeclared { name: name.to_owned(), data_type, multi_valued }];
+    DesiredEvent::AttributeFlowDeclared(AttributeFlowDeclared { class, attributes, extensions })
 }
 
 pub struct Running {
@@ -168,6 +197,7 @@ impl Lab {
         config.retry_longest = Duration::from_millis(500);
         // here everything shows at once, unless a test says otherwise
         config.visible_within = Duration::ZERO;
+        config.domains_every = Duration::ZERO;
         let config = ProvisionerConfig {
             configuration: "contoso".into(),
             directory: folder.path().join("provisioner"),
@@ -238,6 +268,23 @@ impl Lab {
         status
     }
 
+    /// The same as a service, which knows that somebody else may have been at work.
+    pub async fn settle_as_service(&self) -> Status {
+        let begun = tokio::time::Instant::now();
+        let provisioner = loop {
+            let lease = Lease::forever(Self::stream("outcomes"));
+            match Provisioner::open_with_lease(self.config.clone(), Arc::clone(&self.log), lease).await {
+                Ok(provisioner) => break provisioner,
+                Err(error) if error.is_retryable() && begun.elapsed() < PATIENCE => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let running = Self::spawn(provisioner);
+        let status = self.idle(&running).await;
+        running.end().await;
+        status
+    }
+
     pub async fn idle(&self, running: &Running) -> Status {
         let tail = self.log.tail(&Self::stream("desired")).await.unwrap();
         running.until(|s| s.idle && s.desired_applied >= tail).await
@@ -281,10 +328,25 @@ impl Lab {
         }
     }
 
+    /// What was said of the tenant.
+    pub async fn said_of_tenant(&self) -> Vec<TenantRecord> {
+        let mut reader = self.log.reader(&Self::stream("tenant"), 0).await.unwrap();
+        let records = reader.poll(1_000).await.unwrap();
+        records.iter().map(|r| TenantRecord::decode(&r.value).unwrap()).collect()
+    }
+
     /// How many outcomes of each type there are for an object.
     pub async fn types(&self, n: u32) -> Vec<&'static str> {
         let all = self.outcomes().await;
         all.iter().filter(|o| o.context.anchor == anchor(n)).map(|o| o.event.type_name()).collect()
+    }
+
+    /// Why an object was let go.
+    pub async fn relinquished(&self, n: u32) -> Option<ObjectRelinquished> {
+        self.outcomes().await.into_iter().rev().find_map(|o| match o.event {
+            OutcomeEvent::ObjectRelinquished(e) if o.context.anchor == anchor(n) => Some(e),
+            _ => None,
+        })
     }
 
     pub async fn quarantined(&self, n: u32) -> Option<ExportQuarantined> {
@@ -317,6 +379,16 @@ impl Lab {
         let found: Vec<u32> =
             candidates.into_iter().filter(|c| self.id(*c).is_some_and(|id| members.contains(&id))).collect();
         assert_eq!(found.len(), members.len(), "the group has a member nobody asked about");
+        found
+    }
+
+    /// The owners of a group, by number, sorted.
+    pub fn owners(&self, n: u32, candidates: impl IntoIterator<Item = u32>) -> Vec<u32> {
+        let dump = self.dump();
+        let owners = dump.group(&anchor(n).unique_name()).map(|g| g.owners.clone()).unwrap_or_default();
+        let found: Vec<u32> =
+            candidates.into_iter().filter(|c| self.id(*c).is_some_and(|id| owners.contains(&id))).collect();
+        assert_eq!(found.len(), owners.len(), "the group has an owner nobody asked about");
         found
     }
 

@@ -1,0 +1,137 @@
+//! Objects that are to go: deleted, or let go as they are.
+
+use std::time::Duration;
+
+use forestsync_domain::SourceAnchor;
+use forestsync_rules::guard::GuardVerdict;
+use forestsync_schemas::desired::CloudClass;
+use forestsync_schemas::outcomes::{ExportHeld, ExportReleased, ObjectRelinquished, Operation, OutcomeEvent};
+use tokio::time::Instant;
+
+use super::guard::words;
+use super::plan::Plan;
+use super::turn::Note;
+use super::{Engine, NewOutcome, Purpose, Stage};
+use crate::error::ProvisionerError;
+use crate::store::{EdgeRow, Life, ObjectRow, Wish, Write};
+use crate::target::Call;
+
+/// How long it is believed of an object that nobody else owns it.
+const KNOWN_OURS: Duration = Duration::from_mins(1);
+
+impl Engine {
+    /// What comes next for an object that the tenant should hold no more.
+    pub(super) fn plan_removal(
+        &mut self,
+        anchor: &SourceAnchor,
+        row: &ObjectRow,
+        wish: &Wish,
+    ) -> Result<Plan, ProvisionerError> {
+        let Some(id) = row.live_id() else { return Ok(self.plan_doubtful_removal(anchor, row, wish)) };
+        let Some(verdict) = self.verdict(row.class) else {
+            self.tail_waits.insert(anchor.clone());
+            return Ok(Plan::Nothing);
+        };
+        let operation = Operation::Delete;
+        let detail = words(verdict, plural(row.class));
+        let event = match (verdict, &row.held) {
+            (GuardVerdict::Hold { .. }, Some(_)) => return Ok(Plan::Nothing),
+            (GuardVerdict::Hold { .. }, None) => OutcomeEvent::ExportHeld(ExportHeld { operation, detail }),
+            (GuardVerdict::Pass, Some(_)) => OutcomeEvent::ExportReleased(ExportReleased { operation, detail }),
+            (GuardVerdict::Pass, None) => {
+                if self.rests(anchor, row.failure()) {
+                    return Ok(Plan::Nothing);
+                }
+                let looked = matches!(self.stages.get(anchor), Some(Stage::Ours(at)) if at.elapsed() < KNOWN_OURS);
+                if !looked {
+                    // somebody else may have taken it over since
+                    let call = Call::Read { class: row.class, id: id.to_owned(), attributes: Vec::new() };
+                    return Ok(Plan::Ask(call, Purpose::Own));
+                }
+                if self.must_leave_groups(anchor)? {
+                    return Ok(Plan::Nothing);
+                }
+                self.stages.remove(anchor);
+                return Ok(Plan::Write(Call::Delete { class: row.class, id: id.to_owned() }, Write::Delete));
+            }
+        };
+        Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)))
+    }
+
+    /// An object that is let go: nothing is asked and nothing is sent, it is only said.
+    pub(super) fn plan_farewell(
+        &mut self,
+        anchor: &SourceAnchor,
+        row: &ObjectRow,
+        wish: &Wish,
+        handed_over: bool,
+    ) -> Plan {
+        if !self.at_tail {
+            // it may be wished again further on
+            self.tail_waits.insert(anchor.clone());
+            return Plan::Nothing;
+        }
+        self.stages.remove(anchor);
+        if row.held.is_some() {
+            let detail = "the object is let go instead of deleted".to_owned();
+            let event = OutcomeEvent::ExportReleased(ExportReleased { operation: Operation::Delete, detail });
+            return Plan::Report(NewOutcome::of(anchor, row, wish, event));
+        }
+        if row.is_managed() {
+            let (code, detail) = if handed_over {
+                ("handed_over", "another configuration for this tenant has it in its scope; it stays as it is")
+            } else {
+                ("kept", "it left the scope, and what leaves it is kept; it stays as it is")
+            };
+            let event = ObjectRelinquished { code: code.to_owned(), detail: detail.to_owned() };
+            return Plan::Report(NewOutcome::of(anchor, row, wish, OutcomeEvent::ObjectRelinquished(event)));
+        }
+        if row.maybe.is_some() {
+            // what an attempt may have left there is let go as well
+            self.turn.note(Note::MaybeObject(anchor.clone(), None));
+        }
+        Plan::Nothing
+    }
+
+    /// An object that is to go and was never confirmed: if its creation may have taken effect it is looked for.
+    fn plan_doubtful_removal(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish) -> Plan {
+        if row.maybe.is_none() || row.life == Life::Deleted || !wish.class.is_writable() {
+            self.stages.remove(anchor);
+            return Plan::Nothing;
+        }
+        if let Some(Stage::Looked(again)) = self.stages.get(anchor)
+            && *again > Instant::now()
+        {
+            self.quiet.wake(anchor, *again);
+            return Plan::Nothing;
+        }
+        if self.rests(anchor, row.failure()) {
+            return Plan::Nothing;
+        }
+        self.look_up(anchor, wish.class, &row.confirmed)
+    }
+
+    /// Whether the object is still a member of a group of ours that stays; if so, those groups have a turn.
+    fn must_leave_groups(&mut self, anchor: &SourceAnchor) -> Result<bool, ProvisionerError> {
+        let mut must = false;
+        for group in self.store.groups_of(anchor)? {
+            let Some(edge) = self.store.edge(&group, anchor)?.filter(EdgeRow::may_be_there) else { continue };
+            let stays = self.store.object(&group)?.is_some_and(|g| g.takes_links());
+            if stays && !edge.failure().is_some_and(|f| f.quarantined) {
+                self.index.links.entry(group.clone()).or_default().outs.insert(anchor.clone());
+                self.ready.push(&group);
+                must = true;
+            }
+        }
+        Ok(must)
+    }
+
+    /// The verdict on a class's removals, if everything wished was seen when it was given.
+    pub(super) fn verdict(&self, class: CloudClass) -> Option<GuardVerdict> {
+        self.guard.verdict(class, self.index.leaving_version).filter(|_| self.at_tail)
+    }
+}
+
+fn plural(class: CloudClass) -> &'static str {
+    if class == CloudClass::User { "users" } else { "groups" }
+}

@@ -1,0 +1,189 @@
+//! Owners of groups: one of ours, others left alone, never none.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{Lab, anchor, group_with_owner, kept, member, removed, user};
+use forestsync_practice::tenant::MissingMember;
+use forestsync_provisioner::CrashPoint;
+use forestsync_schemas::desired::{CloudClass, DesiredEvent, RemovalReason};
+use forestsync_schemas::outcomes::{Operation, OutcomeEvent, OwnerChanged};
+
+const POINTS: [CrashPoint; 4] =
+    [CrashPoint::IntentDurable, CrashPoint::Answered, CrashPoint::OutcomeAppended, CrashPoint::LedgerUpdated];
+
+fn users(range: std::ops::RangeInclusive<u32>) -> Vec<DesiredEvent> {
+    range.map(|n| user(n, &[])).collect()
+}
+
+/// A tenant with users and a group that has an owner.
+async fn owned(owner: u32) -> Lab {
+    let lab = Lab::new().await;
+    let mut wishes = users(1..=5);
+    wishes.extend([group_with_owner(100, Some(owner)), member(100, 5)]);
+    lab.wish(wishes).await;
+    lab.settle().await;
+    lab
+}
+
+/// Another installation for the same tenant, which makes this user an owner of the same group.
+async fn neighbour(lab: &Lab, owner: u32) -> Lab {
+    let mut other = Lab::new().await;
+    other.config.tenant = lab.config.tenant.clone();
+    let mut wishes = users(1..=5);
+    wishes.push(group_with_owner(100, Some(owner)));
+    other.wish(wishes).await;
+    other.settle().await;
+    other
+}
+
+async fn changes(lab: &Lab) -> Vec<OwnerChanged> {
+    let all = lab.outcomes().await.into_iter();
+    all.filter_map(|o| if let OutcomeEvent::OwnerChanged(e) = o.event { Some(e) } else { None }).collect()
+}
+
+fn change(before: Option<u32>, after: Option<u32>) -> OwnerChanged {
+    OwnerChanged { before: before.map(anchor), after: after.map(anchor) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_new_owner_comes_before_the_old_one_goes() {
+    let lab = owned(1).await;
+    assert_eq!((lab.owners(100, 1..=5), lab.members(100, 1..=5)), (vec![1], vec![5]));
+    neighbour(&lab, 4).await;
+    assert_eq!(lab.owners(100, 1..=5), [1, 4]);
+    lab.control.reset_counters();
+    lab.wish(vec![group_with_owner(100, Some(2))]).await;
+    lab.settle().await;
+    assert_eq!(lab.owners(100, 1..=5), [2, 4]);
+    let writes: Vec<&str> = lab.control.writes().iter().rev().take(2).map(|w| w.operation).collect();
+    assert_eq!(writes, ["group.owner.remove", "group.owner.add"]);
+    assert_eq!(changes(&lab).await, [change(None, Some(1)), change(None, Some(2)), change(Some(1), Some(2))]);
+    // with another one left it may have none of ours
+    lab.wish(vec![group_with_owner(100, None)]).await;
+    lab.settle().await;
+    assert_eq!(lab.owners(100, 1..=5), [4]);
+    assert_eq!(changes(&lab).await.last(), Some(&change(Some(2), None)));
+    assert_eq!(lab.tenant.counters().writes_without_effect, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_is_not_there_yet_is_waited_for() {
+    let lab = Lab::new().await;
+    lab.wish(vec![group_with_owner(100, Some(1)), user(5, &[]), member(100, 5)]).await;
+    let status = lab.settle().await;
+    assert_eq!((lab.owners(100, 1..=5), lab.members(100, 1..=5)), (vec![], vec![5]));
+    assert_eq!(status.quarantined_total, 0);
+    lab.wish(users(1..=1)).await;
+    lab.settle().await;
+    assert_eq!(lab.owners(100, 1..=5), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_owner_stays_and_that_is_said_once() {
+    let lab = owned(1).await;
+    lab.control.reset_counters();
+    lab.wish(vec![group_with_owner(100, None)]).await;
+    let status = lab.settle().await;
+    assert_eq!(lab.settle().await.quarantined_total, 1);
+    assert_eq!((lab.tenant.counters().writes, lab.owners(100, 1..=5)), (1, vec![1]));
+    assert_eq!(status.quarantined[0].operation, Operation::SetOwner);
+    let trouble = lab.quarantined(100).await.unwrap();
+    assert_eq!((trouble.error.code.as_str(), trouble.retry_at), ("last_owner", None));
+    // another one heals it
+    lab.wish(vec![group_with_owner(100, Some(2))]).await;
+    assert_eq!(lab.settle().await.quarantined_total, 0);
+    assert_eq!(lab.owners(100, 1..=5), [2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_others_made_or_took_is_no_failure() {
+    for missing in [MissingMember::NotFound, MissingMember::BadRequest] {
+        let lab = owned(1).await;
+        lab.knobs(|k| k.missing_member = missing);
+        let other = neighbour(&lab, 1).await;
+        assert_eq!(changes(&other).await, [change(None, Some(1))]);
+        other.wish(vec![group_with_owner(100, Some(3))]).await;
+        other.settle().await;
+        assert_eq!(lab.owners(100, 1..=5), [3]);
+        lab.wish(vec![group_with_owner(100, Some(2))]).await;
+        let status = lab.settle().await;
+        assert_eq!((lab.owners(100, 1..=5), status.quarantined_total), (vec![2, 3], 0));
+        assert!(lab.failures(100).await.is_empty() && other.failures(100).await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lost_answer_did_is_looked_up() {
+    let lab = owned(1).await;
+    lab.control.fail_next("POST", "owners", 500, 1, true);
+    lab.control.fail_next("DELETE", "owners", 500, 1, true);
+    lab.control.reset_counters();
+    lab.wish(vec![group_with_owner(100, Some(2))]).await;
+    lab.settle().await;
+    assert_eq!((lab.owners(100, 1..=5), lab.tenant.counters().writes), (vec![2], 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_goes_or_is_let_go_leaves_the_group_alone() {
+    let lab = owned(1).await;
+    lab.wish(vec![kept(1, CloudClass::User, RemovalReason::OutOfScope), group_with_owner(100, None)]).await;
+    let status = lab.settle().await;
+    assert_eq!((lab.owners(100, 1..=5), status.quarantined_total), (vec![1], 0));
+    lab.wish(vec![group_with_owner(100, Some(2))]).await;
+    lab.settle().await;
+    assert_eq!(lab.owners(100, 1..=5), [1, 2]);
+    lab.wish(vec![removed(2, CloudClass::User), group_with_owner(100, Some(3))]).await;
+    lab.settle().await;
+    assert_eq!((lab.id(2), lab.owners(100, [1, 3, 4, 5])), (None, vec![1, 3]));
+    // one that is brought back owns it no more
+    lab.wish(users(2..=2)).await;
+    lab.settle().await;
+    assert_eq!(lab.owners(100, 1..=5), [1, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_was_made_anew_is_set_anew() {
+    let lab = Lab::with(|o| o.knobs.deleted_holds_immutable_id = false).await;
+    let mut wishes = users(1..=10);
+    wishes.push(group_with_owner(100, Some(1)));
+    lab.wish(wishes).await;
+    lab.settle().await;
+    lab.wish(vec![removed(1, CloudClass::User)]).await;
+    lab.settle().await;
+    lab.control.fail_next("POST", "restore", 404, u64::MAX, false);
+    lab.knobs(|k| k.visibility.filters = std::time::Duration::from_hours(1));
+    lab.wish(users(1..=1)).await;
+    lab.settle().await;
+    let dump = lab.dump();
+    assert!(dump.group(&anchor(100).unique_name()).unwrap().owners.contains(&lab.id(1).unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dies_while_owners_change() {
+    for point in POINTS {
+        let lab = Lab::new().await;
+        let mut first = users(1..=5);
+        first.extend((100..=110).map(|n| group_with_owner(n, Some(1))));
+        let to = |owner| (100..=110).map(move |n| group_with_owner(n, owner)).collect::<Vec<_>>();
+        let mut deaths = 0;
+        for wishes in [first, to(Some(2)), to(Some(3)), to(None), to(Some(1))] {
+            lab.wish(wishes).await;
+            let mut after = 0;
+            while lab.crash(point, after).await {
+                deaths += 1;
+                after = (after + 1) % 3;
+                assert!(deaths < 200, "{point:?} makes no progress");
+            }
+        }
+        assert!(deaths >= 5, "{point:?} was passed {deaths} times only");
+        for n in 100..=110 {
+            assert_eq!(lab.owners(n, 1..=5), [1], "{point:?}");
+        }
+        std::fs::remove_dir_all(&lab.config.directory).unwrap();
+        lab.control.reset_counters();
+        lab.settle().await;
+        assert_eq!(lab.tenant.counters().writes, 0, "{point:?}");
+    }
+}
