@@ -35,7 +35,14 @@ pub fn log_level(command: &Command) -> &'static str {
     match command {
         Command::Run(_) | Command::Practice(_) => "info",
         Command::Demo(_) => "error",
-        Command::Activate(_) | Command::Check(_) | Command::Status(_) | Command::Log(_) | Command::Replay(_) => "warn",
+        Command::Activate(_)
+        | Command::Check(_)
+        | Command::Status(_)
+        | Command::Explain(_)
+        | Command::Lint(_)
+        | Command::Rules(_)
+        | Command::Log(_)
+        | Command::Replay(_) => "warn",
     }
 }
 

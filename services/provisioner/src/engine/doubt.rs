@@ -136,6 +136,7 @@ mod tests {
             revision: 1,
             attributes,
             at_creation: CloudAttributes::new(),
+            left_alone: Vec::new(),
             manager: None,
             owner: None,
             not_writable: Vec::new(),
@@ -160,6 +161,7 @@ mod tests {
                 let kind = WishKind::Present {
                     attributes: wish.attributes,
                     at_creation: wish.at_creation,
+                    left_alone: Vec::new(),
                     manager: None,
                     owner: None,
                     not_writable: Vec::new(),

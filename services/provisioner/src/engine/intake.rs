@@ -69,8 +69,19 @@ fn wish(tx: &mut Tx<'_>, offset: u64, record: DesiredRecord) -> Result<(), Store
             tx.set_flow(e.class, Flow { attributes: e.attributes, extensions: e.extensions });
         }
         DesiredEvent::ObjectDesired(e) => {
-            let ObjectDesired { anchor, class, attributes, at_creation, manager, owner, not_writable, source, .. } = e;
-            let kind = WishKind::Present { attributes, at_creation, manager, owner, not_writable };
+            let ObjectDesired {
+                anchor,
+                class,
+                attributes,
+                at_creation,
+                left_alone,
+                manager,
+                owner,
+                not_writable,
+                source,
+                ..
+            } = e;
+            let kind = WishKind::Present { attributes, at_creation, left_alone, manager, owner, not_writable };
             let row = tx.object(&anchor, class)?;
             if row.wish.as_ref().is_none_or(|w| w.offset < offset) {
                 // meanwhile it was nobody's or somebody else's: what is known of it holds no longer

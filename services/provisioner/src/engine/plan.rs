@@ -89,7 +89,7 @@ impl Engine {
     }
 
     fn plan_presence(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish) -> Result<Plan, ProvisionerError> {
-        let WishKind::Present { attributes, at_creation, manager, not_writable, .. } = &wish.kind else {
+        let WishKind::Present { attributes, at_creation, left_alone, manager, not_writable, .. } = &wish.kind else {
             return Ok(Plan::Nothing);
         };
         if let Some(event) = not_writable_event(row, wish, not_writable) {
@@ -125,6 +125,7 @@ impl Engine {
             let mut managed = self.managed(wish.class, attributes);
             // what was a default when it was created is left as it is for as long as there is no value
             managed.retain(|name| attributes.contains_key(name) || !at_creation.contains_key(name));
+            managed.retain(|name| !left_alone.contains(name));
             let changes = diff::diff(&row.confirmed, attributes, &managed);
             if let Some(id) = row.live_id().filter(|_| !changes.is_empty()) {
                 let vanished = row.failure().is_some_and(|f| f.attempts >= MISSED && f.status == Some(404));

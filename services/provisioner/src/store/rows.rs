@@ -34,6 +34,8 @@ pub(crate) enum WishKind {
         /// Sent when the object is created, unless `attributes` has a value, and never looked at again.
         #[serde(with = "attributes")]
         at_creation: CloudAttributes,
+        /// Managed attributes that stay as they are.
+        left_alone: Vec<String>,
         manager: Option<SourceAnchor>,
         /// Of a group.
         owner: Option<SourceAnchor>,

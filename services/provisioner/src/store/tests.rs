@@ -18,6 +18,7 @@ fn full_row() -> ObjectRow {
     let kind = WishKind::Present {
         attributes: attributes.clone(),
         at_creation: CloudAttributes::new(),
+        left_alone: Vec::new(),
         manager: Some(anchor("b")),
         owner: None,
         not_writable: Vec::new(),
