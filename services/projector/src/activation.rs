@@ -228,7 +228,9 @@ impl Projection {
         }
         let names: Vec<String> = forests.iter().map(|part| part.name.clone()).collect();
         let rules = Rules::compile(&document.rules, &names).unwrap_or_else(|problems| {
-            problems.into_iter().for_each(|p| found.add(p.key, p.message, p.hint));
+            for p in problems {
+                found.add(p.key, p.message, p.hint);
+            }
             Rules::default()
         });
         let tenant = document.tenant.tenant_id;

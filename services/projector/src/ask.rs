@@ -116,7 +116,7 @@ pub async fn ask(config: ProjectorConfig, log: Arc<dyn Log>, query: Query) -> Re
             Ok(engine.answer(&query))
         })
     };
-    let answer = spawn_blocking(work).await.unwrap_or_else(|_| Err(ProjectorError::Ended(config.configuration)))?;
+    let answer = spawn_blocking(work).await.unwrap_or(Err(ProjectorError::Ended(config.configuration)))?;
     Ok(with_origins(&log, answer).await)
 }
 
@@ -151,7 +151,9 @@ pub(crate) async fn with_origins(log: &Arc<dyn Log>, mut answer: Answer) -> Answ
     let Answer::Explain(explanations) = &mut answer else { return answer };
     let mut known: BTreeMap<(String, u64), OriginView> = BTreeMap::new();
     let mut wanted: Vec<(String, u64)> = Vec::new();
-    explanations.iter_mut().for_each(|e| each_origin(e, |stream, origin| wanted.push((stream.into(), origin.offset))));
+    for explanation in explanations.iter_mut() {
+        each_origin(explanation, |stream, origin| wanted.push((stream.into(), origin.offset)));
+    }
     wanted.sort();
     wanted.dedup();
     for (stream, offset) in wanted.into_iter().take(MAX_RECORDS) {

@@ -335,11 +335,10 @@ impl Round<'_> {
             Eligible::Class => RemovalReason::ClassChanged,
             Eligible::OutOfScope(_) if self.is_wanted_elsewhere(key)? => return Ok((RemovalReason::HandedOver, true)),
             Eligible::OutOfScope(_) => return Ok((RemovalReason::OutOfScope, keeps)),
-            Eligible::Excluded(_) => RemovalReason::Excluded,
             Eligible::Unknown if !emitted.folded => RemovalReason::Absent,
             Eligible::Yes | Eligible::Partner if is_joined => RemovalReason::Joined,
-            // what it was joined with is gone, and it cannot stand alone
-            Eligible::Partner => RemovalReason::Excluded,
+            // what a partner was joined with is gone, and it cannot stand alone
+            Eligible::Excluded(_) | Eligible::Partner => RemovalReason::Excluded,
             Eligible::Unknown | Eligible::Yes => RemovalReason::Rebuilt,
         };
         Ok((reason, false))

@@ -372,12 +372,12 @@ impl Round<'_> {
             }
         }
         for view in views {
-            let (value, fix) = match proposals.get(&(view.rule.clone(), view.attribute.clone())) {
-                Some((old, new)) => (old.clone(), Some(new.clone())),
-                None => {
-                    let first = row.as_ref().filter(|_| filter.values).and_then(|r| r.values(&view.attribute).first());
-                    (first.map(plain), None)
-                }
+            let proposed = proposals.get(&(view.rule.clone(), view.attribute.clone()));
+            let (value, fix) = if let Some((old, new)) = proposed {
+                (old.clone(), Some(new.clone()))
+            } else {
+                let first = row.as_ref().filter(|_| filter.values).and_then(|r| r.values(&view.attribute).first());
+                (first.map(plain), None)
             };
             rows.push(LintRow {
                 forest: source.config.forest.clone(),
@@ -435,6 +435,11 @@ fn shown(value: &CloudValue) -> String {
 fn plain(value: &AttributeValue) -> String {
     match value {
         AttributeValue::Text(text) => text.clone(),
-        AttributeValue::Binary(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        AttributeValue::Binary(bytes) => bytes.iter().fold(String::new(), |mut text, byte| {
+            for digit in [byte >> 4, byte & 15] {
+                text.extend(char::from_digit(u32::from(digit), 16));
+            }
+            text
+        }),
     }
 }

@@ -23,7 +23,7 @@ const MAX_UNWRITTEN: u32 = 20;
 /// Batches applied before they must survive the machine, while more are waiting.
 const MAX_UNFLUSHED: u32 = 100;
 /// The longest that nobody looks whether a moment has come.
-const REST: Duration = Duration::from_secs(3600);
+const REST: Duration = Duration::from_hours(1);
 /// How often tails are looked at and the database is flushed.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 

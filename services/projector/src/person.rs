@@ -29,6 +29,9 @@ const MAX_CLUSTER: usize = 64;
 /// Objects that share a value and are looked at.
 const MAX_SHARING: usize = 64;
 
+/// A [`JoinKey`] as it is stored.
+type StoredKey = ([u8; 4], [u8; 16], u8);
+
 /// An object that takes part, with its row.
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
@@ -159,7 +162,7 @@ impl Round<'_> {
     }
 
     fn join_keys(&mut self, key: ObjectKey) -> Result<Vec<JoinKey>> {
-        let stored: Option<Vec<([u8; 4], [u8; 16], u8)>> = self.read(&keys::of_object(keys::JOIN_OF, key))?;
+        let stored: Option<Vec<StoredKey>> = self.read(&keys::of_object(keys::JOIN_OF, key))?;
         let join = |(rule, value, side)| Some(JoinKey { rule: RuleTag(rule), value, side: Side::from_number(side)? });
         Ok(stored.unwrap_or_default().into_iter().filter_map(join).collect())
     }
@@ -300,13 +303,12 @@ impl Round<'_> {
 
     /// The anchor that a person has, or gets now; none if nobody in it can stand alone. Says what changes.
     pub(crate) fn anchor_of(&mut self, person: &Person) -> Result<Option<SourceAnchor>> {
-        let anchor = match self.anchor_there(person)? {
-            Some(anchor) => anchor,
-            None => {
-                let giver = person.members.iter().find(|member| !member.is_partner && person.may_give(member));
-                let Some(giver) = giver else { return Ok(None) };
-                self.give_anchor(giver.key, &giver.row)?.anchor
-            }
+        let anchor = if let Some(anchor) = self.anchor_there(person)? {
+            anchor
+        } else {
+            let giver = person.members.iter().find(|member| !member.is_partner && person.may_give(member));
+            let Some(giver) = giver else { return Ok(None) };
+            self.give_anchor(giver.key, &giver.row)?.anchor
         };
         if self.has_joins() {
             for member in &person.members {

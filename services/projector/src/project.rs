@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use forestsync_domain::{AttributeValue, ObjectGuid, SourceAnchor};
 use forestsync_rules::flow::{Problem, ProblemKind, Subject};
-use forestsync_rules::hygiene::{check, unique_values, unverified_suffix};
+use forestsync_rules::hygiene::{Finding, check, unique_values, unverified_suffix};
 use forestsync_rules::join::JoinDoubt;
 use forestsync_schemas::decisions::{AnchorAssigned, DecisionEvent};
 use forestsync_schemas::desired::CloudClass;
@@ -120,15 +120,14 @@ impl Round<'_> {
             if winner.as_ref().is_some_and(|winner| winner.is_of(candidate)) {
                 continue;
             }
-            let of = match person.filter(|person| person.is_of(candidate)) {
-                Some(person) => person.clone(),
-                None => {
-                    let row = self.object(candidate)?.map(Rc::new);
-                    match self.together(candidate, row.as_ref())? {
-                        Together::Is(of) => of,
-                        Together::Later => return Ok(()),
-                        Together::Nobody => continue,
-                    }
+            let of = if let Some(person) = person.filter(|person| person.is_of(candidate)) {
+                person.clone()
+            } else {
+                let row = self.object(candidate)?.map(Rc::new);
+                match self.together(candidate, row.as_ref())? {
+                    Together::Is(of) => of,
+                    Together::Later => return Ok(()),
+                    Together::Nobody => continue,
                 }
             };
             if self.anchor_of(&of)?.as_ref() != Some(anchor) {
@@ -311,7 +310,7 @@ impl Round<'_> {
         messages.truncate(20);
         found.extend(self.duplicates(anchor, &unique, &wish.unique)?);
         found.truncate(50);
-        let rules = found.into_iter().map(|finding| finding.into_event()).collect();
+        let rules = found.into_iter().map(Finding::into_event).collect();
         let finding = FindingRow { blocking: wish.blocked, messages, rules };
         Ok((wish, (finding != FindingRow::default()).then_some(finding)))
     }

@@ -43,7 +43,7 @@ fn of_collector(part: String, line: CheckLine) -> Line {
     }
 }
 
-fn of_test(result: TestResult) -> Line {
+fn of_test(result: &TestResult) -> Line {
     let failed = !result.failures.is_empty();
     Line {
         part: "configuration".to_owned(),
@@ -69,7 +69,7 @@ pub async fn check(args: ReadArgs) -> Result<Exit> {
         detail: format!("{} describes {}", settings.path.display(), settings.configuration),
         hint: None,
     }];
-    lines.extend(run_tests(&settings.rules.flow, &settings.rules.tests).into_iter().map(of_test));
+    lines.extend(run_tests(&settings.rules.flow, &settings.rules.tests).iter().map(of_test));
     for forest in &settings.forests {
         lines.extend(check_forest(forest).await?);
     }

@@ -88,22 +88,21 @@ fn show(args: &ShowArgs) -> Result<Exit> {
         output::json(&shown)?;
         return Ok(Exit::Done);
     }
-    let mut out = "Scope\n".to_owned();
-    shown.scope.iter().for_each(|line| out += &format!("  {line}\n"));
-    out += "\nJoins\n";
-    if shown.joins.is_empty() {
-        out += "  none: each object stands for itself\n";
-    }
-    shown.joins.iter().for_each(|line| out += &format!("  {line}\n"));
-    out += "\nAttribute flow\n";
-    out += &output::render(&table(&shown.flow));
-    if args.all {
-        out += "\nNo rule is about\n";
-        for row in &shown.not_writable {
-            out += &format!("  {}, because {}:\n    {}\n", row.class, row.reason, row.attributes.join(", "));
-        }
-    }
-    output::text(&out)?;
+    let indented = |lines: &[String]| lines.iter().map(|line| ["  ", line, "\n"].concat()).collect::<String>();
+    let joins = if shown.joins.is_empty() {
+        "  none: each object stands for itself\n".to_owned()
+    } else {
+        indented(&shown.joins)
+    };
+    let flow = output::render(&table(&shown.flow));
+    let rest: Vec<String> = shown
+        .not_writable
+        .iter()
+        .map(|row| format!("  {}, because {}:\n    {}\n", row.class, row.reason, row.attributes.join(", ")))
+        .collect();
+    let rest = if args.all { ["\nNo rule is about\n", &rest.concat()].concat() } else { String::new() };
+    let scope = indented(&shown.scope);
+    output::text(&format!("Scope\n{scope}\nJoins\n{joins}\nAttribute flow\n{flow}{rest}"))?;
     Ok(Exit::Done)
 }
 
@@ -165,14 +164,12 @@ fn diff(args: &ReadArgs) -> Result<Exit> {
         output::text("the default flow is in force\n")?;
         return Ok(Exit::Done);
     }
-    let mut out = String::new();
     let shown = |sign: &str, line: &RuleLine| {
         let when = if line.at_creation { "   (at creation)" } else { "" };
         format!("{sign} {}.{} = {}{when}\n", line.class, line.target, line.rule)
     };
-    gone.iter().for_each(|line| out += &shown("-", line));
-    come.iter().for_each(|line| out += &shown("+", line));
-    output::text(&out)?;
+    let gone = gone.iter().map(|line| shown("-", line));
+    output::text(&gone.chain(come.iter().map(|line| shown("+", line))).collect::<String>())?;
     Ok(Exit::Done)
 }
 
@@ -230,14 +227,14 @@ fn test(args: &ReadArgs) -> Result<Exit> {
             .collect();
         output::json(&list)?;
     } else {
-        let mut out = String::new();
+        let mut out = Vec::new();
         for result in &results {
             let mark = if result.failures.is_empty() { "ok     " } else { "failed " };
-            out += &format!("{mark} {}\n", result.name);
-            result.failures.iter().for_each(|why| out += &format!("        {why}\n"));
+            out.push(format!("{mark} {}", result.name));
+            out.extend(result.failures.iter().map(|why| format!("        {why}")));
         }
-        out += &format!("{} tests, {failed} failed\n", results.len());
-        output::text(&out)?;
+        out.push(format!("{} tests, {failed} failed\n", results.len()));
+        output::text(&out.join("\n"))?;
     }
     Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
 }

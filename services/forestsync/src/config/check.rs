@@ -48,7 +48,9 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
     let guard = GuardSettings::check("delete_guard", &file.delete_guard, &mut found);
     let names: Vec<String> = file.forests.iter().map(|forest| forest.name.clone()).collect();
     let rules = Rules::compile(&file.rules(), &names).unwrap_or_else(|problems| {
-        problems.into_iter().for_each(|p| found.add(p.key, p.message, p.hint));
+        for p in problems {
+            found.add(p.key, p.message, p.hint);
+        }
         Rules::default()
     });
     let more = rules.more_attributes();

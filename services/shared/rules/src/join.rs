@@ -199,7 +199,7 @@ impl JoinRules {
 
     /// Takes candidates apart into those that belong together.
     pub fn partition(&self, candidates: &[Candidate]) -> Partition {
-        let mut matches: BTreeMap<(usize, [u8; 16]), Vec<(usize, Side)>> = BTreeMap::new();
+        let mut matches: BTreeMap<(usize, [u8; 16]), Vec<Found>> = BTreeMap::new();
         for (at, candidate) in candidates.iter().enumerate() {
             for key in &candidate.keys {
                 let order = self.order(key.rule);
@@ -226,6 +226,9 @@ impl JoinRules {
         Partition { parts }
     }
 }
+
+/// A candidate, and the side on which its value stands.
+type Found = (usize, Side);
 
 /// An object that may be joined with others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -278,7 +281,7 @@ impl Partition {
 }
 
 /// The candidates of a match that have a partner in another forest.
-fn partners(candidates: &[Candidate], sides: &[(usize, Side)]) -> Vec<usize> {
+fn partners(candidates: &[Candidate], sides: &[Found]) -> Vec<usize> {
     let forest = |at: usize| candidates.get(at).map(|candidate| candidate.forest);
     let meets =
         |(at, side): (usize, Side)| sides.iter().any(|(other, its)| forest(*other) != forest(at) && side.meets(*its));
@@ -319,8 +322,11 @@ fn problem(rule: usize, message: String, hint: &str) -> JoinProblem {
     JoinProblem { rule, message, hint: hint.to_owned() }
 }
 
+/// Pairs of attributes that are compared.
+type Pairs = &'static [(&'static str, &'static str)];
+
 /// The rules that are known by name: what they compare, and the classes they are for.
-const KNOWN: [(&str, &[(&str, &str)], &[Family]); 3] = [
+const KNOWN: [(&str, Pairs, &[Family]); 3] = [
     // both ways, because either forest may be read first; the second pair is that of Lync's resource forests
     (
         "object_sid",
@@ -404,8 +410,7 @@ fn hash(rule: RuleTag, family: Family, attribute: &str, value: &AttributeValue) 
             hasher.update(text.to_lowercase().as_bytes())
         }
     };
-    let (bytes, _) = hasher.finalize().as_bytes().split_first_chunk::<16>().map(|(bytes, _)| (*bytes, ()))?;
-    Some(bytes)
+    hasher.finalize().as_bytes().first_chunk::<16>().copied()
 }
 
 #[cfg(test)]

@@ -191,19 +191,27 @@ impl Rules {
             }
         }
         let filter = Filter::compile(&form.scope.filters).unwrap_or_else(|found| {
-            found.into_iter().for_each(|p| add(format!("scope.{}", p.place), p.message, p.hint));
+            for p in found {
+                add(format!("scope.{}", p.place), p.message, p.hint);
+            }
             Filter::default()
         });
         let joins = JoinRules::compile(&form.joins).unwrap_or_else(|found| {
-            found.into_iter().for_each(|p| add(format!("joins[{}]", p.rule), p.message, p.hint));
+            for p in found {
+                add(format!("joins[{}]", p.rule), p.message, p.hint);
+            }
             JoinRules::default()
         });
         let precedence = Precedence::compile(&form.precedence, forests).unwrap_or_else(|found| {
-            found.into_iter().for_each(|p| add(format!("precedence[{}]", p.rule), p.message, p.hint));
+            for p in found {
+                add(format!("precedence[{}]", p.rule), p.message, p.hint);
+            }
             Precedence::default()
         });
         let flow = CompiledFlow::compile(&form.flow).unwrap_or_else(|found| {
-            found.into_iter().for_each(|p| add(p.key, p.message, p.hint));
+            for p in found {
+                add(p.key, p.message, p.hint);
+            }
             CompiledFlow::default()
         });
         if !problems.is_empty() {

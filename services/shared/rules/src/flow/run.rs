@@ -150,7 +150,9 @@ impl CompiledFlow {
             {
                 Some(CloudValue::Bool(false))
             }
-            (TargetKind::Property { holds: Holds::Nickname, .. }, value) => Some(nicknamed(value, subject, draft)),
+            (TargetKind::Property { holds: Holds::Nickname, .. }, value) => {
+                Some(nicknamed(value.as_ref(), subject, draft))
+            }
             (_, value) => value,
         };
         let at_creation = rule.apply == Apply::Create;
@@ -188,19 +190,16 @@ impl CompiledFlow {
                 to.map(|to| format!("{local}@{to}")).filter(|name| is_suffix_verified(name, &tenant.verified))
             }
         };
-        match rewritten {
-            Some(name) => {
-                draft.put_text("userPrincipalName", &name);
-                let message = "the domain of the sign-in name is not verified in the tenant, so another name is sent; \
-                               verify the domain, or change the name in the directory";
-                draft.problem("userPrincipalName", ProblemKind::Adjusted, message.to_owned());
-            }
-            None => {
-                draft.attributes.remove("userPrincipalName");
-                let message = "the domain of the sign-in name is not verified in the tenant; verify it there, change \
-                               the name in the directory, or choose another flow.unverified_suffix";
-                draft.problem("userPrincipalName", ProblemKind::Blocking, message.to_owned());
-            }
+        if let Some(name) = rewritten {
+            draft.put_text("userPrincipalName", &name);
+            let message = "the domain of the sign-in name is not verified in the tenant, so another name is sent; \
+                           verify the domain, or change the name in the directory";
+            draft.problem("userPrincipalName", ProblemKind::Adjusted, message.to_owned());
+        } else {
+            draft.attributes.remove("userPrincipalName");
+            let message = "the domain of the sign-in name is not verified in the tenant; verify it there, change the \
+                           name in the directory, or choose another flow.unverified_suffix";
+            draft.problem("userPrincipalName", ProblemKind::Blocking, message.to_owned());
         }
     }
 }
@@ -495,8 +494,8 @@ fn is_principal_name(text: &str) -> bool {
 }
 
 /// What Graph takes of a mailNickname, made up if nothing is left; says so if the directory's own was another one.
-fn nicknamed(value: Option<CloudValue>, subject: &Subject<'_>, draft: &mut Draft<'_>) -> CloudValue {
-    let candidate = match &value {
+fn nicknamed(value: Option<&CloudValue>, subject: &Subject<'_>, draft: &mut Draft<'_>) -> CloudValue {
+    let candidate = match value {
         Some(CloudValue::Text(text)) => Some(text.as_str()),
         _ => None,
     };
