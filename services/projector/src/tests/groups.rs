@@ -1,6 +1,8 @@
 //! Scope by membership in groups.
 
 use forestsync_domain::Attributes;
+use forestsync_schemas::desired::{DesiredEvent, DesiredRecord};
+use forestsync_schemas::streams;
 use serde_json::json;
 
 use super::support::{
@@ -86,5 +88,24 @@ async fn a_group_of_another_forest_decides_by_way_of_a_foreign_security_principa
         let desired = world.settled(&config).await;
         assert_eq!(has(&desired, &[10, 11]), [expected, false]);
         assert_eq!(desired.wished.links.contains(&(anchor(120), anchor(10))), expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_the_group_is_let_go_where_the_scope_keeps() {
+    for keep in [true, false] {
+        let (world, mut west, mut config) = one_forest(&[(20, 10), (20, 11)]).await;
+        rules(&mut config, json!({"scope": {"out_of_scope": if keep { "keep" } else { "remove" }}}));
+        world.settled(&config).await;
+        let page = west.page(&[links(None, 20, "member", &[10], &[])], true);
+        world.append(&west.stream, page).await;
+        assert_eq!(has(&world.settled(&config).await, &[10, 11]), [false, true]);
+        let records = world.records(&streams::desired("c")).await;
+        let events = records.iter().map(|record| DesiredRecord::decode(&record.value).unwrap().event);
+        let removed = events.filter_map(|event| match event {
+            DesiredEvent::ObjectRemoved(e) => Some((e.anchor, e.keep)),
+            _ => None,
+        });
+        assert_eq!(removed.collect::<Vec<_>>(), [(anchor(10), keep)]);
     }
 }
