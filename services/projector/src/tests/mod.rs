@@ -2,9 +2,12 @@
 
 mod crash;
 mod damage;
+mod groups;
 mod history;
 mod holds;
 mod model;
+mod moments;
+mod people;
 mod property;
 mod stream;
 mod support;

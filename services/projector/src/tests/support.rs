@@ -6,17 +6,19 @@ use std::sync::Arc;
 
 use forestsync_domain::{AttributeValue, Attributes, Cookie, Dn, InvocationId, ObjectGuid, SourceAnchor, Usn};
 use forestsync_log::{EmbeddedLog, Log, NewRecord, Record, StreamName};
+use forestsync_rules::settings::{Rules, RulesForm};
 use forestsync_schemas::changes::{
     ChangeContext, ChangeEvent, Controller, Cursor, CursorAdvanced, LinkValuesChanged, Method, ObjectChanged,
     ObjectDeleted, ObjectObserved, SnapshotCompleted, SnapshotId, SnapshotReason, SnapshotStarted,
 };
+use forestsync_schemas::decisions::{DecisionEvent, DecisionRecord};
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, DesiredEvent, DesiredRecord, RemovalReason};
 use forestsync_schemas::{ChangeRecord, EventBody as _, EventId, streams};
 use jiff::Timestamp;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::{Projector, ProjectorConfig, ScopeEntry, SourceConfig};
+use crate::{Projector, ProjectorConfig, ScopeEntry, SourceConfig, read_digest, rebuild};
 
 pub(super) type Event = (Option<ObjectGuid>, ChangeEvent);
 
@@ -160,6 +162,43 @@ pub(super) fn links(snapshot: Option<u64>, from: u32, attribute: &str, removed: 
     (Some(guid(from)), ChangeEvent::LinkValuesChanged(event))
 }
 
+/// Attributes of one text each, added to an object's own.
+pub(super) fn with(mut all: Attributes, more: &[(&str, &str)]) -> Attributes {
+    all.extend(more.iter().map(|(name, value)| ((*name).to_owned(), vec![AttributeValue::from(*value)])));
+    all
+}
+
+/// A first full read of a domain whose root is `base`: objects right below it, and memberships.
+pub(super) fn first_read(
+    source: &mut Source,
+    base: u32,
+    objects: &[(u32, Attributes)],
+    members: &[(u32, u32)],
+) -> Vec<NewRecord> {
+    let n = u64::from(base);
+    let root = source.root.clone();
+    let mut events = vec![started(n), observed(n, base, &root, None, attributes(OU, "root"))];
+    for (number, all) in objects {
+        events.push(observed(n, *number, &below(&root, *number), Some(base), all.clone()));
+    }
+    events.extend(members.iter().map(|(group, member)| links(Some(n), *group, "member", &[], &[*member])));
+    events.push(completed(n, objects.len() as u64 + 1));
+    source.page(&events, true)
+}
+
+/// The name of an object of [`first_read`].
+pub(super) fn below(root: &Dn, number: u32) -> Dn {
+    root.child("CN", &format!("n{number}"))
+}
+
+/// A configuration's rules.
+pub(super) fn rules(config: &mut ProjectorConfig, form: serde_json::Value) {
+    let form: RulesForm = serde_json::from_value(form).unwrap();
+    let mut forests: Vec<String> = config.sources.iter().map(|source| source.forest.clone()).collect();
+    forests.dedup();
+    config.rules = Arc::new(Rules::compile(&form, &forests).unwrap());
+}
+
 /// The folder everything is in.
 #[derive(Debug)]
 pub(super) struct World {
@@ -199,6 +238,30 @@ impl World {
             rules: Arc::default(),
             tenant: None,
         }
+    }
+
+    /// What was decided for a configuration, in order.
+    pub(super) async fn decided(&self, configuration: &str) -> Vec<DecisionEvent> {
+        let records = self.records(&streams::decisions(configuration)).await;
+        records.iter().map(|record| DecisionRecord::decode(&record.value).unwrap().event).collect()
+    }
+
+    /// Applies all there is, makes sure that the decisions lead to the same state again, and says what is wished.
+    pub(super) async fn settled(&self, config: &ProjectorConfig) -> Desired {
+        let mut projector = self.open(config).await;
+        let status = projector.catch_up().await.unwrap();
+        assert!(status.held.is_empty(), "{status:?}");
+        drop(projector);
+        self.assert_repeats(config).await;
+        self.desired(&config.configuration).await
+    }
+
+    /// A projection of the recorded decisions has the digest of the one that made them.
+    pub(super) async fn assert_repeats(&self, config: &ProjectorConfig) {
+        let (digest, offsets) = read_digest(&config.directory).unwrap();
+        let beside = tempfile::tempdir().unwrap();
+        let other = ProjectorConfig { directory: beside.path().join("again"), ..config.clone() };
+        assert_eq!(rebuild(other, Arc::clone(&self.log) as Arc<dyn Log>, offsets).await.unwrap(), digest);
     }
 
     pub(super) async fn open(&self, config: &ProjectorConfig) -> Projector {
