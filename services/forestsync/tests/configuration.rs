@@ -54,7 +54,7 @@ fn every_example_is_accepted() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 5);
 }
 
 #[test]

@@ -96,7 +96,9 @@ impl Round<'_> {
         let rows = self.txn.scan(&[keys::LINKED], work.cursor.as_deref(), CHUNK)?;
         for (row_key, _) in &rows {
             self.steps += 1;
-            if let Some((group, member)) = keys::read_linked(row_key) {
+            let Some((group, member)) = keys::read_linked(row_key) else { continue };
+            // one that ended with an object has no record of its own before the directory has forgotten it
+            if self.standing(&group)?.is_some() && self.standing(&member)?.is_some() {
                 self.add_outbox(keys::out_link(&group, &member), None)?;
             }
         }

@@ -24,9 +24,13 @@
 //! - **A record that cannot be applied** stops its stream, with an error that names stream and offset; nothing is
 //!   skipped, and the other streams go on. Stopped streams and what is wrong with objects stand in `decisions`, once.
 //!
-//! **Invariant**: only the module `store` names sled; no clock is read but for records' times; no attribute value is
-//! logged. Links between naming contexts of one forest are resolved by objectGUID; members from other forests (foreign
-//! security principals) wait, with the index by SID that they will need.
+//! - **People**: objects of several forests that the join rules connect have one wish and one anchor together. Who they are
+//!   follows from what is there; that an object stands for another one's anchor is a decision.
+//! - **Questions** ([`query`]) are answered between batches, on a socket that only the projector's own account may open.
+//!
+//! **Invariant**: only the module `store` names sled; no clock is read but for records' times and for moments that were
+//! waited for, which are decisions; no attribute value is logged. Links between naming contexts of one forest are resolved
+//! by objectGUID, those that lead to another forest by the SID of a foreign security principal.
 
 pub mod activation;
 mod announce;

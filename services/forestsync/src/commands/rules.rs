@@ -94,7 +94,7 @@ fn show(args: &ShowArgs) -> Result<Exit> {
     } else {
         indented(&shown.joins)
     };
-    let flow = output::render(&table(&shown.flow));
+    let flow: String = shown.flow.iter().map(shown_line).collect();
     let rest: Vec<String> = shown
         .not_writable
         .iter()
@@ -106,16 +106,11 @@ fn show(args: &ShowArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn table(lines: &[RuleLine]) -> comfy_table::Table {
-    let mut table = output::table(&["class", "attribute", "rule", "from"]);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    for line in lines {
-        let when = if line.at_creation { ", at creation" } else { "" };
-        let default = line.default.as_ref().map(|text| format!("   else {text:?} at creation")).unwrap_or_default();
-        let rule = format!("{}{default}", line.rule);
-        table.add_row([line.class.to_owned(), line.target.clone(), rule, format!("{}{when}", line.origin)]);
-    }
-    table
+/// One rule a line: a table of expressions fits no terminal.
+fn shown_line(line: &RuleLine) -> String {
+    let when = if line.at_creation { ", at creation" } else { "" };
+    let default = line.default.as_ref().map(|text| format!("   else {text:?} at creation")).unwrap_or_default();
+    format!("  {}.{} = {}{default}   [{}{when}]\n", line.class, line.target, line.rule, line.origin)
 }
 
 fn scope_of(settings: &Settings) -> Vec<String> {

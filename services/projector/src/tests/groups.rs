@@ -74,13 +74,16 @@ async fn a_group_of_another_forest_decides_by_way_of_a_foreign_security_principa
     let sid = Attributes::from([("objectSid".to_owned(), user["objectSid"].clone())]);
     let mut stand_in = with(attributes(STAND_IN, "n130"), &[]);
     stand_in.extend(sid);
-    let page = first_read(&mut west, 1, &[(10, user), (11, attributes(USER, "n11"))], &[]);
+    // the one of the group's own forest, so that it never decides for nobody
+    let others =
+        [(10, user), (11, attributes(USER, "n11")), (21, attributes(GROUP, "n21")), (12, attributes(USER, "n12"))];
+    let page = first_read(&mut west, 1, &others, &[(21, 12)]);
     world.append(&west.stream, page).await;
     let objects = [(120, attributes(GROUP, "n120")), (130, stand_in)];
     let page = first_read(&mut east, 100, &objects, &[(120, 130)]);
     world.append(&east.stream, page).await;
     let mut config = world.config("c", &[west, east.clone()], &[], &[]);
-    config.sources[0].include_groups = vec![group("east", 120)];
+    config.sources[0].include_groups = vec![group("east", 120), group("west", 21)];
     assert_eq!(has(&world.settled(&config).await, &[10, 11]), [true, false]);
     for (removed, added, expected) in [(vec![130], vec![], false), (vec![], vec![130], true)] {
         let page = east.page(&[links(None, 120, "member", &removed, &added)], true);

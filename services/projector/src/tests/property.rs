@@ -49,7 +49,7 @@ pub(super) async fn streams(world: &World, config: &ProjectorConfig) -> Vec<(Sou
 }
 
 /// Applies everything in random pieces, now and then losing what is in memory.
-async fn stumble(world: &World, config: &ProjectorConfig, dice: &mut Dice) -> Projector {
+pub(super) async fn stumble(world: &World, config: &ProjectorConfig, dice: &mut Dice) -> Projector {
     let streams = streams(world, config).await;
     let mut projector = world.open(config).await;
     let mut at = vec![0; streams.len()];
