@@ -88,7 +88,7 @@ impl Round<'_> {
         Ok(groups)
     }
 
-    fn linking_to(&mut self, guid: ObjectGuid) -> Result<Vec<ObjectKey>> {
+    pub(crate) fn linking_to(&mut self, guid: ObjectGuid) -> Result<Vec<ObjectKey>> {
         let prefix = keys::join(keys::EDGE_IN, &[guid.as_bytes(), &[LinkKind::Member as u8]]);
         let rows = self.txn.scan(&prefix, None, MAX_GROUPS)?;
         Ok(rows.iter().filter_map(|(row_key, _)| keys::read_edge_in(row_key)).map(|(_, from)| from).collect())

@@ -337,6 +337,10 @@ impl Round<'_> {
         let face = |wish: &Wish| (wish.objects().collect::<Vec<_>>(), wish.class, wish.blocked);
         if old.as_ref().map(face) != wish.map(face) {
             self.set_stands(anchor, old.as_ref(), wish)?;
+            let left = |object: &ObjectKey| !wish.is_some_and(|wish| wish.is_of(*object));
+            for object in old.iter().flat_map(Wish::objects).filter(left) {
+                self.touch_left(anchor, object)?;
+            }
             if !self.is_sweeping || self.plan.config.rules.scope.primary_groups {
                 for object in old.iter().chain(wish).flat_map(Wish::objects) {
                     self.add_work(Work::new(WorkKind::Expand, object));

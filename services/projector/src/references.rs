@@ -19,6 +19,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 /// Users with one primary group that are looked at in one go.
 const PRIMARY_CHUNK: usize = 256;
+/// Memberships of a group that are looked at when an object is no longer joined with it.
+const MAX_LEFT: usize = 300_000;
 
 impl Round<'_> {
     /// The anchor that a reference of one value leads to, if that is a user who is wished; else it waits.
@@ -201,6 +203,33 @@ impl Round<'_> {
                 if written || (exists && members.contains(member)) {
                     self.add_outbox(keys::out_link(group, member), trace)?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Memberships written under an anchor that an object stands for no longer: nothing leads from the one to the other any
+    /// more.
+    pub(crate) fn touch_left(&mut self, anchor: &SourceAnchor, object: ObjectKey) -> Result<()> {
+        if self.plan.config.rules.joins.is_empty() {
+            return Ok(());
+        }
+        let mut groups = self.linking_to(object.guid)?;
+        if let Some(row) = self.object(object)?
+            && let Some(sid) = row.sid()
+        {
+            for stand_in in self.stand_ins(object, sid)? {
+                groups.extend(self.linking_to(stand_in.guid)?);
+            }
+        }
+        for group in groups {
+            for group in self.anchors_named(group)? {
+                self.add_outbox(keys::out_link(&group, anchor), None)?;
+            }
+        }
+        for (row_key, _) in self.txn.scan(&keys::of_anchor(keys::LINKED, anchor), None, MAX_LEFT)? {
+            if let Some((group, member)) = keys::read_linked(&row_key) {
+                self.add_outbox(keys::out_link(&group, &member), None)?;
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use common::{Lab, anchor, group_with_owner, kept, member, removed, user};
 use forestsync_practice::tenant::MissingMember;
 use forestsync_provisioner::CrashPoint;
 use forestsync_schemas::desired::{CloudClass, DesiredEvent, RemovalReason};
-use forestsync_schemas::outcomes::{Operation, OutcomeEvent, OwnerChanged};
+use forestsync_schemas::outcomes::{OutcomeEvent, OwnerChanged};
 
 const POINTS: [CrashPoint; 4] =
     [CrashPoint::IntentDurable, CrashPoint::Answered, CrashPoint::OutcomeAppended, CrashPoint::LedgerUpdated];
@@ -60,11 +60,11 @@ async fn the_new_owner_comes_before_the_old_one_goes() {
     let writes: Vec<&str> = lab.control.writes().iter().rev().take(2).map(|w| w.operation).collect();
     assert_eq!(writes, ["group.owner.remove", "group.owner.add"]);
     assert_eq!(changes(&lab).await, [change(None, Some(1)), change(None, Some(2)), change(Some(1), Some(2))]);
-    // with another one left it may have none of ours
+    // it is not taken away without another one
     lab.wish(vec![group_with_owner(100, None)]).await;
     lab.settle().await;
-    assert_eq!(lab.owners(100, 1..=5), [4]);
-    assert_eq!(changes(&lab).await.last(), Some(&change(Some(2), None)));
+    assert_eq!(lab.owners(100, 1..=5), [2, 4]);
+    assert_eq!(changes(&lab).await.last(), Some(&change(Some(1), Some(2))));
     assert_eq!(lab.tenant.counters().writes_without_effect, 0);
 }
 
@@ -81,17 +81,12 @@ async fn an_owner_that_is_not_there_yet_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_owner_stays_and_that_is_said_once() {
+async fn an_owner_stays_until_there_is_another_one() {
     let lab = owned(1).await;
     lab.control.reset_counters();
     lab.wish(vec![group_with_owner(100, None)]).await;
-    let status = lab.settle().await;
-    assert_eq!(lab.settle().await.quarantined_total, 1);
-    assert_eq!((lab.tenant.counters().writes, lab.owners(100, 1..=5)), (1, vec![1]));
-    assert_eq!(status.quarantined[0].operation, Operation::SetOwner);
-    let trouble = lab.quarantined(100).await.unwrap();
-    assert_eq!((trouble.error.code.as_str(), trouble.retry_at), ("last_owner", None));
-    // another one heals it
+    assert_eq!(lab.settle().await.quarantined_total, 0);
+    assert_eq!((lab.tenant.counters().writes, lab.owners(100, 1..=5)), (0, vec![1]));
     lab.wish(vec![group_with_owner(100, Some(2))]).await;
     assert_eq!(lab.settle().await.quarantined_total, 0);
     assert_eq!(lab.owners(100, 1..=5), [2]);

@@ -158,8 +158,6 @@ pub(crate) struct Engine {
     guard: GuardView,
     ready: Ready,
     timers: Timers,
-    /// Until when groups keep an owner that they should not have any more.
-    owner_pauses: HashMap<SourceAnchor, Instant>,
     /// Those that failed too often and are tried from time to time.
     quiet: Timers,
     stages: HashMap<SourceAnchor, Stage>,
@@ -238,7 +236,6 @@ impl Engine {
             guard: GuardView::default(),
             ready: Ready::default(),
             timers: Timers::default(),
-            owner_pauses: HashMap::new(),
             quiet: Timers::default(),
             stages: HashMap::new(),
             flights: HashMap::new(),

@@ -1,15 +1,13 @@
 //! The owner of a group.
 //!
 //! A group has one owner of ours, and any number of others that are left alone. A new one is added before the old one is
-//! removed, because Graph lets no group lose its last owner (graph.md section 1.1). In between the ledger knows both.
+//! removed, because Graph lets no group lose its last owner (graph.md section 1.1). In between the ledger knows both. One
+//! without a successor stays: a group whose managedBy is empty keeps the owner it had.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::outcomes::{ExportError, ExportQuarantined, Operation, OutcomeEvent, OwnerChanged};
-
-use tokio::time::Instant;
 
 use super::plan::Plan;
 use super::verify::not_visible;
@@ -17,9 +15,6 @@ use super::{Engine, Flight, NewOutcome, Purpose, Stage};
 use crate::error::ProvisionerError;
 use crate::store::{ObjectRow, StoreError, Write};
 use crate::target::{Call, Done, Failure, FailureKind};
-
-/// How long a group without an owner of ours keeps the one it had, because that one may be about to go as a whole.
-const PAUSE: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// What comes next for a group's owner.
@@ -46,18 +41,9 @@ impl Engine {
         if self.rests(anchor, row.lead_failure()) {
             return Ok(Plan::Nothing);
         }
-        // the word that the user is to go may follow upon the word that the group has no owner any more
+        // an owner is replaced and never just taken away: Graph keeps the last one, and whose own end is near loses this
+        // with it
         if !adds && wished.is_none() {
-            let now = Instant::now();
-            let at = *self.owner_pauses.entry(anchor.clone()).or_insert(now + PAUSE);
-            if at > now {
-                self.timers.wake(anchor, at);
-                return Ok(Plan::Nothing);
-            }
-            self.owner_pauses.remove(anchor);
-        }
-        // with the user's own end the ownership ends, and Graph would keep the last owner from being removed before
-        if !adds && self.store.object(&owner)?.is_some_and(|row| row.is_leaving()) {
             self.index.reports.entry(owner).or_default().insert(anchor.clone());
             return Ok(Plan::Nothing);
         }
