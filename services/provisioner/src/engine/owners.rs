@@ -28,8 +28,8 @@ impl Engine {
         let wished = row.wished_owner();
         let (owner, adds) = match wished {
             Some(owner) if !row.owners.contains(owner) => (owner.clone(), true),
-            _ => match row.owners.iter().find(|owner| Some(*owner) != wished) {
-                Some(owner) => (owner.clone(), false),
+            _ => match self.stale_owner(row)? {
+                Some(owner) => (owner, false),
                 None => return Ok(Plan::Nothing),
             },
         };
@@ -57,6 +57,19 @@ impl Engine {
         } else {
             Plan::Write(Call::RemoveOwner { group, owner: id }, Write::RemoveOwner { owner })
         })
+    }
+
+    /// An owner that is not wished: one that is there before others, of which nothing can be taken away.
+    fn stale_owner(&self, row: &ObjectRow) -> Result<Option<SourceAnchor>, StoreError> {
+        let wished = row.wished_owner();
+        let mut found = None;
+        for owner in row.owners.iter().filter(|owner| Some(*owner) != wished) {
+            if self.store.object(owner)?.is_some_and(|o| o.live_id().is_some()) {
+                return Ok(Some(owner.clone()));
+            }
+            found = found.or_else(|| Some(owner.clone()));
+        }
+        Ok(found)
     }
 
     /// The event for one that became an owner, or is one no more.
