@@ -11,6 +11,7 @@ pub mod ldif;
 pub mod peers;
 pub mod pipeline;
 pub mod random;
+pub mod rules;
 pub mod samba;
 pub mod scenario;
 pub mod services;

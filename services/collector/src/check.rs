@@ -47,6 +47,8 @@ pub enum CheckCode {
     UsnPolling,
     /// Deletions are visible.
     Deletions,
+    /// Members from other forests are visible.
+    ForeignPrincipals,
     /// How long deletions stay visible.
     TombstoneLifetime,
     /// The attributes exist and can be read.
@@ -353,6 +355,15 @@ async fn naming_context(
             "let the account list and read its contents: dsacls \"CN=Deleted Objects,{nc}\" /takeownership, then dsacls \"CN=Deleted Objects,{nc}\" /g ACCOUNT:LCRP"
         );
         lines.say(CheckCode::Deletions, CheckOutcome::Warning, detail, Some(&hint));
+    }
+    let visible = rights::foreign_principals_visible(session, nc).await;
+    if visible.map_err(|e| (CheckCode::ForeignPrincipals, e.into()))? {
+        lines.ok(CheckCode::ForeignPrincipals, "nothing hides members of groups from other forests");
+    } else {
+        let container = format!("CN=ForeignSecurityPrincipals,{nc}");
+        let detail = format!("the objects in {container} are hidden; members of groups from other forests are missed");
+        let hint = format!("let the account list and read them: dsacls \"{container}\" /I:T /g ACCOUNT:LCRP");
+        lines.say(CheckCode::ForeignPrincipals, CheckOutcome::Warning, detail, Some(&hint));
     }
     tombstones(session, root, lines).await.map_err(at(CheckCode::TombstoneLifetime))
 }

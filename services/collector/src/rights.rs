@@ -94,3 +94,19 @@ pub(crate) async fn deletions_visible(session: &mut Session, nc: &Dn) -> Result<
         Err(error) => Err(error),
     }
 }
+
+/// Whether the account sees the foreign security principals that stand in groups for members from elsewhere. Each account
+/// sees those that mean itself, such as Authenticated Users (S-1-5-11); every domain has Interactive (S-1-5-4) as well.
+pub(crate) async fn foreign_principals_visible(session: &mut Session, nc: &Dn) -> Result<bool, SearchError> {
+    let container = nc.child("CN", "ForeignSecurityPrincipals");
+    let mut visible = Vec::new();
+    for sid in ["S-1-5-4", "S-1-5-11"] {
+        let base = container.child("CN", sid).to_string();
+        visible.push(match session.read(&base, &["objectSid"], Vec::new()).await {
+            Ok(entry) => entry.is_some(),
+            Err(SearchError::Result { code: 32 | 50, .. }) => false,
+            Err(error) => return Err(error),
+        });
+    }
+    Ok(visible != [false, true])
+}

@@ -6,9 +6,10 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use forestsync_domain::ObjectGuid;
-use forestsync_log::{LogWriter, NewRecord, Record, StreamName};
+use forestsync_log::{Log, LogWriter, NewRecord, Record, StreamName};
 use forestsync_runtime::clock;
 use forestsync_schemas::decisions::{DecisionContext, DecisionEvent, DecisionRecord};
 use forestsync_schemas::desired::CloudClass;
@@ -18,7 +19,7 @@ use tokio::runtime::Handle;
 use crate::apply::{Applied, ApplyError, Incoming, new_state};
 use crate::config::{Plan, SourceId};
 use crate::error::{StreamError, StreamErrorKind};
-use crate::handover::Other;
+use crate::handover::{Neighbours, Other};
 use crate::holds::Hold;
 use crate::keys::{self, ObjectKey};
 use crate::novel::Novel;
@@ -37,6 +38,9 @@ const MAX_DECISIONS: usize = 5_000;
 #[derive(Debug)]
 pub(crate) struct Outputs {
     pub(crate) runtime: Handle,
+    pub(crate) log: Arc<dyn Log>,
+    /// What is known of other configurations; looked at anew before anything is taken away.
+    pub(crate) neighbours: Neighbours,
     pub(crate) decisions: Box<dyn LogWriter>,
     pub(crate) desired: Box<dyn LogWriter>,
 }

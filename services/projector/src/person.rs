@@ -327,6 +327,7 @@ impl Round<'_> {
         for member in &person.members {
             if let Some(adopted) = self.adopted(member.key)?
                 && !self.is_claimed_elsewhere(&adopted.anchor, person)?
+                && self.may_stand(person, &adopted.anchor)?
             {
                 let first = self.anchor_row(&adopted.anchor)?.claimants.first().map_or(u64::MAX, |c| c.sequence);
                 better(&mut best, (false, first), adopted.anchor);
@@ -336,6 +337,20 @@ impl Round<'_> {
             }
         }
         Ok(best.map(|(_, anchor)| anchor))
+    }
+
+    /// Whether an anchor's objects are of the person's kind: where a user is gone, the contacts joined with it are no user,
+    /// and its cloud user goes as well.
+    fn may_stand(&mut self, person: &Person, anchor: &SourceAnchor) -> Result<bool> {
+        if person.members.iter().any(|member| Person::rank(member.row.class) > 0) {
+            return Ok(true);
+        }
+        for claimant in self.anchor_row(anchor)?.claimants {
+            if self.object(claimant.object)?.is_none_or(|row| Person::rank(row.class) > 0) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether an object that was given an anchor and is not of the person takes part.

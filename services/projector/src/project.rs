@@ -367,7 +367,10 @@ impl Round<'_> {
             } else {
                 adjust(counters.projected.entry(wish.class).or_default(), !there, there);
             }
-            adjust(counters.projected_by_source.entry(wish.object.source).or_default(), !there, there);
+            // a source whose objects are all part of others' wishes is not empty
+            for object in wish.objects() {
+                adjust(counters.projected_by_source.entry(object.source).or_default(), !there, there);
+            }
         }
     }
 

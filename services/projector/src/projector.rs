@@ -39,7 +39,6 @@ pub struct Projector {
     damages: u32,
     moved_aside: Vec<PathBuf>,
     tails: BTreeMap<SourceId, u64>,
-    neighbours: Neighbours,
     /// Questions, while it runs.
     pub(crate) asked: Option<mpsc::Receiver<Asked>>,
     status: watch::Sender<ProjectorStatus>,
@@ -59,13 +58,14 @@ impl Projector {
             damages: 0,
             moved_aside: Vec::new(),
             tails: BTreeMap::new(),
-            neighbours: Neighbours::default(),
             asked: None,
             status,
         };
         let decisions = projector.log.writer(&projector.plan.decisions).await?;
         let desired = projector.log.writer(&projector.plan.desired).await?;
-        projector.start(Outputs { runtime: Handle::current(), decisions, desired }).await?;
+        let (log, neighbours) = (Arc::clone(&projector.log), Neighbours::default());
+        let outputs = Outputs { runtime: Handle::current(), log, neighbours, decisions, desired };
+        projector.start(outputs).await?;
         Ok(projector)
     }
 
@@ -102,7 +102,6 @@ impl Projector {
         }
         self.engine = Some(engine);
         self.read_own().await?;
-        self.neighbours = Neighbours::default();
         self.look_around().await?;
         self.with(Engine::resolve_known).await?;
         self.with(Engine::settle).await?;
@@ -149,7 +148,7 @@ impl Projector {
         Ok(())
     }
 
-    /// Looks at what others say by now: of the tenant, and of the configurations that objects may be handed over to.
+    /// Takes in what the tenant's stream says by now.
     pub(crate) async fn look_around(&mut self) -> Result<()> {
         let stream = self.plan.tenant.clone();
         let from = self.engine()?.meta.tenant;
@@ -157,13 +156,6 @@ impl Projector {
             let records = self.log.reader(&stream, from).await?.poll(MAX_RECORDS).await?;
             self.with(move |engine| engine.fold(&stream, &records)).await?;
             self.with(Engine::settle).await?;
-        }
-        if let Some(others) = self.neighbours.look(&self.log, &self.config).await? {
-            self.with(move |engine| {
-                engine.others = others;
-                Ok(())
-            })
-            .await?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use forestsync_runtime::clock;
 use crate::ProjectorError;
 use crate::config::{Source, SourceId};
 use crate::emit::{Emission, Phase};
-use crate::engine::Engine;
+use crate::engine::{Engine, Outputs};
 use crate::round::gate_is_open;
 
 type Result<T> = std::result::Result<T, ProjectorError>;
@@ -78,12 +78,24 @@ impl Engine {
             if phase.is_all() && !self.meta.emit_all || phase == Phase::AllRemovals && deferred == 0 {
                 continue;
             }
+            if matches!(phase, Phase::AllRemovals | Phase::Removals) && deferred > 0 {
+                self.look_at_neighbours()?;
+            }
             deferred += self.emit_phase(phase, &withheld)?;
         }
         let mut round = self.round()?;
         round.meta.emit_all = false;
         let prepared = round.finish()?;
         self.commit(prepared)
+    }
+
+    /// What leaves the scope is another configuration's or nobody's, by what that one says now and not a while ago.
+    fn look_at_neighbours(&mut self) -> Result<()> {
+        let Some(Outputs { runtime, log, neighbours, .. }) = &mut self.outputs else { return Ok(()) };
+        if let Some(others) = runtime.block_on(neighbours.look(log, &self.plan.config))? {
+            self.others = others;
+        }
+        Ok(())
     }
 
     /// Returns how many removals were left to their phase.

@@ -144,6 +144,7 @@ const SINGLE_BOOLEAN: &str = "hideDLMembership msExchBypassAudit msExchEnableMod
     msExchMailboxAuditEnable msExchRequireAuthToSendTo msOrg-IsOrganizational msRTCSIP-UserEnabled \
     oOFReplyToOriginator reportToOriginator reportToOwner showInAdvancedViewOnly";
 const SINGLE_OCTETS: &str = "mS-DS-ConsistencyGuid mS-DS-CreatorSID msExchArchiveGUID msExchMailboxGuid \
+    msExchMasterAccountSid msRTCSIP-OriginatorSid \
     msExchBlockedSendersHash msExchSafeRecipientsHash msExchSafeSendersHash thumbnailPhoto \
     unixUserPassword schemaIDGUID nTSecurityDescriptor";
 const MULTI_OCTETS: &str = "userCertificate userSMIMECertificate jpegPhoto";
