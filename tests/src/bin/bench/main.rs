@@ -9,6 +9,7 @@ mod latency;
 mod log;
 mod objects;
 mod project;
+mod rules;
 mod sync;
 
 /// That of the `forestsync` binary, so that what runs in here is measured as it runs there, baselines included.
@@ -35,6 +36,9 @@ async fn main() {
     }
     if chosen("projection") {
         table.push(project::against_bare_sled().await);
+    }
+    if chosen("rules") {
+        table.extend(rules::against_the_default().await);
     }
     if chosen("initial sync") {
         table.push(sync::initial().await);

@@ -17,18 +17,18 @@ use tokio::time::Instant;
 
 use crate::{Measured, median};
 
-const OBJECTS: u32 = 100_000;
+pub(crate) const OBJECTS: u32 = 100_000;
 /// Records a batch of the bare loop is made of.
-const BATCH: usize = 1_000;
+pub(crate) const BATCH: usize = 1_000;
 
-fn guid(n: u32) -> ObjectGuid {
+pub(crate) fn guid(n: u32) -> ObjectGuid {
     let mut bytes = [0x11; 16];
     bytes[..4].copy_from_slice(&n.wrapping_mul(0x9e37_79b1).to_le_bytes());
     bytes[4..8].copy_from_slice(&n.to_be_bytes());
     ObjectGuid::from_bytes(bytes)
 }
 
-fn record(event: ChangeEvent, object: Option<ObjectGuid>, base: &Dn) -> NewRecord {
+pub(crate) fn record(event: ChangeEvent, object: Option<ObjectGuid>, base: &Dn) -> NewRecord {
     let id = EventId::of([object.map_or_else(Vec::new, |g| g.as_bytes().to_vec()).as_slice()]);
     let context = ChangeContext {
         forest: "emea".into(),
@@ -77,23 +77,23 @@ fn observed(n: u32, snapshot: SnapshotId, parent: Option<ObjectGuid>, base: &Dn)
     record(ChangeEvent::ObjectObserved(ObjectObserved { snapshot, dn, parent, attributes }), Some(guid(n)), base)
 }
 
-async fn write_stream(log: &EmbeddedLog, stream: &StreamName, base: &Dn) {
-    let snapshot = SnapshotId(EventId::of([b"bench".as_slice()]).0);
+/// Writes a first full read of a domain to its stream: `objects` between the events that begin and end it.
+pub(crate) async fn write_stream(
+    log: &EmbeddedLog,
+    stream: &StreamName,
+    base: &Dn,
+    objects: impl IntoIterator<Item = Vec<NewRecord>>,
+) {
     let mut writer = log.writer(stream).await.unwrap();
-    let started = SnapshotStarted { snapshot, reason: SnapshotReason::First };
+    let started = SnapshotStarted { snapshot: snapshot(), reason: SnapshotReason::First };
     let mut batch = vec![record(ChangeEvent::SnapshotStarted(started), None, base)];
-    for n in 0..OBJECTS {
-        let parent = match n {
-            0 => None,
-            1 => Some(guid(0)),
-            _ => Some(guid(1)),
-        };
-        batch.push(observed(n, snapshot, parent, base));
+    for records in objects {
+        batch.extend(records);
         if batch.len() >= BATCH {
             writer.append(std::mem::take(&mut batch)).await.unwrap();
         }
     }
-    let completed = SnapshotCompleted { snapshot, seen: u64::from(OBJECTS) };
+    let completed = SnapshotCompleted { snapshot: snapshot(), seen: u64::from(OBJECTS) };
     batch.push(record(ChangeEvent::SnapshotCompleted(completed), None, base));
     let cursor = Cursor {
         controller: Controller { dns_name: "dc01".into(), invocation_id: InvocationId(guid(7)) },
@@ -111,8 +111,14 @@ async fn write_stream(log: &EmbeddedLog, stream: &StreamName, base: &Dn) {
     writer.append(batch).await.unwrap();
 }
 
-async fn projected(log: Arc<EmbeddedLog>, stream: &StreamName, base: &Dn, directory: &Path, name: &str) {
-    let source = SourceConfig {
+/// The full read that the objects belong to.
+pub(crate) fn snapshot() -> SnapshotId {
+    SnapshotId(EventId::of([b"bench".as_slice()]).0)
+}
+
+/// A source without any narrowing.
+pub(crate) fn source(stream: &StreamName, base: &Dn) -> SourceConfig {
+    SourceConfig {
         forest: "emea".into(),
         naming_context: base.clone(),
         stream: stream.clone(),
@@ -120,17 +126,16 @@ async fn projected(log: Arc<EmbeddedLog>, stream: &StreamName, base: &Dn, direct
         exclude: Vec::new(),
         include_groups: Vec::new(),
         exclude_groups: Vec::new(),
-    };
-    let config = ProjectorConfig {
-        configuration: name.into(),
-        directory: directory.to_owned(),
-        sources: vec![source],
-        rules: Arc::default(),
-        tenant: None,
-    };
-    let mut projector = Projector::open(config, log).await.unwrap();
+    }
+}
+
+/// Projects everything that is in the log; gives the projector and how long it took.
+pub(crate) async fn projected(log: &Arc<EmbeddedLog>, config: ProjectorConfig) -> (Projector, f64) {
+    let start = Instant::now();
+    let mut projector = Projector::open(config, Arc::<EmbeddedLog>::clone(log)).await.unwrap();
     let status = projector.catch_up().await.unwrap();
     assert!(status.is_idle());
+    (projector, start.elapsed().as_secs_f64())
 }
 
 type Rows = Vec<(sled::IVec, sled::IVec)>;
@@ -193,13 +198,28 @@ pub(crate) async fn against_bare_sled() -> Measured {
     let folder = tempfile::tempdir_in(peers::scratch()).unwrap();
     let log = Arc::new(EmbeddedLog::open(folder.path().join("log")).unwrap());
     let stream: StreamName = streams::changes("emea", &base).parse().unwrap();
-    write_stream(&log, &stream, &base).await;
+    let objects = (0..OBJECTS).map(|n| {
+        let parent = match n {
+            0 => None,
+            1 => Some(guid(0)),
+            _ => Some(guid(1)),
+        };
+        vec![observed(n, snapshot(), parent, &base)]
+    });
+    write_stream(&log, &stream, &base, objects).await;
     let (mut ratios, mut rates) = (Vec::new(), Vec::new());
     for n in 0..3 {
         let directory = folder.path().join(format!("projector-{n}"));
-        let start = Instant::now();
-        projected(Arc::clone(&log), &stream, &base, &directory, &format!("bench-{n}")).await;
-        let rate = f64::from(OBJECTS) / start.elapsed().as_secs_f64();
+        let config = ProjectorConfig {
+            configuration: format!("bench-{n}"),
+            directory: directory.clone(),
+            sources: vec![source(&stream, &base)],
+            rules: Arc::default(),
+            tenant: None,
+        };
+        let (projector, took) = projected(&log, config).await;
+        drop(projector);
+        let rate = f64::from(OBJECTS) / took;
         let took = bare(&log, &stream, rows(&directory), &folder.path().join(format!("bare-{n}"))).await;
         ratios.push(rate / (f64::from(OBJECTS) / took));
         rates.push(rate);
