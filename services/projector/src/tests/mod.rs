@@ -9,6 +9,7 @@ mod model;
 mod moments;
 mod people;
 mod property;
+mod shuffle;
 mod stream;
 mod support;
 mod traces;
