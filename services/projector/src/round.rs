@@ -258,6 +258,7 @@ impl<'a> Round<'a> {
             self.note_live(key, row);
         }
         self.note_stand_in(key, old, new.as_ref())?;
+        self.leave_primary(key, old, new.as_ref())?;
         self.mark_dirty(key, trace)?;
         self.store_object(key, old.is_some(), new)
     }
