@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod groups;
+mod handover;
 mod history;
 mod holds;
 mod model;
