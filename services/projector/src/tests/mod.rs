@@ -6,6 +6,7 @@ mod groups;
 mod handover;
 mod history;
 mod holds;
+mod mesh;
 mod model;
 mod moments;
 mod people;
