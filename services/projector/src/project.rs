@@ -367,7 +367,10 @@ impl Round<'_> {
             } else {
                 adjust(counters.projected.entry(wish.class).or_default(), !there, there);
             }
-            adjust(counters.projected_by_source.entry(wish.object.source).or_default(), !there, there);
+            // of several objects each counts: the scope it is in is not empty
+            for object in wish.objects() {
+                adjust(counters.projected_by_source.entry(object.source).or_default(), !there, there);
+            }
         }
     }
 

@@ -5,10 +5,10 @@ use forestsync_schemas::desired::{CloudClass, RemovalReason};
 use serde_json::json;
 
 use super::support::{
-    CONTACT, Desired, GROUP, Source, USER, World, anchor, attributes, below, changed, deleted, first_read, links,
+    CONTACT, Desired, GROUP, Source, USER, World, anchor, attributes, below, changed, deleted, first_read, guid, links,
     rules, with,
 };
-use crate::ProjectorConfig;
+use crate::{ProjectorConfig, ScopeEntry};
 
 /// Forests with their objects and memberships: the roots are 1, 101, 201.
 #[derive(Debug)]
@@ -192,4 +192,17 @@ async fn a_reference_to_any_object_of_a_person_leads_to_the_person() {
     assert_eq!(desired.wished.objects[&anchor(111)].2, Some(person.clone()));
     assert_eq!(desired.wished.objects[&anchor(11)].2, None);
     assert_eq!(desired.wished.links.into_iter().collect::<Vec<_>>(), [(anchor(120), person)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_whose_people_all_sign_in_elsewhere_is_not_empty() {
+    let content =
+        vec![(vec![mailed(10, USER, "a@x.example")], vec![]), (vec![mailed(110, USER, "b@x.example")], vec![])];
+    let mut forests = Forests::new(content, json!({"joins": [{"rule": "mail"}]})).await;
+    forests.config.sources[0].include = vec![ScopeEntry::Guid(guid(1))];
+    assert_eq!(kinds(&forests.settled().await), [(10, USERS), (110, USERS)]);
+    let set = with(Attributes::new(), &[("mail", "b@x.example"), ("userAccountControl", "514")]);
+    let dn = below(&forests.sources[0].root, 10);
+    let joined = forests.say(0, &[changed(10, &dn, None, set, &[])]).await;
+    assert_eq!((joined.wished.objects.len(), reasons(&joined)), (1, vec![RemovalReason::Joined]));
 }
