@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use crate::{keys, rows};
+
 /// One value for everything a projection holds: the sum, modulo 2^128, of the first sixteen bytes of BLAKE3 of each row.
 ///
-/// A sum has no order, so databases that hold the same rows have the same digest however they came to them.
+/// A sum has no order, so databases that hold the same rows have the same digest however they came to them. At which
+/// offset an object's values stand in the log is no part of it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct StateDigest(pub u128);
 
@@ -26,8 +29,19 @@ impl serde::Serialize for StateDigest {
     }
 }
 
-/// What one row adds to the sum.
-pub(crate) fn of_row(key: &[u8], value: &[u8]) -> u128 {
+/// What one row adds to the sum of the state, and to that of everything else.
+pub(crate) fn of_row(key: &[u8], value: &[u8]) -> (u128, u128) {
+    match key.first() {
+        Some(&keys::OBJECT) => {
+            let (row, origin) = rows::split_origin(value);
+            (hash(key, row), hash(key, origin))
+        }
+        Some(&prefix) if keys::is_state(prefix) => (hash(key, value), 0),
+        _ => (0, hash(key, value)),
+    }
+}
+
+fn hash(key: &[u8], value: &[u8]) -> u128 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(key.len() as u32).to_be_bytes());
     hasher.update(key);

@@ -112,7 +112,7 @@ impl Round<'_> {
     }
 
     /// Goes down the tree from the root of the naming context.
-    fn find_by_name(&mut self, source: &Source, dn: &Dn) -> Result<Option<ObjectKey>> {
+    pub(crate) fn find_by_name(&mut self, source: &Source, dn: &Dn) -> Result<Option<ObjectKey>> {
         let Some(root) = self.meta.sources.get(&source.id).and_then(|state| state.root) else { return Ok(None) };
         let mut at = ObjectKey { source: source.id, guid: root };
         let depth = dn.rdns().len().saturating_sub(source.config.naming_context.rdns().len());

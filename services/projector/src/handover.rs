@@ -2,7 +2,7 @@
 //! tenant is let go, not deleted, and the other one finds it by its anchor.
 //!
 //! What another configuration would say is computed here, from its document and from the containers that its own
-//! projector resolved, over the mirror that both have in common. So there is no gap, whichever of the two is quicker.
+//! projector resolved or will resolve, over the mirror that both have in common. So there is no gap, whichever of the two is quicker.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,6 +20,7 @@ use crate::eligible::Eligible;
 use crate::keys::ObjectKey;
 use crate::projector::MAX_RECORDS;
 use crate::round::Round;
+use crate::rows::Meta;
 use crate::{PlanError, ProjectorConfig, ProjectorError, StoreError};
 
 /// Another configuration for the same tenant.
@@ -135,7 +136,7 @@ impl Neighbour {
 
 impl Round<'_> {
     /// Whether another configuration for the same tenant has an object in its scope. Looks at what was committed.
-    pub(crate) fn is_wanted_elsewhere(&self, key: ObjectKey) -> Result<bool, StoreError> {
+    pub(crate) fn is_wanted_elsewhere(&mut self, key: ObjectKey) -> Result<bool, StoreError> {
         for other in self.others {
             if other.plan.source(key.source).is_none() {
                 continue;
@@ -144,6 +145,7 @@ impl Round<'_> {
             for (source, state) in &mut meta.sources {
                 state.resolved = other.resolved.get(source).cloned().unwrap_or_default();
             }
+            self.find_unresolved(&other.plan, &mut meta)?;
             let mut round = Round::new(&other.plan, self.txn.store, &meta, false)?;
             let row = round.object(key)?;
             if matches!(round.eligible(key, row.as_ref())?, Eligible::Yes | Eligible::Partner) {
@@ -151,5 +153,20 @@ impl Round<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// What the other projector has not resolved yet, it will resolve to what has the name now.
+    fn find_unresolved(&mut self, plan: &Plan, meta: &mut Meta) -> Result<(), StoreError> {
+        for source in &plan.sources {
+            let Some(state) = meta.sources.get_mut(&source.id) else { continue };
+            for (name, dn) in &source.named {
+                if !state.resolved.contains_key(name)
+                    && let Some(found) = self.find_by_name(source, dn)?
+                {
+                    state.resolved.insert(name.clone(), found.guid);
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -17,7 +17,8 @@
 //!   ([`Hold`]); while it is held nothing is written, neither removals nor anything else. The stream's tail is read when
 //!   the projector starts, so that a crash repeats nothing.
 //! - **The state digest** is one value over mirror and wishes, the same for any batches and any interleaving of streams
-//!   that ends at the same offsets. [`rebuild`] computes it a second time, from the history.
+//!   that ends at the same offsets, and for any order of the objects within the first full reads. [`rebuild`] computes it
+//!   a second time, from the history.
 //! - **Damage**: a database that does not open, panics or whose rows do not add up is moved aside and built anew from
 //!   the log, by itself. Such a one, and one that lost its last batches in a crash, writes nothing until it has caught
 //!   up with what `desired` was written with, and then only what differs.

@@ -295,6 +295,23 @@ impl Round<'_> {
         Ok(())
     }
 
+    /// Notes the membership in a primary group that was given up: nothing leads from the one to the other any more.
+    pub(crate) fn leave_primary(
+        &mut self,
+        key: ObjectKey,
+        old: Option<&ObjectRow>,
+        new: Option<&ObjectRow>,
+    ) -> Result<()> {
+        if !self.plan.config.rules.scope.primary_groups || !self.meta.swept {
+            return Ok(());
+        }
+        let Some(old) = old.filter(|old| primary_rid(old) != new.and_then(primary_rid)) else { return Ok(()) };
+        match self.primary_group(key, old)? {
+            Some(group) => self.touch_pair(group, key),
+            None => Ok(()),
+        }
+    }
+
     /// The users whose primary group an object is, if it is one.
     fn expand_primary(&mut self, key: ObjectKey) -> Result<()> {
         if !self.plan.config.rules.scope.primary_groups {

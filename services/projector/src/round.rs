@@ -203,8 +203,11 @@ impl<'a> Round<'a> {
     /// Reads an object from its row, which is either the object or the number of rows it is spread over.
     pub(crate) fn object_from(&mut self, key: ObjectKey, value: &Value) -> Result<ObjectRow, StoreError> {
         let row_key = keys::of_object(keys::OBJECT, key);
-        match self.decode::<Stored>(&row_key, value)? {
-            Stored::Whole(row) => Ok(row),
+        let (bytes, origin) = rows::split_origin(value);
+        let unreadable = |e| self.txn.store.unreadable(&e);
+        let (image_offset, later) = rows::decode(&row_key, origin).map_err(unreadable)?;
+        let row = match rows::decode::<Stored>(&row_key, bytes).map_err(unreadable)? {
+            Stored::Whole(row) => row,
             Stored::Spilled(chunks) => {
                 let mut bytes = Vec::new();
                 for chunk in 0..chunks {
@@ -213,19 +216,22 @@ impl<'a> Round<'a> {
                     let part = part.ok_or_else(|| self.txn.store.damaged("a part of an object is missing".into()))?;
                     bytes.extend_from_slice(&part);
                 }
-                rows::decode(&row_key, &bytes).map_err(|e| self.txn.store.unreadable(&e))
+                rows::decode(&row_key, &bytes).map_err(|e| self.txn.store.unreadable(&e))?
             }
-        }
+        };
+        Ok(ObjectRow { image_offset, later, ..row })
     }
 
     fn spilled(&mut self, key: ObjectKey) -> Result<u16, StoreError> {
         let row_key = keys::of_object(keys::OBJECT, key);
-        match self.txn.get(&row_key)? {
-            Some(value) if value.len() < 16 => match self.decode::<Stored>(&row_key, &value)? {
-                Stored::Spilled(chunks) => Ok(chunks),
-                Stored::Whole(_) => Ok(0),
-            },
-            _ => Ok(0),
+        let Some(value) = self.txn.get(&row_key)? else { return Ok(0) };
+        let (bytes, _) = rows::split_origin(&value);
+        if bytes.len() >= 16 {
+            return Ok(0);
+        }
+        match rows::decode(&row_key, bytes).map_err(|e| self.txn.store.unreadable(&e))? {
+            Stored::Spilled(chunks) => Ok(chunks),
+            Stored::Whole(_) => Ok(0),
         }
     }
 
@@ -252,6 +258,7 @@ impl<'a> Round<'a> {
             self.note_live(key, row);
         }
         self.note_stand_in(key, old, new.as_ref())?;
+        self.leave_primary(key, old, new.as_ref())?;
         self.mark_dirty(key, trace)?;
         self.store_object(key, old.is_some(), new)
     }
@@ -262,20 +269,22 @@ impl<'a> Round<'a> {
         let mut chunks = 0u16;
         match new {
             None => self.txn.delete(row_key),
-            Some(row) => {
+            Some(mut row) => {
+                let (image_offset, later) = (row.image_offset, std::mem::take(&mut row.later));
                 let stored = Stored::Whole(row);
                 let whole = rows::encode(&stored);
                 if whole.len() <= MAX_VALUE && !existed {
-                    self.txn.put_new(row_key, whole);
+                    self.txn.put_new(row_key, rows::with_origin(whole, image_offset, &later));
                 } else if whole.len() <= MAX_VALUE {
-                    self.txn.put(row_key, whole);
+                    self.txn.put(row_key, rows::with_origin(whole, image_offset, &later));
                 } else {
                     let Stored::Whole(row) = stored else { return Ok(()) };
                     for part in rows::encode(&row).chunks(MAX_VALUE) {
                         self.txn.put(keys::spill(key, chunks), part);
                         chunks += 1;
                     }
-                    self.txn.put(row_key, rows::encode(&Stored::Spilled(chunks)));
+                    let spilled = rows::encode(&Stored::Spilled(chunks));
+                    self.txn.put(row_key, rows::with_origin(spilled, image_offset, &later));
                 }
             }
         }

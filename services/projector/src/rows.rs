@@ -1,4 +1,5 @@
-//! The values of the database: bincode behind a format byte and a version byte, never over [`MAX_VALUE`].
+//! The values of the database: bincode behind a format byte and a version byte, never over [`MAX_VALUE`] but for what
+//! [`with_origin`] adds, which the number of attributes limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,7 @@ use crate::keys::ObjectKey;
 /// Marks a value as one of ours.
 const FORMAT: u8 = 0xF5;
 /// The version of the rows; a database of another one is rebuilt.
-pub(crate) const VERSION: u8 = 4;
+pub(crate) const VERSION: u8 = 5;
 /// The largest value: sled leaks disk whenever a value over 128 KiB is overwritten.
 pub(crate) const MAX_VALUE: usize = 60 * 1024;
 
@@ -59,6 +60,24 @@ pub(crate) fn decode_head<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Resu
     bincode::serde::decode_from_slice(payload, bincode::config::standard()).map(|(value, _)| value).map_err(|_| error())
 }
 
+/// Puts behind an object's row where its values come from. That depends on the order of the records, which what the object
+/// is does not: so it counts for no state digest.
+pub(crate) fn with_origin(mut row: Vec<u8>, image_offset: u64, later: &BTreeMap<String, u64>) -> Vec<u8> {
+    let origin = encode(&(image_offset, later));
+    row.extend_from_slice(&origin);
+    row.extend_from_slice(&(origin.len() as u32).to_be_bytes());
+    row
+}
+
+/// Takes apart what [`with_origin`] made; what it did not make is all row.
+pub(crate) fn split_origin(value: &[u8]) -> (&[u8], &[u8]) {
+    let parts = value.split_last_chunk::<4>().and_then(|(bytes, length)| {
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        bytes.split_at_checked(bytes.len().checked_sub(length)?)
+    });
+    parts.unwrap_or((value, &[]))
+}
+
 /// A mirrored object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ObjectRow {
@@ -71,13 +90,15 @@ pub(crate) struct ObjectRow {
     pub(crate) image: u32,
     /// The full read in or after which it was last known to exist.
     pub(crate) seen: u32,
-    /// The record that made the image.
-    pub(crate) image_offset: u64,
-    /// The records that changed attributes since, by name.
-    pub(crate) later: BTreeMap<String, u64>,
     /// Last, so that the rest can be read without it.
     #[serde(with = "crate::stored")]
     pub(crate) attributes: Attributes,
+    /// The record that made the image. Stands behind the row, see [`with_origin`].
+    #[serde(skip)]
+    pub(crate) image_offset: u64,
+    /// The records that changed attributes since, by name. Stands there, too.
+    #[serde(skip)]
+    pub(crate) later: BTreeMap<String, u64>,
 }
 
 /// The beginning of an [`ObjectRow`]: where an object stands.

@@ -89,10 +89,9 @@ impl Store {
         let (mut state, mut rest) = (0u128, 0u128);
         for row in self.tree.iter() {
             let (key, value) = row.map_err(|e| failed(&self.directory, e))?;
-            match key.first() {
-                Some(&keys::META) | None => {}
-                Some(&prefix) if keys::is_state(prefix) => state = state.wrapping_add(digest::of_row(&key, &value)),
-                Some(_) => rest = rest.wrapping_add(digest::of_row(&key, &value)),
+            if key.first().is_some_and(|prefix| *prefix != keys::META) {
+                let of = digest::of_row(&key, &value);
+                (state, rest) = (state.wrapping_add(of.0), rest.wrapping_add(of.1));
             }
         }
         let meta = self.meta()?.unwrap_or_default();

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use crate::rows::Meta;
 use crate::store::{Changes, Store, Value};
-use crate::{StoreError, digest, keys};
+use crate::{StoreError, digest};
 
 /// What is known of a row in the store.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -205,16 +205,10 @@ impl<'a> Txn<'a> {
             if base == now {
                 continue;
             }
-            let sum = match key.first() {
-                Some(&prefix) if keys::is_state(prefix) => &mut meta.state_digest,
-                _ => &mut meta.rest_digest,
-            };
-            if let Some(value) = &base {
-                *sum = sum.wrapping_sub(digest::of_row(&key, value));
-            }
-            if let Some(value) = &now {
-                *sum = sum.wrapping_add(digest::of_row(&key, value));
-            }
+            let of = |value: &Option<Value>| value.as_ref().map_or((0, 0), |value| digest::of_row(&key, value));
+            let (before, after) = (of(&base), of(&now));
+            meta.state_digest = meta.state_digest.wrapping_sub(before.0).wrapping_add(after.0);
+            meta.rest_digest = meta.rest_digest.wrapping_sub(before.1).wrapping_add(after.1);
             changes.push((key, now));
         }
         Ok(changes)

@@ -21,6 +21,12 @@ fn has(desired: &Desired, numbers: &[u32]) -> Vec<bool> {
     numbers.iter().map(|n| desired.wished.objects.contains_key(&anchor(*n))).collect()
 }
 
+/// The relative identifier of a group, as primaryGroupID has it.
+fn rid(number: u32) -> String {
+    let sid = attributes(GROUP, &format!("n{number}"))["objectSid"][0].as_bytes().to_vec();
+    u32::from_le_bytes(*sid.last_chunk().unwrap()).to_string()
+}
+
 /// Users 10 to 12, scope group 20, groups 21 and 22 that may be in it.
 async fn one_forest(members: &[(u32, u32)]) -> (World, Source, ProjectorConfig) {
     let (world, mut west) = (World::new(), Source::new("west", "DC=w"));
@@ -110,5 +116,103 @@ async fn who_leaves_the_group_is_let_go_where_the_scope_keeps() {
             _ => None,
         });
         assert_eq!(removed.collect::<Vec<_>>(), [(anchor(10), keep)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_asks_for_direct_membership_in_a_group_by_its_name() {
+    let (world, mut west, mut config) = one_forest(&[(20, 10), (20, 21), (21, 11), (22, 12)]).await;
+    config.sources[0].include_groups.clear();
+    let clause = json!({"operator": "is_member_of", "values": ["CN=N20,DC=w", guid(22).to_string()]});
+    rules(&mut config, json!({"scope": {"filters": [{"classes": ["user"], "where": [clause]}]}}));
+    assert_eq!(has(&world.settled(&config).await, &[10, 11, 12, 20]), [true, false, true, true]);
+    for (removed, added, expected) in
+        [(vec![10], vec![11], [false, true, true]), (vec![11], vec![], [false, false, true])]
+    {
+        let page = west.page(&[links(None, 20, "member", &removed, &added)], true);
+        world.append(&west.stream, page).await;
+        assert_eq!(has(&world.settled(&config).await, &[10, 11, 12]), expected);
+    }
+    // the group is another one by that name now, and the same by its objectGUID
+    let page = west.page(&[changed(20, &below(&west.root, 99), None, Attributes::new(), &[])], true);
+    world.append(&west.stream, page).await;
+    let page = west.page(&[links(None, 20, "member", &[], &[10])], true);
+    world.append(&west.stream, page).await;
+    assert_eq!(has(&world.settled(&config).await, &[10, 11, 12]), [true, false, true]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pilot_names_objects_by_name_and_by_object_guid() {
+    let (world, mut west, mut config) = one_forest(&[]).await;
+    config.sources[0].include_groups.clear();
+    rules(&mut config, json!({"scope": {"pilot": ["CN=n10,DC=W", guid(21).to_string(), "CN=n50,DC=w"]}}));
+    assert_eq!(has(&world.settled(&config).await, &[10, 11, 20, 21]), [true, false, false, true]);
+    // renamed it is still of the pilot, and another object by its name is not
+    let rename = changed(10, &below(&west.root, 60), Some(1), Attributes::new(), &[]);
+    let take = changed(11, &below(&west.root, 10), Some(1), Attributes::new(), &[]);
+    // and one that comes later by its name is
+    let come = changed(50, &below(&west.root, 50), Some(1), attributes(USER, "n50"), &[]);
+    let page = west.page(&[rename, take, come], true);
+    world.append(&west.stream, page).await;
+    assert_eq!(has(&world.settled(&config).await, &[10, 11, 21, 50]), [true, false, true, true]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_another_domain_of_the_forest_decides_whichever_is_read_first() {
+    for is_named in [true, false] {
+        let (world, mut top, mut sub) = (World::new(), Source::new("west", "DC=w"), Source::new("west", "DC=s,DC=w"));
+        let users = [10, 11].map(|n| (n, attributes(USER, &format!("n{n}"))));
+        let page = first_read(&mut top, 1, &users, &[]);
+        world.append(&top.stream, page).await;
+        let page = first_read(&mut sub, 100, &[(120, attributes(GROUP, "n120"))], &[(120, 10)]);
+        world.append(&sub.stream, page).await;
+        let mut config = world.config("c", &[top, sub.clone()], &[], &[]);
+        let entry = if is_named { ScopeEntry::Dn(below(&sub.root, 120)) } else { ScopeEntry::Guid(guid(120)) };
+        config.sources[0].include_groups = vec![GroupEntry { forest: "west".into(), group: entry }];
+        let desired = world.settled(&config).await;
+        assert_eq!(has(&desired, &[10, 11, 120]), [true, false, true]);
+        assert!(desired.wished.links.contains(&(anchor(120), anchor(10))));
+        let page = sub.page(&[links(None, 120, "member", &[10], &[11])], true);
+        world.append(&sub.stream, page).await;
+        assert_eq!(has(&world.settled(&config).await, &[10, 11]), [false, true]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_group_counts_where_the_scope_says_so() {
+    for counts in [true, false] {
+        let (world, mut west) = (World::new(), Source::new("west", "DC=w"));
+        let user =
+            |n: u32, group: u32| (n, with(attributes(USER, &format!("n{n}")), &[("primaryGroupID", &rid(group))]));
+        let groups = [20, 21].map(|n| (n, attributes(GROUP, &format!("n{n}"))));
+        let objects: Vec<_> = [user(10, 20), user(11, 21)].into_iter().chain(groups).collect();
+        let page = first_read(&mut west, 1, &objects, &[]);
+        world.append(&west.stream, page).await;
+        let mut config = world.config("c", &[west.clone()], &[], &[]);
+        config.sources[0].include_groups = vec![group("west", 20)];
+        rules(&mut config, json!({"scope": {"primary_groups": counts}}));
+        assert_eq!(has(&world.settled(&config).await, &[10, 11]), [counts, false]);
+        let set = with(Attributes::new(), &[("primaryGroupID", &rid(20))]);
+        let page = west.page(&[changed(11, &below(&west.root, 11), None, set, &[])], true);
+        world.append(&west.stream, page).await;
+        assert_eq!(has(&world.settled(&config).await, &[10, 11]), [counts, counts]);
+        let set = with(Attributes::new(), &[("primaryGroupID", &rid(21))]);
+        let page = west.page(&[changed(10, &below(&west.root, 10), None, set, &[])], true);
+        world.append(&west.stream, page).await;
+        assert_eq!(has(&world.settled(&config).await, &[10, 11]), [false, counts]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_group_is_a_membership_in_the_tenant_that_follows_its_change() {
+    let (world, mut west, mut config) = one_forest(&[]).await;
+    config.sources[0].include_groups.clear();
+    rules(&mut config, json!({"scope": {"primary_groups": true}}));
+    for number in [20, 21, 21, 20] {
+        let set = with(Attributes::new(), &[("primaryGroupID", &rid(number))]);
+        let page = west.page(&[changed(10, &below(&west.root, 10), None, set, &[])], true);
+        world.append(&west.stream, page).await;
+        let links = world.settled(&config).await.wished.links;
+        assert_eq!(links.into_iter().collect::<Vec<_>>(), [(anchor(number), anchor(10))]);
     }
 }

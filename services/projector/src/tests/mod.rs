@@ -3,12 +3,15 @@
 mod crash;
 mod damage;
 mod groups;
+mod handover;
 mod history;
 mod holds;
+mod mesh;
 mod model;
 mod moments;
 mod people;
 mod property;
+mod shuffle;
 mod stream;
 mod support;
 mod traces;
