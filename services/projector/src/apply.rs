@@ -310,7 +310,9 @@ impl Round<'_> {
         if self.txn.has(&row_key)? {
             self.txn.delete(row_key);
             self.txn.delete(keys::edge_in(to, kind, from));
-            if kind != LinkKind::Member {
+            if kind == LinkKind::Member {
+                self.touch_written(from, to)?;
+            } else {
                 self.set_waiting(from, kind, to, false)?;
             }
             self.mark_link(from, kind, to, trace)?;

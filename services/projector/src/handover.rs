@@ -2,7 +2,8 @@
 //! tenant is let go, not deleted, and the other one finds it by its anchor.
 //!
 //! What another configuration would say is computed here, from its document and from the containers that its own
-//! projector resolved or will resolve, over the mirror that both have in common. So there is no gap, whichever of the two is quicker.
+//! projector resolved or will resolve, over the mirror that both have in common. So there is no gap, whichever of the two
+//! is quicker.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

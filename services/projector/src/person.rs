@@ -320,7 +320,8 @@ impl Round<'_> {
 
     /// The anchor that a person has already.
     fn anchor_there(&mut self, person: &Person) -> Result<Option<SourceAnchor>> {
-        if !person.members.iter().any(|member| !member.is_partner) {
+        // a linked mailbox whose account is gone stands no better with a contact than alone
+        if !person.members.iter().any(|member| !member.is_partner && person.may_give(member)) {
             return Ok(None);
         }
         let mut best: Option<((bool, u64), SourceAnchor)> = None;
@@ -414,6 +415,7 @@ impl Round<'_> {
 
     /// Writes down what anchor an object stands for by a join, on both sides.
     pub(crate) fn set_adopted(&mut self, key: ObjectKey, adopted: Option<Adopted>) -> Result<()> {
+        self.given += 1;
         let row_key = keys::of_object(keys::ADOPTED, key);
         let old: Option<Adopted> = self.read(&row_key)?;
         if let Some(old) = &old {

@@ -130,7 +130,14 @@ impl Round<'_> {
                     Together::Nobody => continue,
                 }
             };
+            let given = self.given;
             if self.anchor_of(&of)?.as_ref() != Some(anchor) {
+                if self.given != given {
+                    // they got another one just now, and nobody has seen to its wish
+                    for member in &of.members {
+                        self.add_work(Work::new(WorkKind::Evaluate, member.key));
+                    }
+                }
                 continue;
             }
             match &winner {
@@ -224,6 +231,7 @@ impl Round<'_> {
     }
 
     pub(crate) fn write_claim(&mut self, key: ObjectKey, claim: &Claim) -> Result<()> {
+        self.given += 1;
         let mut row = self.anchor_row(&claim.anchor)?;
         // beyond the limit an object has the anchor and never stands for it
         if row.claimants.len() < MAX_CLAIMANTS {

@@ -235,6 +235,31 @@ impl Round<'_> {
         Ok(())
     }
 
+    /// Notes the memberships that were written because of a link that ends. Once its ends are looked at they may stand for
+    /// other anchors, and without the link nothing leads from those to the ones that were written.
+    pub(crate) fn touch_written(&mut self, from: ObjectKey, to: ObjectGuid) -> Result<()> {
+        if self.plan.config.rules.joins.is_empty() {
+            return Ok(());
+        }
+        let plan = self.plan;
+        let mut members = Vec::new();
+        for source in plan.forest_of(from.source) {
+            let key = ObjectKey { source, guid: to };
+            members.extend(self.anchors_named(key)?);
+            for object in self.stood_in_for(key)? {
+                members.extend(self.anchors_named(object)?);
+            }
+        }
+        for group in self.anchors_named(from)? {
+            for member in &members {
+                if self.txn.has(&keys::linked(&group, member))? {
+                    self.add_outbox(keys::out_link(&group, member), None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The anchors under which something may have been written of an object.
     fn anchors_named(&mut self, key: ObjectKey) -> Result<Vec<SourceAnchor>> {
         let mut all: Vec<SourceAnchor> = self.claim(key)?.map(|claim| claim.anchor).into_iter().collect();

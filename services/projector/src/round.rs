@@ -75,6 +75,8 @@ pub(crate) struct Round<'a> {
     pub(crate) is_postponed: bool,
     /// Other configurations for the same tenant.
     pub(crate) others: &'a [Other],
+    /// How often an object was given an anchor, or took one over or gave it back.
+    pub(crate) given: u64,
     /// What is known of the tenant.
     pub(crate) tenant: Option<Rc<TenantDomains>>,
 }
@@ -109,6 +111,7 @@ impl<'a> Round<'a> {
             stopped: BTreeSet::new(),
             is_postponed: false,
             others: &[],
+            given: 0,
             tenant: meta.domains.clone().map(Rc::new),
         };
         round.rebuild_scopes();
