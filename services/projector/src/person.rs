@@ -95,9 +95,12 @@ impl Person {
 
     /// The member whose values of an attribute count.
     pub(crate) fn giver(&self, precedence: &Precedence, name: &str) -> Option<&Member> {
-        let order = self.orders.get(precedence.order_of(name))?;
-        let mut members = order.iter().filter_map(|at| self.members.get(*at));
-        members.find(|member| member.row.values(name).iter().any(|value| !is_blank(value)))
+        let has_value = |member: &&Member| member.row.values(name).iter().any(|value| !is_blank(value));
+        match self.orders.get(precedence.order_of(name)) {
+            Some(order) => order.iter().filter_map(|at| self.members.get(*at)).find(has_value),
+            // where nothing is joined nobody is asked for an order
+            None => self.members.first().filter(has_value),
+        }
     }
 }
 

@@ -1,9 +1,11 @@
-//! The rules in front of directories of either kind: what is in scope, who is one person, who is handed over.
+//! The rules in front of directories of either kind: what is in scope, who is one person, what flows and why, who is
+//! handed over.
 //!
 //! Each scene has containers, a tenant and a configuration of its own, so that all of them share the forests.
 
 pub mod handover;
 pub mod joins;
+pub mod questions;
 pub mod scope;
 
 use std::collections::BTreeSet;
@@ -73,6 +75,7 @@ impl Stage {
         joins::account_and_resource_forest(self).await;
         joins::full_mesh_of_contacts(self).await;
         joins::one_user_per_forest(self).await;
+        questions::flow_and_findings(self).await;
         handover::between_two_configurations(self).await;
     }
 
