@@ -6,8 +6,8 @@ use super::{Show, Stage, domain, text};
 
 /// A moment as the directory writes it: 100 nanoseconds since 1601 (MS-ADTS 2.2.18 of accountExpires).
 fn ticks(seconds_from_now: i64) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    ((now.cast_signed() + seconds_from_now + 11_644_473_600) * 10_000_000).to_string()
+    let now = forestsync_runtime::clock::now().as_second();
+    ((now + seconds_from_now + 11_644_473_600) * 10_000_000).to_string()
 }
 
 impl Show {

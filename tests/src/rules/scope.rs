@@ -89,7 +89,7 @@ pub async fn groups(stage: &mut Stage) {
     show.people("another group is nested below the moved one", &["gil", "hal", "ida", "joe"]).await;
 
     let cloud = stage.directories[0].dn(&format!("CN=renamed,{old}"));
-    stage.directories[0].remove_values(&cloud, "member", &[inner.clone()]).await;
+    stage.directories[0].remove_values(&cloud, "member", std::slice::from_ref(&inner)).await;
     show.people("a nested group is taken out", &["gil", "ida"]).await;
     let mut gone = show.deleted();
     gone.sort();

@@ -38,7 +38,7 @@ fn named(all: Vec<(&str, Vec<AttributeValue>)>) -> Attributes {
 
 /// Every fifth container is excluded and lies in the one before it.
 fn is_excluded(container: u32) -> bool {
-    container % 5 == 0
+    container.is_multiple_of(5)
 }
 
 fn container(n: u32, base: &Dn) -> Dn {
@@ -115,7 +115,7 @@ fn rules() -> Rules {
         r#"Switch([department], "Elsewhere", "Department 1", "One", "Department 2", "Two", "Department 3", "Three")"#,
         r#"Replace([telephoneNumber], " ", "")"#,
         r#"ToUpper(NormalizeDiacritics([sn])) & ", " & [givenName]"#,
-        r#"IIF(BitAnd([userAccountControl], 2) = 0, Mid([employeeID], 2, 4), IgnoreThisFlow)"#,
+        "IIF(BitAnd([userAccountControl], 2) = 0, Mid([employeeID], 2, 4), IgnoreThisFlow)",
     ];
     let plain = ["jobTitle", "companyName", "department", "city", "country", "state", "officeLocation", "faxNumber"];
     let extended = (1..=15).map(|n| format!("onPremisesExtensionAttributes.extensionAttribute{n}"));
