@@ -128,12 +128,12 @@ async fn an_account_that_is_deleted_leaves_its_anchor_to_the_partner_that_stays(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_that_is_deleted_while_contacts_of_it_stay_is_a_contact() {
+async fn a_user_that_is_deleted_goes_although_contacts_of_it_stay() {
     let mut mesh = galsync().await;
     mesh.settled().await;
     let desired = mesh.remove(0, 10).await;
-    assert_eq!(reasons(&desired), [RemovalReason::ClassChanged]);
-    assert_eq!(kinds(&desired), [(10, CloudClass::Contact), (111, USERS), (212, USERS)]);
+    assert_eq!(reasons(&desired), [RemovalReason::Deleted]);
+    assert_eq!(kinds(&desired), [(110, CloudClass::Contact), (111, USERS), (212, USERS)]);
     mesh.remove(1, 110).await;
     let desired = mesh.remove(2, 210).await;
     assert_eq!(kinds(&desired), [(111, USERS), (212, USERS)]);
