@@ -175,7 +175,8 @@ async fn dies_while_owners_change() {
                 assert!(deaths < 200, "{point:?} makes no progress");
             }
         }
-        assert!(deaths >= 5, "{point:?} was passed {deaths} times only");
+        // one of the five steps asks for nothing
+        assert!(deaths >= 4, "{point:?} was passed {deaths} times only");
         for n in 100..=110 {
             assert_eq!(lab.owners(n, 1..=5), [1], "{point:?}");
         }
