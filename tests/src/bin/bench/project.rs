@@ -19,7 +19,7 @@ use crate::{Measured, median};
 
 pub(crate) const OBJECTS: u32 = 100_000;
 /// Records a batch of the bare loop is made of.
-pub(crate) const BATCH: usize = 1_000;
+const BATCH: usize = 1_000;
 
 pub(crate) fn guid(n: u32) -> ObjectGuid {
     let mut bytes = [0x11; 16];
@@ -43,8 +43,30 @@ pub(crate) fn record(event: ChangeEvent, object: Option<ObjectGuid>, base: &Dn) 
     NewRecord::new(None::<Vec<u8>>, value)
 }
 
-fn observed(n: u32, snapshot: SnapshotId, parent: Option<ObjectGuid>, base: &Dn) -> NewRecord {
+/// What the directory says of user `n` with this account name and mail address.
+pub(crate) fn user(n: u32, sam: &str, mail: String) -> Attributes {
     let text = |value: String| vec![AttributeValue::Text(value)];
+    let classes = ["top", "person", "organizationalPerson", "user"].map(AttributeValue::from).into();
+    let all = [
+        ("objectClass", classes),
+        ("name", text(sam.to_owned())),
+        ("sAMAccountName", text(sam.to_owned())),
+        ("userPrincipalName", text(format!("{sam}@emea.example"))),
+        ("mail", text(mail)),
+        ("displayName", text(format!("Given{} Sürname{}", n % 997, n % 4999))),
+        ("givenName", text(format!("Given{}", n % 997))),
+        ("sn", text(format!("Sürname{}", n % 4999))),
+        ("title", text(format!("Title {}", n % 90))),
+        ("department", text(format!("Department {}", n % 40))),
+        ("company", text("AT&T Ltd".into())),
+        ("telephoneNumber", text(format!("+41 44 {n:07}"))),
+        ("employeeID", text(format!("{n:07}"))),
+        ("userAccountControl", text("512".into())),
+    ];
+    all.into_iter().map(|(name, values)| (name.to_owned(), values)).collect()
+}
+
+fn observed(n: u32, snapshot: SnapshotId, parent: Option<ObjectGuid>, base: &Dn) -> NewRecord {
     let classes = |all: &[&str]| all.iter().map(|c| AttributeValue::from(*c)).collect::<Vec<_>>();
     let (dn, attributes): (Dn, Attributes) = match n {
         0 => (base.clone(), BTreeMap::from([("objectClass".into(), classes(&["top", "domain", "domainDNS"]))])),
@@ -54,24 +76,8 @@ fn observed(n: u32, snapshot: SnapshotId, parent: Option<ObjectGuid>, base: &Dn)
         }
         n => {
             let sam = format!("user{n:06}");
-            let all = [
-                ("objectClass", classes(&["top", "person", "organizationalPerson", "user"])),
-                ("name", text(sam.clone())),
-                ("sAMAccountName", text(sam.clone())),
-                ("userPrincipalName", text(format!("{sam}@emea.example"))),
-                ("mail", text(format!("{sam}@emea.example"))),
-                ("displayName", text(format!("Given{} Sürname{}", n % 997, n % 4999))),
-                ("givenName", text(format!("Given{}", n % 997))),
-                ("sn", text(format!("Sürname{}", n % 4999))),
-                ("title", text(format!("Title {}", n % 90))),
-                ("department", text(format!("Department {}", n % 40))),
-                ("company", text("AT&T Ltd".into())),
-                ("telephoneNumber", text(format!("+41 44 {n:07}"))),
-                ("employeeID", text(format!("{n:07}"))),
-                ("userAccountControl", text("512".into())),
-            ];
-            let named = all.into_iter().map(|(name, values)| (name.to_owned(), values));
-            (base.child("OU", "Bench").child("CN", &sam), named.collect())
+            let all = user(n, &sam, format!("{sam}@emea.example"));
+            (base.child("OU", "Bench").child("CN", &sam), all)
         }
     };
     record(ChangeEvent::ObjectObserved(ObjectObserved { snapshot, dn, parent, attributes }), Some(guid(n)), base)

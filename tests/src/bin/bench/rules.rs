@@ -15,7 +15,7 @@ use forestsync_tests::peers;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::project::{OBJECTS, guid, projected, record, snapshot, source, write_stream};
+use crate::project::{OBJECTS, guid, projected, record, snapshot, source, user, write_stream};
 use crate::{Measured, median};
 
 /// Containers that the configuration names: four in five of them included, the others, below an included one, excluded.
@@ -83,23 +83,7 @@ fn object(n: u32, base: &Dn) -> Vec<NewRecord> {
             let sam = format!("user{n:06}");
             // one in twenty has a flaw
             let mail = if n % 20 == 0 { format!("{sam} @emea.example") } else { format!("{sam}@emea.example") };
-            let all = vec![
-                ("objectClass", classes(&["top", "person", "organizationalPerson", "user"])),
-                ("name", text(sam.clone())),
-                ("sAMAccountName", text(sam.clone())),
-                ("userPrincipalName", text(format!("{sam}@emea.example"))),
-                ("mail", text(mail)),
-                ("displayName", text(format!("Given{} Sürname{}", n % 997, n % 4999))),
-                ("givenName", text(format!("Given{}", n % 997))),
-                ("sn", text(format!("Sürname{}", n % 4999))),
-                ("title", text(format!("Title {}", n % 90))),
-                ("department", text(format!("Department {}", n % 40))),
-                ("company", text("AT&T Ltd".into())),
-                ("telephoneNumber", text(format!("+41 44 {n:07}"))),
-                ("employeeID", text(format!("{n:07}"))),
-                ("userAccountControl", text("512".into())),
-            ];
-            (container(unit, base).child("CN", &sam), Some(unit), named(all))
+            (container(unit, base).child("CN", &sam), Some(unit), user(n, &sam, mail))
         }
     };
     let event = ObjectObserved { snapshot: snapshot(), dn, parent: parent.map(guid), attributes };
