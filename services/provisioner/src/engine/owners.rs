@@ -44,12 +44,12 @@ impl Engine {
         // an owner is replaced and never just taken away: Graph keeps the last one, and whose own end is near loses this
         // with it
         if !adds && wished.is_none() {
-            self.index.reports.entry(owner).or_default().insert(anchor.clone());
+            self.wait_for_owner(anchor, &owner);
             return Ok(Plan::Nothing);
         }
         // one that was deleted owns nothing for as long as it is not back, and one that was let go keeps what it has
         let Some(id) = self.store.object(&owner)?.and_then(|o| o.live_id().map(str::to_owned)) else {
-            self.index.reports.entry(owner).or_default().insert(anchor.clone());
+            self.wait_for_owner(anchor, &owner);
             return Ok(Plan::Nothing);
         };
         Ok(if adds {
@@ -57,6 +57,17 @@ impl Engine {
         } else {
             Plan::Write(Call::RemoveOwner { group, owner: id }, Write::RemoveOwner { owner })
         })
+    }
+
+    /// The group has a turn when something becomes of this owner.
+    fn wait_for_owner(&mut self, group: &SourceAnchor, owner: &SourceAnchor) {
+        self.index.reports.entry(owner.clone()).or_default().insert(group.clone());
+    }
+
+    /// Whether it is deleted or about to be. Then it is not seen among the owners of a group, and is one of them again when
+    /// it is restored: it ceases to be one only by a removal that was answered.
+    pub(super) fn ends(&self, owner: &SourceAnchor) -> Result<bool, StoreError> {
+        Ok(self.store.object(owner)?.is_none_or(|o| o.live_id().is_none() || o.is_leaving()))
     }
 
     /// An owner that is not wished: one that is there before others, of which nothing can be taken away.
@@ -104,6 +115,11 @@ impl Engine {
             Write::RemoveOwner { owner } => (owner, true),
             _ => return Ok(()),
         };
+        if removing && failure.kind == FailureKind::NotFound && self.ends(owner)? {
+            self.turn.clear_intent(anchor);
+            self.wait_for_owner(anchor, owner);
+            return Ok(());
+        }
         if removing && failure.kind == FailureKind::NotFound && !self.is_young_owner(anchor, owner)? {
             let gone = Done { status: 404, request_id: failure.request_id.clone(), id: None };
             return self.done(anchor, flight, write, gone);
@@ -145,6 +161,10 @@ impl Engine {
             (outcome.status, outcome.request_id) = (failure.status, failure.request_id);
             self.turn.outcome(outcome);
         } else if owns != removing {
+            if removing && self.ends(&owner)? {
+                self.wait_for_owner(anchor, &owner);
+                return Ok(());
+            }
             if removing && self.is_young_owner(anchor, &owner)? {
                 self.object_failed(anchor, flight, Operation::SetOwner, &not_visible())?;
                 return Ok(());

@@ -111,7 +111,7 @@ impl Engine {
                 self.owns(owner, &ids)?.then(|| self.owner_event(anchor, owner, true)).transpose()?
             }
             (Write::RemoveOwner { owner }, Reply::Members(ids)) => {
-                let gone = !self.owns(owner, &ids)? && !self.is_young_owner(anchor, owner)?;
+                let gone = !self.owns(owner, &ids)? && !self.is_young_owner(anchor, owner)? && !self.ends(owner)?;
                 gone.then(|| self.owner_event(anchor, owner, false)).transpose()?
             }
             (Write::AddMembers { members, .. }, Reply::Members(ids)) => {
