@@ -68,6 +68,7 @@ async fn from_a_directory_to_the_tenant_in_three_processes() {
         groups: 5,
         contacts: 0,
         members_per_group: 5,
+        flawed: false,
         ..PopulationOptions::new("DC=emea,DC=example", "emea.example")
     };
     forest.control().load(Population::new(5, sizes).objects()).await.unwrap();

@@ -192,6 +192,9 @@ pub struct PracticeForestArgs {
     /// The same seed makes the same people.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Without the objects that break a rule of `forestsync lint`: else every twentieth is one, as in grown directories.
+    #[arg(long)]
+    pub tidy: bool,
     /// Folder for CA certificate and passwords; default: a temporary one, removed at the end.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,

@@ -171,6 +171,7 @@ impl Lab {
             groups: 10,
             contacts: 3,
             members_per_group: 5,
+            flawed: false,
             ..PopulationOptions::new("DC=emea,DC=example", "emea.example")
         };
         forest.control().load(Population::new(5, sizes).objects()).await.unwrap();

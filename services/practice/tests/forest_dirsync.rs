@@ -131,7 +131,7 @@ async fn members_of_a_large_group_are_spread_over_entries_and_pages() {
 #[tokio::test]
 async fn flawed_objects_are_taken_and_told_of_as_they_are() {
     let lab = Lab::with(|_| {}).await;
-    let options = PopulationOptions { users: 720, flawed: true, ..PopulationOptions::new(BASE, "x.example") };
+    let options = PopulationOptions { users: 720, ..PopulationOptions::new(BASE, "x.example") };
     let population = Population::new(1, options);
     lab.control.load(population.objects()).await.unwrap();
     let (entries, _, _) = dirsync(&mut lab.reader().await, 0, &["displayName", "userPrincipalName"], b"").await;

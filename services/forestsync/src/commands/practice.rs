@@ -116,6 +116,7 @@ async fn forest(args: PracticeForestArgs) -> Result<Exit> {
             users: args.users,
             groups: args.users / 8,
             contacts: args.users / 20,
+            flawed: !args.tidy,
             ..PopulationOptions::new(&options.base, &domain)
         },
     );

@@ -71,6 +71,7 @@ impl Forest {
             contacts: (users / 20).max(2),
             ous: UNITS,
             members_per_group: 12,
+            flawed: false,
             ..PopulationOptions::new(&base, domain)
         };
         let population = Population::new(seed.wrapping_add(index as u64), sizes);
