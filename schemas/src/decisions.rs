@@ -137,6 +137,9 @@ pub struct ConfigurationHeld {
     pub detail: String,
     /// What to do about it.
     pub hint: String,
+    /// The containers and groups of the scope that are empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emptied: Vec<ObjectGuid>,
 }
 
 /// Why a configuration is held.
@@ -145,7 +148,8 @@ pub struct ConfigurationHeld {
 pub enum HoldReason {
     /// A container named in the scope was deleted, or never existed.
     ScopeContainerMissing,
-    /// Every container named in the scope is empty, while the configuration manages objects from there.
+    /// A container or group named in the scope was emptied, or all of them are, while the configuration manages objects
+    /// from there.
     ScopeEmpty,
     /// A full read of a source showed no object at all, or far fewer than are managed.
     SourceShrunken,

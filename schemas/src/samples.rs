@@ -190,13 +190,14 @@ pub fn decisions() -> Vec<DecisionRecord> {
             object: guid(2),
         }),
         DecisionEvent::ConfigurationHeld(ConfigurationHeld {
-            reason: HoldReason::ScopeContainerMissing,
+            reason: HoldReason::ScopeEmpty,
             forest: "emea".into(),
-            detail: "OU=Staff,DC=emea,DC=example was deleted".into(),
-            hint: "restore the container, or take it out of the scope".into(),
+            detail: "nothing is left in the container OU=Staff,DC=emea,DC=example".into(),
+            hint: "put objects back, or take it out of the scope".into(),
+            emptied: vec![guid(2)],
         }),
         DecisionEvent::ConfigurationReleased(ConfigurationReleased {
-            reason: HoldReason::ScopeContainerMissing,
+            reason: HoldReason::ScopeEmpty,
             forest: "emea".into(),
         }),
         DecisionEvent::FindingRaised(FindingRaised {

@@ -36,6 +36,7 @@ impl Engine {
                     forest: hold.forest.clone(),
                     detail: hold.detail.clone(),
                     hint: hold.hint.clone(),
+                    emptied: hold.emptied.clone(),
                 }));
             }
         }
@@ -46,7 +47,9 @@ impl Engine {
             round.meta.held.remove(&(reason, forest.clone()));
             round.decisions.push(DecisionEvent::ConfigurationReleased(ConfigurationReleased { reason, forest }));
         }
-        if round.decisions.is_empty() {
+        let projected = &round.meta.counters.projected_by;
+        round.meta.emptied.retain(|entry| !projected.contains_key(entry));
+        if round.decisions.is_empty() && round.meta.emptied == self.meta.emptied {
             return Ok(());
         }
         let prepared = round.finish()?;

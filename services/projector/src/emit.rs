@@ -192,13 +192,17 @@ impl Round<'_> {
             }
             (None, Some(emitted)) if emitted.alive => {
                 if removals {
+                    self.lost_no_more(anchor)?;
                     let (reason, keep) = self.reason(&emitted)?;
                     self.emit_removal(anchor, &emitted, (reason, keep), trace, out)?;
                 }
                 out.deferred += usize::from(!removals);
                 Ok(removals)
             }
-            (None, _) => Ok(true),
+            (None, _) => {
+                self.lost_no_more(anchor)?;
+                Ok(true)
+            }
         }
     }
 
@@ -322,7 +326,7 @@ impl Round<'_> {
     }
 
     /// Why what was written is not wished any more, and whether the cloud object stays all the same.
-    fn reason(&mut self, emitted: &Emitted) -> std::result::Result<(RemovalReason, bool), StoreError> {
+    pub(crate) fn reason(&mut self, emitted: &Emitted) -> std::result::Result<(RemovalReason, bool), StoreError> {
         let keeps = self.plan.config.rules.scope.out_of_scope == OutOfScope::Keep;
         let Some(source) = emitted.source.filter(|source| self.plan.source(*source).is_some()) else {
             return Ok((RemovalReason::OutOfScope, keeps));

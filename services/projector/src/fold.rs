@@ -45,6 +45,7 @@ impl Round<'_> {
                 }
             }
             DecisionEvent::ConfigurationHeld(event) => {
+                self.meta.emptied.extend(event.emptied);
                 self.meta.held.insert((event.reason, event.forest));
             }
             DecisionEvent::ConfigurationReleased(event) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use forestsync_domain::ObjectGuid;
 use forestsync_schemas::decisions::HoldReason;
 use serde::Serialize;
 
@@ -22,6 +23,9 @@ pub struct Hold {
     pub detail: String,
     /// What to do about it.
     pub hint: String,
+    /// The containers and groups of the scope that are empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub emptied: Vec<ObjectGuid>,
 }
 
 impl Round<'_> {
@@ -30,15 +34,16 @@ impl Round<'_> {
     pub(crate) fn holds(&mut self, withheld: &BTreeSet<SourceId>) -> Result<Vec<Hold>, StoreError> {
         let plan = self.plan;
         let mut holds: Vec<Hold> = Vec::new();
+        let emptied = self.emptied()?;
         for source in plan.sources.iter().filter(|source| !withheld.contains(&source.id)) {
             let found = [
                 self.shrunken(source),
                 self.missing_container(source)?,
                 self.missing_group(source)?,
                 self.unread(source)?,
-                self.empty(source),
             ];
-            for hold in found.into_iter().flatten() {
+            let emptied = self.emptied_of(source, &emptied);
+            for hold in found.into_iter().flatten().chain(emptied).chain(self.empty(source)) {
                 if !holds.iter().any(|known| known.reason == hold.reason && known.forest == hold.forest) {
                     holds.push(hold);
                 }
@@ -68,6 +73,7 @@ impl Round<'_> {
                 "check the rights of the account that reads this forest; a full read that shows again what is missing \
                    releases, and nothing else does"
                     .into(),
+            emptied: Vec::new(),
         })
     }
 
@@ -80,6 +86,7 @@ impl Round<'_> {
             forest: source.config.forest.clone(),
             detail: format!("the container {entry} of the scope {what}"),
             hint: hint.into(),
+            emptied: Vec::new(),
         };
         for entry in source.config.include.iter().chain(&source.config.exclude) {
             let resolved = self.meta.sources.get(&source.id).map(|state| &state.resolved);
@@ -127,6 +134,7 @@ impl Round<'_> {
                     forest: source.config.forest.clone(),
                     detail: format!("the group {} of the scope is not there, or was deleted", entry.group),
                     hint: "restore the group, name the one that takes its place, or take it out of the scope".into(),
+                    emptied: Vec::new(),
                 }));
             }
         }
@@ -149,6 +157,7 @@ impl Round<'_> {
                 "add it to attributes of forest {forest} in the collector's file, or take it out of the rules"
             ),
             forest,
+            emptied: Vec::new(),
         }))
     }
 
@@ -168,6 +177,7 @@ impl Round<'_> {
                 "no container and no group of the scope in {root} holds an object; {emitted} are managed from there"
             ),
             hint: "put objects back into them, or take the forest out of the configuration".into(),
+            emptied: Vec::new(),
         })
     }
 }

@@ -69,6 +69,7 @@ pub(crate) const WORK: u8 = b'j';
 pub(crate) const ANCHOR: u8 = b'p';
 pub(crate) const LINKED: u8 = b'l';
 pub(crate) const OUTBOX: u8 = b'q';
+pub(crate) const LOST: u8 = b'L';
 
 /// Kinds of outbox rows.
 pub(crate) const OUT_FLOW: u8 = 0;

@@ -42,6 +42,7 @@ mod derived;
 mod digest;
 mod eligible;
 mod emit;
+mod emptied;
 mod engine;
 mod error;
 mod explain;

@@ -48,7 +48,7 @@ impl Round<'_> {
     }
 
     /// The groups an object is in, as deep as the configuration follows them.
-    fn all_groups(&mut self, key: ObjectKey, row: &ObjectRow) -> Result<BTreeSet<ObjectGuid>> {
+    pub(crate) fn all_groups(&mut self, key: ObjectKey, row: &ObjectRow) -> Result<BTreeSet<ObjectGuid>> {
         let direct = self.direct_groups(key, row)?;
         if self.plan.config.rules.scope.group_members == GroupMembers::Direct {
             return Ok(direct.into_iter().map(|group| group.guid).collect());

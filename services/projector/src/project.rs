@@ -19,7 +19,8 @@ use crate::keys::{self, LinkKind, ObjectKey};
 use crate::person::{Person, Together};
 use crate::round::Round;
 use crate::rows::{
-    AnchorRow, Claim, Claimant, EMPTY, Emitted, FindingRow, MAX_VALUE, ObjectRow, StoredValue, Wish, adjust, to_stored,
+    AnchorRow, Claim, Claimant, EMPTY, Emitted, FindingRow, MAX_VALUE, ObjectRow, StoredValue, Wish, adjust, adjust_at,
+    to_stored,
 };
 use crate::unique::hashes;
 use crate::work::{Work, WorkKind};
@@ -303,6 +304,7 @@ impl Round<'_> {
             not_writable: flowed.not_writable,
             joined,
             unique: hashes(&unique),
+            by: self.in_scope_by(person)?,
         };
         let mut messages: Vec<String> = flowed.problems.iter().map(describe).collect();
         if is_large(&wish) && crate::rows::encode(&wish).len() > MAX_VALUE {
@@ -341,6 +343,7 @@ impl Round<'_> {
             return Ok(());
         }
         self.count_wish(old.as_ref(), wish);
+        self.note_lost(anchor, old.as_ref(), wish)?;
         self.set_unique(anchor, old.as_ref(), wish)?;
         let face = |wish: &Wish| (wish.objects().collect::<Vec<_>>(), wish.class, wish.blocked);
         if old.as_ref().map(face) != wish.map(face) {
@@ -378,6 +381,9 @@ impl Round<'_> {
             // a source whose objects are all part of others' wishes is not empty
             for object in wish.objects() {
                 adjust(counters.projected_by_source.entry(object.source).or_default(), !there, there);
+            }
+            for entry in &wish.by {
+                adjust_at(&mut counters.projected_by, entry, there);
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::keys::ObjectKey;
 /// Marks a value as one of ours.
 const FORMAT: u8 = 0xF5;
 /// The version of the rows; a database of another one is rebuilt.
-pub(crate) const VERSION: u8 = 5;
+pub(crate) const VERSION: u8 = 6;
 /// The largest value: sled leaks disk whenever a value over 128 KiB is overwritten.
 pub(crate) const MAX_VALUE: usize = 60 * 1024;
 
@@ -196,6 +196,8 @@ pub(crate) struct Wish {
     pub(crate) joined: Vec<ObjectKey>,
     /// What must be unique: kind and hash of the value, sorted.
     pub(crate) unique: Vec<(u8, [u8; 16])>,
+    /// The containers and groups of the scope that its objects are in it by, sorted.
+    pub(crate) by: Vec<ObjectGuid>,
 }
 
 impl Wish {
@@ -351,6 +353,9 @@ pub(crate) struct Counters {
     pub(crate) projected: BTreeMap<CloudClass, u64>,
     pub(crate) projected_by_source: BTreeMap<SourceId, u64>,
     pub(crate) emitted_by_source: BTreeMap<SourceId, u64>,
+    /// Wishes by container or group of the scope, and those that ended and were not yet taken back.
+    pub(crate) projected_by: BTreeMap<ObjectGuid, u64>,
+    pub(crate) lost_by: BTreeMap<ObjectGuid, u64>,
     pub(crate) blocked: u64,
     pub(crate) findings: u64,
     pub(crate) waiting: u64,
@@ -378,6 +383,8 @@ pub(crate) struct Meta {
     pub(crate) until: BTreeMap<String, u64>,
     /// Holds written to `decisions` and not released.
     pub(crate) held: BTreeSet<(HoldReason, String)>,
+    /// Containers and groups that were empty when that was written, as far as that was learned from the stream.
+    pub(crate) emptied: BTreeSet<ObjectGuid>,
     /// Streams that `decisions` says have stopped, and where.
     pub(crate) stopped: BTreeMap<String, u64>,
     /// The offset of the next record of `tenant`, and what it said last.
@@ -400,6 +407,15 @@ pub(crate) struct Meta {
     pub(crate) walked: u64,
     /// Counts anchors given without a decision, by a verification.
     pub(crate) provisional: u64,
+}
+
+/// [`adjust`] for one of many counters, of which those at zero are not kept.
+pub(crate) fn adjust_at<K: Ord + Clone>(counters: &mut BTreeMap<K, u64>, key: &K, there: bool) {
+    let counter = counters.entry(key.clone()).or_default();
+    adjust(counter, !there, there);
+    if *counter == 0 {
+        counters.remove(key);
+    }
 }
 
 /// Adds to a counter that cannot go below zero.

@@ -62,6 +62,10 @@ impl Engine {
             return Ok(());
         }
         let withheld = self.withheld();
+        if !self.meta.may_be_emptied().is_empty() {
+            // or its objects are another configuration's by now
+            self.look_at_neighbours()?;
+        }
         let holds = self.round()?.holds(&withheld)?;
         self.announce(&holds)?;
         self.holds = holds;

@@ -44,12 +44,23 @@ pub async fn containers(stage: &mut Stage) {
     show.status_says("scope_container_missing").await;
     assert!(show.deleted().is_empty(), "a lost container deletes nobody");
 
-    stage.add_user(0, "guy", "OU=Out,OU=Units", &[]).await;
+    let instead = ["OU=Out,OU=Units", "OU=Small,OU=Units"];
+    stage.add_containers(0, &instead[1..]).await;
+    for (name, parent) in [("guy", instead[0]), ("hew", instead[1])] {
+        stage.add_user(0, name, parent, &[]).await;
+    }
     show.pipeline.stop().await;
     let rest = suite::WIDE_GUARD;
-    show.pipeline.configure(&[stage.source(0, &["OU=Out,OU=Units"], &[])], &show.access, suite::AT_ONCE, rest);
+    show.pipeline.configure(&[stage.source(0, &instead, &[])], &show.access, suite::AT_ONCE, rest);
     show.pipeline.start();
-    show.people("with another container in its place the others go", &["guy"]).await;
+    show.people("with other containers in its place the others go", &["guy", "hew"]).await;
+
+    stage.relocate(0, "CN=hew,OU=Small,OU=Units", "OU=Units").await;
+    show.status_says("scope_empty").await;
+    assert!(!show.deleted().contains(&"hew".to_owned()), "one container of several that is emptied deletes nobody");
+    stage.relocate(0, "CN=hew,OU=Units", instead[1]).await;
+    stage.add_user(0, "ivy", instead[0], &[]).await;
+    show.people("with somebody in it again it goes on", &["guy", "hew", "ivy"]).await;
     show.pipeline.stop().await;
 }
 

@@ -76,17 +76,24 @@ async fn direct_members_excluded_groups_and_pilots_narrow_the_scope() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_of_another_forest_decides_by_way_of_a_foreign_security_principal() {
     let (world, mut west, mut east) = (World::new(), Source::new("west", "DC=w"), Source::new("east", "DC=e"));
-    let user = attributes(USER, "n10");
-    let sid = Attributes::from([("objectSid".to_owned(), user["objectSid"].clone())]);
-    let mut stand_in = with(attributes(STAND_IN, "n130"), &[]);
-    stand_in.extend(sid);
-    // the one of the group's own forest, so that it never decides for nobody
-    let others =
-        [(10, user), (11, attributes(USER, "n11")), (21, attributes(GROUP, "n21")), (12, attributes(USER, "n12"))];
+    let stand_in = |user: &Attributes, name: &str| {
+        let mut all = attributes(STAND_IN, name);
+        all.insert("objectSid".to_owned(), user["objectSid"].clone());
+        all
+    };
+    let (user, stays) = (attributes(USER, "n10"), attributes(USER, "n13"));
+    // the one of the group's own forest, so that it never decides for nobody, as the one that stays in the other group
+    let objects = [(120, attributes(GROUP, "n120")), (130, stand_in(&user, "n130")), (131, stand_in(&stays, "n131"))];
+    let others = [
+        (10, user),
+        (11, attributes(USER, "n11")),
+        (21, attributes(GROUP, "n21")),
+        (12, attributes(USER, "n12")),
+        (13, stays),
+    ];
     let page = first_read(&mut west, 1, &others, &[(21, 12)]);
     world.append(&west.stream, page).await;
-    let objects = [(120, attributes(GROUP, "n120")), (130, stand_in)];
-    let page = first_read(&mut east, 100, &objects, &[(120, 130)]);
+    let page = first_read(&mut east, 100, &objects, &[(120, 130), (120, 131)]);
     world.append(&east.stream, page).await;
     let mut config = world.config("c", &[west, east.clone()], &[], &[]);
     config.sources[0].include_groups = vec![group("east", 120), group("west", 21)];

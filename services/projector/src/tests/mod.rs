@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod emptied;
 mod groups;
 mod handover;
 mod history;
