@@ -187,3 +187,43 @@ impl Drop for Counter {
         }
     }
 }
+
+/// The progress of a command that does not know how much there is: a spinner, or a plain line every few seconds.
+#[derive(Debug)]
+pub struct Tally {
+    bar: Option<ProgressBar>,
+    what: &'static str,
+    count: u64,
+    next_plain: Option<Instant>,
+}
+
+impl Tally {
+    /// Counts `what`.
+    pub fn new(what: &'static str) -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{spinner} {pos} {prefix}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
+            bars().add(ProgressBar::new_spinner().with_style(style).with_prefix(what))
+        });
+        Self { bar, what, count: 0, next_plain: Instant::now().checked_add(PLAIN_EVERY) }
+    }
+
+    /// So many more.
+    pub fn add(&mut self, more: usize) {
+        self.count = self.count.saturating_add(more as u64);
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.count);
+        } else if self.next_plain.is_some_and(|at| at <= Instant::now()) {
+            self.next_plain = Instant::now().checked_add(PLAIN_EVERY);
+            output::note(&format!("{} {}", self.count, self.what));
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -25,7 +25,7 @@ pub(crate) type Asked = (Query, oneshot::Sender<Answer>);
 /// Questions that wait for their turn.
 pub(crate) const WAITING: usize = 16;
 /// The longest question, in bytes.
-const MAX_QUESTION: u64 = 64 * 1024;
+const MAX_QUESTION: u64 = 4 * 1024 * 1024;
 /// Records that are looked up for one answer.
 const MAX_RECORDS: usize = 64;
 /// The longest wait for an answer.
@@ -141,6 +141,7 @@ impl Engine {
         let answer = match query {
             Query::Explain(text) => self.explain(text).map(Answer::Explain),
             Query::Lint(filter) => self.lint(filter).map(Answer::Lint),
+            Query::Taken(holders, filter) => self.taken(holders, filter).map(Answer::Lint),
         };
         answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))
     }

@@ -65,6 +65,7 @@ mod snapshot;
 mod status;
 mod store;
 mod stored;
+mod taken;
 mod txn;
 mod unique;
 mod verify;

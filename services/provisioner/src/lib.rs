@@ -37,6 +37,7 @@ mod domains;
 mod engine;
 mod error;
 mod graph;
+mod holders;
 mod provisioner;
 mod status;
 mod store;
@@ -50,6 +51,7 @@ pub use config::{Cloud, ConfigError, ExtensionApp, ProvisionerConfig, SoftMatch,
 #[doc(hidden)]
 pub use engine::CrashPoint;
 pub use error::ProvisionerError;
+pub use holders::{Holder, Holders, HoldersError};
 pub use provisioner::Provisioner;
 pub use status::{HeldItem, Outcomes, QuarantinedItem, Status};
 pub use store::StoreError;

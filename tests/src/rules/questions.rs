@@ -96,8 +96,38 @@ pub async fn flow_and_findings(stage: &mut Stage) {
     assert_eq!(String::from_utf8_lossy(&shown.stdout).matches("same@").count(), 2);
     assert!(show.pipeline.json(&["lint", "--attribute", "userPrincipalName"]).to_string().contains("CN=una"));
 
+    let taken = against_the_tenant(&show, &verified);
+
     // and from the database, where nothing runs
     show.pipeline.stop().await;
+    assert_eq!(of_tenant(&show), taken);
     assert_eq!(show.explained(&vic)["attributes"], by_dn["attributes"]);
     assert_eq!(show.pipeline.json(&["lint", "--rule", "proxyaddresses-duplicate"]), duplicates);
+}
+
+fn of_tenant(show: &Show) -> Value {
+    show.pipeline.json(&["lint", "--tenant", "--rule", "tenant-taken", "--rule", "tenant-match"])
+}
+
+/// What others in the tenant have. Those that have what is theirs are not told of.
+fn against_the_tenant(show: &Show, verified: &str) -> Value {
+    assert_eq!(of_tenant(show), json!([]));
+    let foreign = |name: &str, more: Value| {
+        let mut user = json!({"userPrincipalName": name, "displayName": "Foreign", "mailNickname": "foreign"});
+        user.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        show.tenant.control().seed_user(user).unwrap();
+    };
+    let same = json!([format!("smtp:same@{verified}")]);
+    foreign("foreign@old.example", json!({"proxyAddresses": same, "onPremisesImmutableId": "Zm9yZWlnbg=="}));
+    foreign("una@old.example", json!({}));
+    let taken = of_tenant(show);
+    let rows = taken.as_array().unwrap().iter().filter_map(Value::as_object);
+    let name = |row| text(row, "dn").trim_start_matches("CN=").split(',').next().unwrap();
+    let mut rows: Vec<(&str, &str, &str)> =
+        rows.map(|row| (name(row), text(row, "severity"), text(row, "attribute"))).collect();
+    rows.sort_unstable();
+    let expected =
+        [("una", "info", "userPrincipalName"), ("xia", "error", "proxyAddresses"), ("yan", "error", "proxyAddresses")];
+    assert_eq!(rows, expected);
+    taken
 }

@@ -60,6 +60,10 @@ pub struct LintArgs {
     /// Show the values, and what to write instead.
     #[arg(long)]
     pub values: bool,
+    /// Compare with the tenant, too: read all its users and groups, and show who has a name or an address of ours, and
+    /// whom a soft match would take over.
+    #[arg(long)]
+    pub tenant: bool,
     /// The most findings.
     #[arg(long, default_value_t = 1_000_000)]
     pub limit: usize,

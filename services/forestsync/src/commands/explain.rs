@@ -4,14 +4,18 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use comfy_table::ContentArrangement;
-use forestsync_projector::query::{Answer, AttributeView, Explanation, LintFilter, LintRow, OriginView, Query};
+use forestsync_projector::query::{
+    Answer, AttributeView, Explanation, LintFilter, LintRow, OriginView, Query, TenantHolder,
+};
 use forestsync_projector::{ProjectorConfig, ask};
+use forestsync_provisioner::{Holder, Holders};
 
 use crate::cli::{ExplainArgs, LintArgs, ListFormat};
 use crate::config::{self, Settings};
 use crate::exit::{Exit, UsageError};
 use crate::output;
-use crate::pipeline::projector_config_from_log;
+use crate::pipeline::{RunOptions, projector_config_from_log, tenant_config};
+use crate::progress::Tally;
 
 async fn answer(settings: &Settings, data: Option<PathBuf>, query: Query) -> Result<Answer> {
     let log = settings.existing_log()?;
@@ -110,15 +114,43 @@ pub async fn lint(args: LintArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
     let LintArgs { forest, rules, attributes, severity, values, limit, .. } = args.clone();
     let filter = LintFilter { forest, rules, attributes, severity, values, limit };
-    let Answer::Lint(rows) = answer(&settings, args.data, Query::Lint(filter)).await? else {
-        bail!("the projector answered something else");
-    };
+    let mut rows = findings(&settings, args.data.clone(), Query::Lint(filter.clone())).await?;
+    if args.tenant {
+        rows.extend(taken(&settings, args.data, &filter).await?);
+        rows.truncate(limit);
+    }
     match if args.json { ListFormat::Json } else { args.format } {
         ListFormat::Json => output::json(&rows)?,
         ListFormat::Csv => output::text(&csv(&rows))?,
         ListFormat::Table => output::text(&table(&rows, args.values))?,
     }
     Ok(Exit::Done)
+}
+
+async fn findings(settings: &Settings, data: Option<PathBuf>, query: Query) -> Result<Vec<LintRow>> {
+    match answer(settings, data, query).await? {
+        Answer::Lint(rows) => Ok(rows),
+        _ => bail!("the projector answered something else"),
+    }
+}
+
+/// Findings on what the tenant holds.
+async fn taken(settings: &Settings, data: Option<PathBuf>, filter: &LintFilter) -> Result<Vec<LintRow>> {
+    let secret = settings.tenant.read_secret()?;
+    let mut holders = Holders::new(&tenant_config(settings, RunOptions::default(), secret))?;
+    let mut progress = Tally::new("users and groups of the tenant");
+    let mut rows = Vec::new();
+    while let Some(page) = holders.next().await? {
+        progress.add(page.len());
+        let page = page.into_iter().map(asked).collect();
+        rows.extend(findings(settings, data.clone(), Query::Taken(page, filter.clone())).await?);
+    }
+    Ok(rows)
+}
+
+fn asked(holder: Holder) -> TenantHolder {
+    let Holder { id, is_user, anchor, is_synced, user_principal_name, mail, mail_nickname, proxy_addresses } = holder;
+    TenantHolder { id, is_user, anchor, is_synced, user_principal_name, mail, mail_nickname, proxy_addresses }
 }
 
 fn table(rows: &[LintRow], values: bool) -> String {

@@ -74,20 +74,16 @@ impl Graph {
 
     /// All pages of a list, from its first page on.
     async fn pages(&self, path: String) -> Result<Result<Vec<Value>, Failure>, Outage> {
-        let mut request = Request::get(path);
-        let mut values = Vec::new();
+        let (mut path, mut values) = (path, Vec::new());
         for _ in 0..MOST_PAGES {
-            let mut answer = self.http.send(&request).await?;
-            if !answer.is_success() {
-                return Ok(Err(answer.failure()));
-            }
-            if let Some(Value::Array(page)) = answer.body.get_mut("value").map(Value::take) {
-                values.extend(page);
-            }
-            let next = answer.body.get("@odata.nextLink").and_then(Value::as_str);
+            let (page, next) = match self.page(path).await? {
+                Ok(page) => page,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            values.extend(page);
             match next {
                 None => return Ok(Ok(values)),
-                Some(link) => request = Request::get(self.http.relative(link)?),
+                Some(link) => path = link,
             }
         }
         Err(Outage {
@@ -98,6 +94,21 @@ impl Graph {
             forfeited: false,
             detail: "the tenant's list has no end; its pages go in a circle".into(),
         })
+    }
+
+    /// One page of a list, and the path of the next one.
+    pub(crate) async fn page(&self, path: String) -> Result<Result<(Vec<Value>, Option<String>), Failure>, Outage> {
+        let mut answer = self.http.send(&Request::get(path)).await?;
+        if !answer.is_success() {
+            return Ok(Err(answer.failure()));
+        }
+        let values = match answer.body.get_mut("value").map(Value::take) {
+            Some(Value::Array(values)) => values,
+            _ => Vec::new(),
+        };
+        let link = answer.body.get("@odata.nextLink").and_then(Value::as_str);
+        let next = link.map(|link| self.http.relative(link)).transpose()?;
+        Ok(Ok((values, next)))
     }
 
     fn names(&self) -> Arc<Names> {

@@ -1,0 +1,116 @@
+//! Who in the tenant has what nobody else may have: names and addresses of all users and groups, page by page, for a
+//! comparison before anything is written. Only reads.
+
+use serde_json::Value;
+
+use crate::config::{ConfigError, TenantConfig};
+use crate::graph::Graph;
+use crate::target::{Failure, Outage};
+
+/// The lists that are read. 999 is the largest page of both (graph.md section 5).
+const LISTS: [(&str, bool); 2] = [
+    (
+        "/users?$select=id,userPrincipalName,mail,mailNickname,proxyAddresses,onPremisesImmutableId,\
+         onPremisesSyncEnabled&$top=999",
+        true,
+    ),
+    (
+        "/groups?$select=id,displayName,mail,mailNickname,proxyAddresses,uniqueName,onPremisesSyncEnabled&$top=999",
+        false,
+    ),
+];
+
+/// A user or a group of the tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Holder {
+    /// Its id.
+    pub id: String,
+    /// A user; else a group.
+    pub is_user: bool,
+    /// onPremisesImmutableId of a user, uniqueName of a group.
+    pub anchor: Option<String>,
+    /// Azure AD Connect or cloud sync owns it.
+    pub is_synced: bool,
+    /// Of a user.
+    pub user_principal_name: Option<String>,
+    /// The primary address.
+    pub mail: Option<String>,
+    /// The alias.
+    pub mail_nickname: Option<String>,
+    /// All addresses, with their prefixes.
+    pub proxy_addresses: Vec<String>,
+}
+
+/// Why the lists could not be read to their end. None of it is retried here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HoldersError {
+    /// The tenant's configuration is unusable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The tenant refuses.
+    #[error("the tenant answers {status} {code} when its users and groups are read; check finds missing permissions")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Graph's code.
+        code: String,
+    },
+    /// There was no answer.
+    #[error("the tenant's users and groups cannot be read: {0}")]
+    Unanswered(String),
+}
+
+impl From<Failure> for HoldersError {
+    fn from(failure: Failure) -> Self {
+        Self::Refused { status: failure.status.unwrap_or_default(), code: failure.code }
+    }
+}
+
+impl From<Outage> for HoldersError {
+    fn from(outage: Outage) -> Self {
+        Self::Unanswered(outage.detail)
+    }
+}
+
+/// Reads them, users first.
+#[derive(Debug)]
+pub struct Holders {
+    graph: Graph,
+    list: usize,
+    next: Option<String>,
+}
+
+impl Holders {
+    /// Sends nothing yet.
+    pub fn new(config: &TenantConfig) -> Result<Self, HoldersError> {
+        Ok(Self { graph: Graph::new(config, None)?, list: 0, next: None })
+    }
+
+    /// The next page; nothing after the last one.
+    pub async fn next(&mut self) -> Result<Option<Vec<Holder>>, HoldersError> {
+        let Some((first, is_user)) = LISTS.get(self.list).copied() else { return Ok(None) };
+        let path = self.next.take().unwrap_or_else(|| first.to_owned());
+        let (values, next) = self.graph.page(path).await??;
+        if next.is_none() {
+            self.list += 1;
+        }
+        self.next = next;
+        Ok(Some(values.iter().filter_map(|value| holder(value, is_user)).collect()))
+    }
+}
+
+fn holder(value: &Value, is_user: bool) -> Option<Holder> {
+    let text = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+    let addresses = value.get("proxyAddresses").and_then(Value::as_array);
+    Some(Holder {
+        id: text("id")?,
+        is_user,
+        anchor: text(if is_user { "onPremisesImmutableId" } else { "uniqueName" }),
+        is_synced: value.get("onPremisesSyncEnabled").and_then(Value::as_bool).unwrap_or_default(),
+        user_principal_name: text("userPrincipalName"),
+        mail: text("mail"),
+        mail_nickname: text("mailNickname"),
+        proxy_addresses: addresses.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+    })
+}
