@@ -33,6 +33,7 @@
 
 mod config;
 mod error;
+mod fork;
 mod name;
 mod record;
 mod traits;
@@ -46,6 +47,7 @@ pub mod membership;
 pub use config::{LogConfig, OpenError, SaslMechanism, Security};
 pub use embedded::{EmbeddedLog, EmbeddedOptions};
 pub use error::{AppendError, ReadError, WriterError, WrongSetting};
+pub use fork::ForkedLog;
 pub use membership::{Change, GroupMember, GroupStatus, Lease, Member, Membership, MembershipError, Report};
 pub use name::{StreamName, StreamNameError};
 pub use record::{MAX_APPEND_BYTES, MAX_RECORD_BYTES, NewRecord, Record};
