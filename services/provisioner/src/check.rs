@@ -49,7 +49,7 @@ const EXTENSIONS: (&str, &[&str]) = (
 /// Looks at configuration, token, permissions, organization and domains. Stops at the first thing without which the
 /// others make no sense.
 pub async fn check(config: &TenantConfig) -> Vec<CheckLine> {
-    let graph = match Graph::new(config, None) {
+    let graph = match Graph::read_only(config) {
         Ok(graph) => graph,
         Err(error) => {
             return vec![CheckLine::bad("tenant configuration", error.to_string(), "correct the configuration")];

@@ -84,7 +84,7 @@ pub struct Holders {
 impl Holders {
     /// Sends nothing yet.
     pub fn new(config: &TenantConfig) -> Result<Self, HoldersError> {
-        Ok(Self { graph: Graph::new(config, None)?, list: 0, next: None })
+        Ok(Self { graph: Graph::read_only(config)?, list: 0, next: None })
     }
 
     /// The next page; nothing after the last one.

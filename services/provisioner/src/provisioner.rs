@@ -61,6 +61,18 @@ impl Provisioner {
         }
         let graph = Arc::new(Graph::new(&config.tenant, Some(lease.clone()))?);
         let target: Arc<dyn Target> = Arc::clone(&graph) as Arc<dyn Target>;
+        Self::open_with(config, log, lease, is_shared, graph, target).await
+    }
+
+    /// The same against any target.
+    pub(crate) async fn open_with(
+        config: ProvisionerConfig,
+        log: Arc<dyn Log>,
+        lease: Lease,
+        is_shared: bool,
+        graph: Arc<Graph>,
+        target: Arc<dyn Target>,
+    ) -> Result<Self, ProvisionerError> {
         let streams = Streams {
             desired: streams::desired(&config.configuration).parse()?,
             outcomes: streams::outcomes(&config.configuration).parse()?,
@@ -107,6 +119,12 @@ impl Provisioner {
                 Err(error) => Err(error),
             },
         }
+    }
+
+    /// Works until told to stop, without a look at the domains.
+    pub(crate) async fn act(self, shutdown: CancellationToken) -> Result<(), ProvisionerError> {
+        let Self { engine, log, .. } = self;
+        engine.run(log.as_ref(), shutdown).await
     }
 
     /// Lets [`Provisioner::run`] die with [`ProvisionerError::Crashed`] when it has passed `point` `after` times. For

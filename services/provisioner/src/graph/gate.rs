@@ -8,8 +8,7 @@ pub(super) enum Kind {
     /// All.
     #[default]
     Open,
-    /// Those that write nothing. No configuration asks for it yet; staging will.
-    #[cfg_attr(not(test), expect(dead_code, reason = "staging closes it"))]
+    /// Those that write nothing.
     ReadOnly,
 }
 
@@ -24,6 +23,11 @@ pub(super) struct Gate {
 impl Gate {
     pub(super) fn new(lease: Option<Lease>) -> Self {
         Self { kind: Kind::Open, lease }
+    }
+
+    /// One that lets no write pass.
+    pub(super) fn read_only() -> Self {
+        Self { kind: Kind::ReadOnly, lease: None }
     }
 
     /// Whether a request may leave. A batch writes if one of its requests does.
@@ -47,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_closed_gate_stops_writes_only() {
-        let (open, closed) = (Gate::default(), Gate { kind: Kind::ReadOnly, lease: None });
+        let (open, closed) = (Gate::default(), Gate::read_only());
         assert!(open.lets_pass(true) && open.lets_pass(false));
         assert!(!closed.lets_pass(true) && closed.lets_pass(false));
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use forestsync_log::Lease;
 use forestsync_schemas::outcomes::StopCause;
 use reqwest::Method;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
@@ -63,16 +62,21 @@ impl Http {
         config: &TenantConfig,
         client: reqwest::Client,
         tokens: Arc<dyn TokenProvider>,
-        lease: Option<Lease>,
+        gate: Gate,
     ) -> Self {
         let root = format!("{}/v1.0", config.graph.as_str().trim_end_matches('/'));
         let graph = config.graph.clone();
-        Self { client, tokens, graph, root, gate: Gate::new(lease), sent: AtomicU64::new(0) }
+        Self { client, tokens, graph, root, gate, sent: AtomicU64::new(0) }
     }
 
     /// The root of all paths and of all references to objects.
     pub(super) fn root(&self) -> &str {
         &self.root
+    }
+
+    /// Whether anything may be written.
+    pub(super) fn may_write(&self) -> bool {
+        self.gate.lets_pass(true)
     }
 
     pub(super) fn requests(&self) -> u64 {

@@ -27,6 +27,7 @@ use crate::target::{Call, Extension, ExtensionState, Failure, Outage, Reply, Tar
 use answer::Answer;
 use deleted::Deleted;
 use extensions::Names;
+use gate::Gate;
 use http::Http;
 use requests::Request;
 
@@ -49,11 +50,20 @@ pub(crate) struct Graph {
 impl Graph {
     /// Sets up the client; sends nothing. With a lease, nothing is sent but while it is valid.
     pub(crate) fn new(config: &TenantConfig, lease: Option<Lease>) -> Result<Self, ConfigError> {
+        Self::behind(Gate::new(lease), config)
+    }
+
+    /// One from which no write leaves, whoever asks for it.
+    pub(crate) fn read_only(config: &TenantConfig) -> Result<Self, ConfigError> {
+        Self::behind(Gate::read_only(), config)
+    }
+
+    fn behind(gate: Gate, config: &TenantConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         let client = http::client(config)?;
         let tokens: Arc<dyn TokenProvider> = Arc::new(EntraTokens::new(config, client.clone())?);
         Ok(Self {
-            http: Http::new(config, client, tokens, lease),
+            http: Http::new(config, client, tokens, gate),
             batch_size: config.batch_size,
             deleted: Deleted::default(),
             extension_app: config.extension_app.clone(),
@@ -246,16 +256,21 @@ impl Target for Graph {
             }
         };
         let names = self.names();
-        let mut states = BTreeMap::new();
+        let (mut states, mut unmade) = (BTreeMap::new(), HashSet::new());
         for extension in wanted {
             let state = match extensions::judge(&names, &definitions, extension) {
                 Some(state) => state,
-                None => self.define(app, extension).await?,
+                None if self.http.may_write() => self.define(app, extension).await?,
+                None => {
+                    // it would be made; until then nothing can be read of it
+                    unmade.insert(extension.name.clone());
+                    ExtensionState::Ready { made: true }
+                }
             };
             states.insert(extension.name.clone(), state);
         }
         let mut names = Names::new(Some(app));
-        for extension in extensions::usable(wanted, &states) {
+        for extension in extensions::usable(wanted, &states).filter(|extension| !unmade.contains(&extension.name)) {
             names.define(&extension.name, extension.data_type);
         }
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);

@@ -1,0 +1,257 @@
+//! A rehearsal: the engine as it is, against the tenant as it is, and not one write.
+//!
+//! ```text
+//!  fork of the log ---> engine ---> understudy --- reads ---> Graph (through a gate that lets no write pass)
+//!        ^                 |             |
+//!        +--- outcomes ----+             +--- writes: answered as if they had gone through
+//! ```
+//!
+//! What the engine then writes to the outcomes of the fork is what it would do. Nothing decides twice: a run with the same
+//! wishes, the same ledger and an unchanged tenant makes the same writes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use forestsync_domain::SourceAnchor;
+use forestsync_log::{Lease, Log};
+use forestsync_runtime::clock;
+use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
+use forestsync_schemas::{OutcomeRecord, streams};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ProvisionerConfig;
+use crate::error::ProvisionerError;
+use crate::graph::Graph;
+use crate::provisioner::Provisioner;
+use crate::status::Status;
+use crate::store::Store;
+use crate::target::{Call, CloudObject, Done, Extension, ExtensionState, Outage, Reply, Target};
+
+/// Records read at a time.
+const CHUNK: usize = 1_000;
+/// A retry that is due sooner is waited for; a later one is no part of the rehearsal.
+const SOON: Duration = Duration::from_secs(30);
+/// What the ids of objects begin with that exist in the rehearsal only.
+const INVENTED: &str = "rehearsed-";
+
+/// What a provisioner would do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Rehearsal {
+    /// The offset in `desired` up to which (exclusive) wishes were taken in.
+    pub desired_next: u64,
+    /// The offset in `outcomes` at which it began.
+    pub outcomes_from: u64,
+    /// What would be done and said, in the order of the rehearsal; that of different objects is of no meaning.
+    pub outcomes: Vec<OutcomeRecord>,
+    /// Distinguished names of the objects that the outcomes are about and of members, managers and owners in them.
+    pub names: HashMap<SourceAnchor, String>,
+    /// What would be held or quarantined in the end, and why nothing goes on if that is so.
+    pub status: Status,
+}
+
+/// Rehearses on `log`, which MUST be a fork, with a ledger that is made in `config.directory`, which MUST be empty. Returns
+/// when nothing is left to do, or nothing but what waits for a retry.
+///
+/// Reads the tenant; a tenant that does not answer is waited for, until `stop`. The write quota is not waited for.
+pub async fn rehearse(
+    mut config: ProvisionerConfig,
+    log: Arc<dyn Log>,
+    stop: CancellationToken,
+) -> Result<Rehearsal, ProvisionerError> {
+    config.tenant.writes_per_150_seconds = 0;
+    let directory = config.directory.clone();
+    let (desired, outcomes) =
+        (streams::desired(&config.configuration).parse()?, streams::outcomes(&config.configuration).parse()?);
+    let outcomes_from = log.tail(&outcomes).await?;
+    let wishes = log.tail(&desired).await?;
+    let graph = Arc::new(Graph::read_only(&config.tenant)?);
+    let understudy: Arc<dyn Target> = Arc::new(Understudy::new(Arc::clone(&graph)));
+    let lease = Lease::forever(outcomes.clone());
+    let provisioner = Provisioner::open_with(config, Arc::clone(&log), lease, false, graph, understudy).await?;
+    let mut status = provisioner.status();
+    let ended = stop.child_token();
+    let run = provisioner.act(ended.clone());
+    let watch = async {
+        let is_done = |status: &Status| {
+            let now = clock::now();
+            let waits =
+                status.next_retry.is_some_and(|at| Duration::try_from(at.duration_since(now)).is_ok_and(|d| d > SOON));
+            let rests = status.pending == 0 && status.in_flight == 0 && waits && status.stopped.is_none();
+            status.desired_applied >= wishes && (status.idle || rests)
+        };
+        let last = status.wait_for(is_done).await.map(|status| status.clone());
+        ended.cancel();
+        last
+    };
+    let (ran, watched) = tokio::join!(Box::pin(run), watch);
+    ran?;
+    let status = watched.unwrap_or_else(|_| status.borrow().clone());
+    let mut reader = log.reader(&outcomes, outcomes_from).await?;
+    let mut all = Vec::new();
+    loop {
+        let records = reader.poll(CHUNK).await?;
+        if records.is_empty() {
+            break;
+        }
+        for record in records {
+            let decoded = OutcomeRecord::decode(&record.value).map_err(|source| ProvisionerError::Decode {
+                stream: outcomes.to_string(),
+                offset: record.offset,
+                source,
+            })?;
+            all.push(decoded);
+        }
+    }
+    let opened = tokio::task::spawn_blocking(move || Store::open(&directory)).await??;
+    let names = names(&opened.store)?;
+    Ok(Rehearsal { desired_next: status.desired_applied, outcomes_from, outcomes: all, names, status })
+}
+
+fn names(store: &Store) -> Result<HashMap<SourceAnchor, String>, ProvisionerError> {
+    let mut names = HashMap::new();
+    for entry in store.objects() {
+        let (anchor, row) = entry?;
+        if let Some(wish) = row.wish {
+            names.insert(anchor, wish.name);
+        }
+    }
+    Ok(names)
+}
+
+/// Stands in for the tenant where something would be written.
+#[derive(Debug)]
+struct Understudy {
+    graph: Arc<Graph>,
+    played: Mutex<Played>,
+}
+
+/// What was answered to writes, as far as reads depend on it.
+#[derive(Debug, Default)]
+struct Played {
+    /// Soft-deleted objects that were looked up, by id; they are read when they were brought back.
+    deleted: HashMap<String, CloudObject>,
+    restored: HashMap<String, CloudObject>,
+    /// What was written over groups that were there already, by anchor.
+    written: HashMap<SourceAnchor, CloudAttributes>,
+}
+
+impl Understudy {
+    fn new(graph: Arc<Graph>) -> Self {
+        Self { graph, played: Mutex::default() }
+    }
+
+    fn played(&self) -> std::sync::MutexGuard<'_, Played> {
+        self.played.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer to a write, and to a question about what the tenant knows nothing of.
+    async fn play(&self, call: &Call) -> Result<Option<Reply>, Outage> {
+        let done = |status, id| Some(Reply::Done(Done { status, request_id: None, id }));
+        Ok(match call {
+            Call::Create { class: CloudClass::Group, anchor, attributes } => {
+                // written over, if it is there
+                let question = Call::ReadGroup { anchor: anchor.clone(), attributes: Vec::new() };
+                let mut answer = self.graph.perform(&[question], &[None]).await?;
+                match answer.pop() {
+                    Some(Reply::Found { live: None, .. }) => done(201, Some(format!("{INVENTED}{anchor}"))),
+                    Some(Reply::Found { .. }) => {
+                        self.played().written.insert(anchor.clone(), attributes.clone());
+                        done(204, None)
+                    }
+                    other => other,
+                }
+            }
+            Call::Create { anchor, .. } => done(201, Some(format!("{INVENTED}{anchor}"))),
+            Call::Restore { id } => {
+                let mut played = self.played();
+                if let Some(object) = played.deleted.get(id).cloned() {
+                    played.restored.insert(id.clone(), restored(object));
+                }
+                done(200, Some(id.clone()))
+            }
+            Call::Update { .. }
+            | Call::Delete { .. }
+            | Call::SetManager { .. }
+            | Call::AddOwner { .. }
+            | Call::RemoveOwner { .. }
+            | Call::AddMembers { .. } => done(204, None),
+            Call::AddEach { members, .. } | Call::RemoveMembers { members, .. } => {
+                let answer = || Ok(Done { status: 204, request_id: None, id: None });
+                Some(Reply::Each(members.iter().map(|_| answer()).collect()))
+            }
+            Call::Read { id, .. } => match self.played().restored.get(id) {
+                Some(object) => Some(Reply::Object(Some(object.clone()))),
+                None => id.starts_with(INVENTED).then_some(Reply::Object(None)),
+            },
+            Call::ReadManager { id } => id.starts_with(INVENTED).then_some(Reply::Manager(None)),
+            Call::ListMembers { group } | Call::ListOwners { group } => {
+                group.starts_with(INVENTED).then(|| Reply::Members(HashSet::new()))
+            }
+            Call::LookUp { .. } | Call::Match { .. } | Call::ReadGroup { .. } => None,
+        })
+    }
+
+    /// Remembers what an answer shows, and shows what was written since.
+    fn note(&self, call: &Call, reply: &mut Reply) {
+        let Reply::Found { live, deleted } = reply else { return };
+        let mut played = self.played();
+        if let Some(object) = deleted {
+            played.deleted.insert(object.id.clone(), object.clone());
+        }
+        let (Call::LookUp { anchor, attributes, .. } | Call::ReadGroup { anchor, attributes }) = call else { return };
+        if let (Some(object), Some(written)) = (live, played.written.get(anchor)) {
+            let asked = written.iter().filter(|(name, _)| attributes.contains(name));
+            object.attributes.extend(asked.map(|(name, value)| (name.clone(), value.clone())));
+        }
+    }
+}
+
+/// A deleted object as it comes back: its name for signing in has the object's id before it meanwhile (graph.md section 6).
+fn restored(mut object: CloudObject) -> CloudObject {
+    if let Some(CloudValue::Text(name)) = object.attributes.get_mut("userPrincipalName")
+        && let Some(own) = name.strip_prefix(&object.id.replace('-', ""))
+    {
+        *name = own.to_owned();
+    }
+    object
+}
+
+#[async_trait::async_trait]
+impl Target for Understudy {
+    async fn perform(&self, calls: &[Call], traces: &[Option<String>]) -> Result<Vec<Reply>, Outage> {
+        let (mut replies, mut questions) = (Vec::with_capacity(calls.len()), Vec::new());
+        for (place, call) in calls.iter().enumerate() {
+            let reply = self.play(call).await?;
+            if reply.is_none() {
+                questions.push((place, call.clone(), traces.get(place).cloned().flatten()));
+            }
+            replies.push(reply);
+        }
+        if !questions.is_empty() {
+            let calls: Vec<Call> = questions.iter().map(|(_, call, _)| call.clone()).collect();
+            let traces: Vec<Option<String>> = questions.iter().map(|(.., trace)| trace.clone()).collect();
+            let answers = self.graph.perform(&calls, &traces).await?;
+            for ((place, call, _), mut answer) in questions.into_iter().zip(answers) {
+                self.note(&call, &mut answer);
+                if let Some(reply) = replies.get_mut(place) {
+                    *reply = Some(answer);
+                }
+            }
+        }
+        Ok(replies.into_iter().flatten().collect())
+    }
+
+    async fn extensions(&self, wanted: &[Extension]) -> Result<BTreeMap<String, ExtensionState>, Outage> {
+        self.graph.extensions(wanted).await
+    }
+
+    async fn permitted(&self) -> BTreeMap<CloudClass, bool> {
+        self.graph.permitted().await
+    }
+
+    fn requests(&self) -> u64 {
+        self.graph.requests()
+    }
+}
