@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::pipeline::{Pipeline, Source, TenantAccess, list, quoted};
@@ -66,9 +67,18 @@ pub struct Services {
     pub command: Pipeline,
 }
 
-/// A port that is free now. Each process keeps its own for all of its lives.
+/// A port that nobody listens on, below those that the system gives to connections: one of these may be taken before the
+/// service listens on it.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const RANGE: std::ops::Range<u32> = 20_000..32_000;
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    // where another suite of this machine is unlikely to look
+    let first = std::process::id().wrapping_mul(7_919);
+    let mut ports = std::iter::repeat_with(|| {
+        let turn = first.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed));
+        u16::try_from(RANGE.start + turn % (RANGE.end - RANGE.start)).unwrap()
+    });
+    ports.by_ref().take(RANGE.len()).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 impl Services {

@@ -67,6 +67,8 @@ pub enum Command {
     Check(ReadArgs),
     /// Show what is done, what is not and why, from the log alone.
     Status(StatusArgs),
+    /// Show what would be done to the tenant, by the configuration in force or a changed one, and do nothing.
+    Plan(PlanArgs),
     /// Show why an object is, or is not, what it is in the tenant.
     Explain(ExplainArgs),
     /// Show what is wrong with directory objects.
@@ -134,6 +136,23 @@ pub struct StatusArgs {
     #[command(flatten)]
     pub config: ConfigArg,
     /// List all objects that failed, are held or are quarantined; not just the first 20 of each.
+    #[arg(long)]
+    pub all: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `plan`.
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Plan for this changed file instead, over everything that was read so far.
+    #[arg(long, value_name = "FILE")]
+    pub changed: Option<PathBuf>,
+    /// Show all objects; not just the first 20 of each kind.
     #[arg(long)]
     pub all: bool,
     /// Print JSON.

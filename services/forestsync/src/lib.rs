@@ -24,5 +24,6 @@ pub mod exit;
 pub mod instance;
 pub mod output;
 pub mod pipeline;
+pub mod plan;
 pub mod progress;
 pub mod status;

@@ -26,6 +26,11 @@ pub fn line(line: &str) -> Result<bool> {
     }
 }
 
+/// What a directory holds must not tell a terminal what to do.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 /// Writes one value as indented JSON.
 pub fn json<T: Serialize>(value: &T) -> Result<()> {
     let mut document = serde_json::to_string_pretty(value)?;

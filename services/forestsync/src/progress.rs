@@ -38,6 +38,7 @@ pub fn log_level(command: &Command) -> &'static str {
         Command::Activate(_)
         | Command::Check(_)
         | Command::Status(_)
+        | Command::Plan(_)
         | Command::Explain(_)
         | Command::Lint(_)
         | Command::Rules(_)

@@ -5,6 +5,7 @@
 
 pub mod handover;
 pub mod joins;
+pub mod plans;
 pub mod questions;
 pub mod scope;
 
@@ -76,6 +77,7 @@ impl Stage {
         joins::full_mesh_of_contacts(self).await;
         joins::one_user_per_forest(self).await;
         questions::flow_and_findings(self).await;
+        plans::changed_configuration(self).await;
         handover::between_two_configurations(self).await;
     }
 

@@ -13,7 +13,7 @@ use forestsync_provisioner::{Holder, Holders};
 use crate::cli::{ExplainArgs, LintArgs, ListFormat};
 use crate::config::{self, Settings};
 use crate::exit::{Exit, UsageError};
-use crate::output;
+use crate::output::{self, printable};
 use crate::pipeline::{RunOptions, projector_config_from_log, tenant_config};
 use crate::progress::Tally;
 
@@ -171,11 +171,6 @@ fn table(rows: &[LintRow], values: bool) -> String {
         table.add_row(cells.into_iter().map(|cell| printable(&cell)));
     }
     format!("{}{} findings\n", output::render(&table), rows.len())
-}
-
-/// What a directory holds must not tell a terminal what to do.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn csv(rows: &[LintRow]) -> String {

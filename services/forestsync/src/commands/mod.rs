@@ -4,6 +4,7 @@ pub mod activate;
 pub mod check;
 pub mod explain;
 pub mod log;
+pub mod plan;
 pub mod practice;
 pub mod replay;
 pub mod rules;
@@ -25,6 +26,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Status(args) => status::status(args).await,
         Command::Explain(args) => Box::pin(explain::explain(args)).await,
         Command::Lint(args) => Box::pin(explain::lint(args)).await,
+        Command::Plan(args) => Box::pin(plan::plan(args)).await,
         Command::Rules(command) => rules::rules(command),
         Command::Log(command) => Box::pin(log::log(command)).await,
         Command::Replay(args) => Box::pin(replay::replay(args)).await,

@@ -1,0 +1,87 @@
+//! `forestsync plan`: what would be done, by the configuration in force or by a changed one, without a single write.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use forestsync_log::{ForkedLog, Log};
+use forestsync_projector::{Projector, ProjectorConfig};
+use forestsync_provisioner::{ProvisionerConfig, rehearse};
+use forestsync_runtime::shutdown;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::PlanArgs;
+use crate::config::Settings;
+use crate::exit::{Exit, UsageError};
+use crate::pipeline::{RunOptions, projector_config_from_log, tenant_config};
+use crate::plan::{Plan, render};
+use crate::{config, output, status};
+
+/// Computes the plan and shows it.
+pub async fn plan(args: PlanArgs) -> Result<Exit> {
+    let settings = config::load(&args.config.config)?;
+    let changed = args.changed.as_deref().map(|file| changed(&settings, file)).transpose()?;
+    let shutdown = shutdown::on_signals()?;
+    let work = Box::pin(compute(&settings, changed.as_ref(), shutdown.stop.clone()));
+    let plan = tokio::select! {
+        plan = work => plan?,
+        () = shutdown.stop.cancelled() => {
+            output::note("stopped by a signal; there is no plan");
+            return Ok(Exit::Failed);
+        }
+    };
+    if args.json {
+        output::json(&plan)?;
+    } else {
+        output::text(&render(&plan, args.all))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The changed configuration: another file for the same configuration, and thus the same log and tenant.
+fn changed(settings: &Settings, file: &Path) -> Result<Settings> {
+    let changed = config::load(file)?;
+    let hint = "a plan compares two files of one configuration; copy the file in force and change the copy";
+    if changed.configuration != settings.configuration {
+        let message = format!("{} describes configuration {}", file.display(), changed.configuration);
+        return Err(UsageError::new(message, hint).into());
+    }
+    if changed.tenant.tenant_id != settings.tenant.tenant_id {
+        return Err(UsageError::new(format!("{} names another tenant", file.display()), hint).into());
+    }
+    Ok(changed)
+}
+
+async fn compute(settings: &Settings, changed: Option<&Settings>, stop: CancellationToken) -> Result<Plan> {
+    let folder = tempfile::Builder::new().prefix("plan-").tempdir()?;
+    let base = settings.existing_log()?;
+    let fork: Arc<dyn Log> = Arc::new(ForkedLog::new(Arc::clone(&base), folder.path().join("log"))?);
+    let holds = if let Some(changed) = changed {
+        project(settings, changed, &fork, folder.path()).await?
+    } else {
+        let report = status::gather(base.as_ref(), settings).await?;
+        report.holds.into_iter().map(|hold| format!("{}; {}", hold.detail, hold.hint)).collect()
+    };
+    let settings = changed.unwrap_or(settings);
+    let secret = settings.tenant.read_secret().map_err(|e| UsageError::secret(&settings.path, "tenant", &e))?;
+    let config = ProvisionerConfig {
+        configuration: settings.configuration.clone(),
+        directory: folder.path().join("ledger"),
+        tenant: tenant_config(settings, RunOptions::default(), secret),
+    };
+    let rehearsal = Box::pin(rehearse(config, fork, stop)).await.context("the rehearsal")?;
+    Ok(Plan::of(&settings.configuration, &rehearsal, holds))
+}
+
+/// Projects the history anew by the changed configuration, into the fork. Returns what holds it.
+async fn project(settings: &Settings, changed: &Settings, fork: &Arc<dyn Log>, folder: &Path) -> Result<Vec<String>> {
+    // what was read was read into the log of the file in force
+    let mut settings_of_log = changed.clone();
+    settings_of_log.data.clone_from(&settings.data);
+    settings_of_log.log.clone_from(&settings.log);
+    let config = projector_config_from_log(&settings_of_log, fork.as_ref()).await?;
+    let config = ProjectorConfig { directory: folder.join("projection"), ..config };
+    let mut projector = Projector::open(config, Arc::clone(fork)).await.context("the projection")?;
+    let status = projector.catch_up().await.context("the projection")?;
+    Ok(status.held.into_iter().map(|hold| format!("{}; {}", hold.detail, hold.hint)).collect())
+}

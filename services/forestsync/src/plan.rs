@@ -1,0 +1,289 @@
+//! What would be done to the tenant, in the words of people: the JSON of `plan`, and its text.
+//!
+//! Steps are in the order of the objects' names, one for each thing that would be done to an object, and the same plan is
+//! the same text. Fields are added, never removed or given another meaning.
+
+use std::collections::{BTreeMap, HashMap};
+
+use forestsync_domain::SourceAnchor;
+use forestsync_provisioner::Rehearsal;
+use forestsync_schemas::OutcomeRecord;
+use forestsync_schemas::desired::CloudValue;
+use forestsync_schemas::outcomes::{AttributeChange, AttributeChanges, MatchedBy, OutcomeEvent};
+use serde::Serialize;
+
+use crate::output::{self, printable};
+
+/// Steps of one kind that are shown unless all are asked for.
+const SHOWN: usize = 20;
+/// Members that are named.
+const MEMBERS: usize = 10;
+
+/// A plan.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// The configuration's name.
+    pub configuration: String,
+    /// Wishes up to this offset (exclusive) of `desired` are in it.
+    pub desired_offset: u64,
+    /// It goes on from this offset of `outcomes`.
+    pub outcomes_offset: u64,
+    /// Why nothing at all would be wished anew, where that is so.
+    pub holds: Vec<String>,
+    /// How many steps of each kind, by class.
+    pub counts: Vec<Count>,
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+/// How often something would be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// `user`, `group` and so on.
+    pub class: &'static str,
+    /// What.
+    pub action: Action,
+    /// To how many objects; of memberships, how many.
+    pub count: usize,
+}
+
+/// What would be done, or not done, to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It would be created.
+    Create,
+    /// An object of the tenant would become the one of this source anchor.
+    Join,
+    /// It would be brought back.
+    Restore,
+    /// Attributes would be written.
+    Update,
+    /// Its manager would be set or cleared.
+    SetManager,
+    /// Its owner would be set or cleared.
+    SetOwner,
+    /// It would get members.
+    AddMembers,
+    /// It would lose members.
+    RemoveMembers,
+    /// It would be deleted.
+    Delete,
+    /// It would be left as it is from then on.
+    LetGo,
+    /// It would wait for somebody's decision.
+    Hold,
+    /// It would fail, as far as that can be seen.
+    Fail,
+}
+
+impl Action {
+    fn is_of_members(self) -> bool {
+        matches!(self, Self::AddMembers | Self::RemoveMembers)
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Join => "join",
+            Self::Restore => "restore",
+            Self::Update => "update",
+            Self::SetManager => "set manager",
+            Self::SetOwner => "set owner",
+            Self::AddMembers => "add members",
+            Self::RemoveMembers => "remove members",
+            Self::Delete => "delete",
+            Self::LetGo => "let go",
+            Self::Hold => "hold",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// One thing that would be done to an object.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Step {
+    /// Its distinguished name.
+    pub name: String,
+    /// Its source anchor.
+    pub anchor: String,
+    /// Its class.
+    pub class: &'static str,
+    /// What.
+    pub action: Action,
+    /// Attributes with their values before and after; of one that is joined or restored, what it has already.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub changes: AttributeChanges,
+    /// Members, or managers and owners before and after.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
+    /// More, for a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl Plan {
+    /// The plan that a rehearsal makes.
+    pub fn of(configuration: &str, rehearsal: &Rehearsal, holds: Vec<String>) -> Self {
+        let mut steps: Vec<Step> = Vec::new();
+        for record in &rehearsal.outcomes {
+            if let Some(step) = step(record, &rehearsal.names) {
+                steps.push(step);
+            }
+        }
+        // memberships go in portions, and failures are said again
+        steps.sort_by(|a, b| (&a.name, &a.anchor, a.action).cmp(&(&b.name, &b.anchor, b.action)));
+        steps.dedup_by(|next, step| {
+            let same = (&next.anchor, next.action) == (&step.anchor, step.action);
+            if same && step.action.is_of_members() {
+                step.others.append(&mut next.others);
+            }
+            same && !matches!(step.action, Action::SetOwner)
+        });
+        for step in steps.iter_mut().filter(|step| step.action.is_of_members()) {
+            step.others.sort();
+        }
+        let mut counted: BTreeMap<(&'static str, Action), usize> = BTreeMap::new();
+        for step in &steps {
+            let weight = if step.action.is_of_members() { step.others.len() } else { 1 };
+            *counted.entry((step.class, step.action)).or_default() += weight;
+        }
+        let counts = counted.into_iter().map(|((class, action), count)| Count { class, action, count }).collect();
+        Self {
+            configuration: configuration.to_owned(),
+            desired_offset: rehearsal.desired_next,
+            outcomes_offset: rehearsal.outcomes_from,
+            holds,
+            counts,
+            steps,
+        }
+    }
+}
+
+fn step(record: &OutcomeRecord, names: &HashMap<SourceAnchor, String>) -> Option<Step> {
+    let named = |anchor: &SourceAnchor| names.get(anchor).cloned().unwrap_or_else(|| anchor.to_string());
+    let many = |anchors: &[SourceAnchor]| anchors.iter().map(named).collect::<Vec<_>>();
+    let (mut changes, mut others, mut detail) = (AttributeChanges::new(), Vec::new(), None);
+    let action = match &record.event {
+        OutcomeEvent::ObjectProvisioned(e) => {
+            let after = |value: &CloudValue| AttributeChange { before: None, after: Some(value.clone()) };
+            changes = e.attributes.iter().map(|(name, value)| (name.clone(), after(value))).collect();
+            Action::Create
+        }
+        OutcomeEvent::ObjectAdopted(e) => {
+            detail = Some(match e.matched_by {
+                MatchedBy::Anchor => "it has the source anchor already".to_owned(),
+                MatchedBy::UserPrincipalName => "found by its name for signing in".to_owned(),
+                MatchedBy::Mail => "found by its mail address".to_owned(),
+            });
+            Action::Join
+        }
+        OutcomeEvent::ObjectRestored(_) => Action::Restore,
+        OutcomeEvent::ObjectUpdated(e) => {
+            changes.clone_from(&e.changes);
+            Action::Update
+        }
+        OutcomeEvent::ObjectDeprovisioned(_) => Action::Delete,
+        OutcomeEvent::ObjectRelinquished(e) => {
+            detail = Some(e.detail.clone());
+            Action::LetGo
+        }
+        OutcomeEvent::ManagerChanged(e) => {
+            others.extend(e.after.as_ref().map(named));
+            detail = e.after.is_none().then(|| "none".to_owned());
+            Action::SetManager
+        }
+        OutcomeEvent::OwnerChanged(e) => {
+            others.extend(e.after.as_ref().map(named));
+            detail = e.before.as_ref().map(|before| format!("instead of {}", named(before)));
+            Action::SetOwner
+        }
+        OutcomeEvent::MemberAdded(e) => {
+            others = many(&e.members);
+            Action::AddMembers
+        }
+        OutcomeEvent::MemberRemoved(e) => {
+            others = many(&e.members);
+            Action::RemoveMembers
+        }
+        OutcomeEvent::ExportHeld(e) => {
+            detail = Some(e.detail.clone());
+            Action::Hold
+        }
+        OutcomeEvent::ExportFailed(e) => {
+            detail = Some(failure(&e.error.code, e.error.attribute.as_deref(), &e.error.detail));
+            Action::Fail
+        }
+        OutcomeEvent::ExportQuarantined(e) => {
+            detail = Some(failure(&e.error.code, e.error.attribute.as_deref(), &e.error.detail));
+            Action::Fail
+        }
+        OutcomeEvent::ExportReleased(_)
+        | OutcomeEvent::NotWritable(_)
+        | OutcomeEvent::ExportStopped(_)
+        | OutcomeEvent::ExportResumed(_) => return None,
+    };
+    let (anchor, class) = (&record.context.anchor, record.context.class.as_str());
+    Some(Step { name: named(anchor), anchor: anchor.to_string(), class, action, changes, others, detail })
+}
+
+fn failure(code: &str, attribute: Option<&str>, detail: &str) -> String {
+    let attribute = attribute.map(|name| format!(" ({name})")).unwrap_or_default();
+    format!("{code}{attribute}: {detail}")
+}
+
+/// The plan for a terminal.
+pub fn render(plan: &Plan, all: bool) -> String {
+    let mut lines: Vec<String> = plan.holds.iter().map(|hold| format!("held: {hold}")).collect();
+    if plan.steps.is_empty() {
+        lines.push("nothing would be done".to_owned());
+        return lines.join("\n") + "\n";
+    }
+    let mut table = output::table(&["class", "action", "count"]);
+    output::numbers_from(&mut table, 2);
+    for Count { class, action, count } in &plan.counts {
+        table.add_row([(*class).to_owned(), action.word().to_owned(), count.to_string()]);
+    }
+    lines.push(output::render(&table).trim_end().to_owned());
+    let mut shown: BTreeMap<Action, usize> = BTreeMap::new();
+    for step in &plan.steps {
+        let so_far = shown.entry(step.action).or_default();
+        *so_far += 1;
+        if all || *so_far <= SHOWN {
+            lines.extend(render_step(step, all));
+        }
+    }
+    for (action, count) in shown.into_iter().filter(|(_, count)| !all && *count > SHOWN) {
+        lines.push(format!("\n{} more to {}; --all shows them", count - SHOWN, action.word()));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn render_step(step: &Step, all: bool) -> Vec<String> {
+    let detail = step.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+    let mut lines = vec![format!("\n{} {} {}{detail}", step.action.word(), step.class, printable(&step.name))];
+    for (name, AttributeChange { before, after }) in &step.changes {
+        let change = match (before, after) {
+            (None, Some(after)) => shown(after),
+            (Some(before), None) => format!("{} -> nothing", shown(before)),
+            (Some(before), Some(after)) => format!("{} -> {}", shown(before), shown(after)),
+            (None, None) => "nothing".to_owned(),
+        };
+        lines.push(format!("    {name}: {change}"));
+    }
+    let limit = if all { usize::MAX } else { MEMBERS };
+    lines.extend(step.others.iter().take(limit).map(|other| format!("    {}", printable(other))));
+    if step.others.len() > limit {
+        lines.push(format!("    and {} more", step.others.len() - limit));
+    }
+    lines
+}
+
+fn shown(value: &CloudValue) -> String {
+    match value {
+        CloudValue::Bool(value) => value.to_string(),
+        CloudValue::Integer(value) => value.to_string(),
+        CloudValue::Text(text) => printable(text),
+        CloudValue::List(values) => values.iter().map(|text| printable(text)).collect::<Vec<_>>().join("; "),
+    }
+}
