@@ -14,10 +14,11 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use crate::engine::Engine;
 use crate::query::{Answer, Explanation, OriginView, Query};
-use crate::{ProjectorConfig, ProjectorError};
+use crate::{ProjectorConfig, ProjectorError, StoreError};
 
 /// A question and where its answer goes.
 pub(crate) type Asked = (Query, oneshot::Sender<Answer>);
@@ -30,6 +31,10 @@ const MAX_QUESTION: u64 = 4 * 1024 * 1024;
 const MAX_RECORDS: usize = 64;
 /// The longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a projector may take from its database to its first question.
+const BEGINNING: Duration = Duration::from_secs(10);
+/// Pause between two looks at whether it takes questions.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The folder of the socket. Its path may be longer than a socket's address can be, so it is gone to by an open handle.
 fn folder(directory: &Path) -> PathBuf {
@@ -102,22 +107,36 @@ async fn converse(stream: UnixStream, asked: mpsc::Sender<Asked>) -> io::Result<
 
 /// Asks the projector of this database, or the database itself where no projector runs.
 pub async fn ask(config: ProjectorConfig, log: Arc<dyn Log>, query: Query) -> Result<Answer, ProjectorError> {
-    if let Some(answer) = ask_running(&config.directory, &query).await {
-        return Ok(answer);
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask_running(&config.directory, &query).await {
+            return Ok(answer);
+        }
+        match ask_database(&config, &log, &query).await {
+            // a projector that has just begun has the database before it takes questions
+            Err(ProjectorError::Store(StoreError::Locked(_))) if begun.elapsed() < BEGINNING => {
+                tokio::time::sleep(LOOK).await;
+            }
+            answered => return answered,
+        }
     }
+}
+
+async fn ask_database(config: &ProjectorConfig, log: &Arc<dyn Log>, query: &Query) -> Result<Answer, ProjectorError> {
     if !config.directory.exists() {
-        return Err(crate::StoreError::Missing(config.directory).into());
+        return Err(StoreError::Missing(config.directory.clone()).into());
     }
     let plan = crate::config::Plan::new(config.clone())?;
-    let directory = config.directory.clone();
+    let (directory, query) = (config.directory.clone(), query.clone());
     let work = move || {
         crate::projector::catch(&directory, || {
             let engine = Engine::open_for_questions(plan)?;
             Ok(engine.answer(&query))
         })
     };
-    let answer = spawn_blocking(work).await.unwrap_or(Err(ProjectorError::Ended(config.configuration)))?;
-    Ok(with_origins(&log, answer).await)
+    let answer =
+        spawn_blocking(work).await.unwrap_or_else(|_| Err(ProjectorError::Ended(config.configuration.clone())))?;
+    Ok(with_origins(log, answer).await)
 }
 
 /// The answer of a running projector; none if there is none, or it says nothing.
