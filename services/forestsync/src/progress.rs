@@ -72,12 +72,35 @@ pub fn say(text: &str) {
     bars().suspend(|| output::note(text));
 }
 
+/// When the next plain line may be written.
+#[derive(Debug)]
+struct Seldom(Option<Instant>);
+
+impl Seldom {
+    fn at_once() -> Self {
+        Self(Some(Instant::now()))
+    }
+
+    fn later() -> Self {
+        Self(Instant::now().checked_add(PLAIN_EVERY))
+    }
+
+    /// Whether it may be written now; then not again for a while.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_some_and(|at| at <= Instant::now());
+        if is_due {
+            *self = Self::later();
+        }
+        is_due
+    }
+}
+
 /// The progress of a pipeline.
 #[derive(Debug)]
 pub struct Progress {
     lines: Vec<ProgressBar>,
     said: String,
-    next_plain: Option<Instant>,
+    plain: Seldom,
     visible: bool,
 }
 
@@ -95,7 +118,7 @@ impl Progress {
             bar
         };
         let lines = if visible { view.lines().into_iter().map(|(name, _)| line(name)).collect() } else { Vec::new() };
-        Self { lines, said: String::new(), next_plain: Some(Instant::now()), visible }
+        Self { lines, said: String::new(), plain: Seldom::at_once(), visible }
     }
 
     /// Shows how things are.
@@ -107,10 +130,9 @@ impl Progress {
             }
             return;
         }
-        if self.next_plain.is_some_and(|at| at > Instant::now()) {
+        if !self.plain.is_due() {
             return;
         }
-        self.next_plain = Instant::now().checked_add(PLAIN_EVERY);
         let text = lines.iter().map(|(name, text)| format!("{name}: {text}")).collect::<Vec<_>>().join(" | ");
         if text != self.said {
             output::note(&text);
@@ -136,7 +158,7 @@ pub struct Counter {
     done: u64,
     records: u64,
     began: Instant,
-    next_plain: Option<Instant>,
+    plain: Seldom,
 }
 
 impl Counter {
@@ -148,7 +170,7 @@ impl Counter {
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
             bars().add(ProgressBar::new(total).with_style(style).with_prefix(what.clone()))
         });
-        Self { bar, what, total, done: 0, records: 0, began, next_plain: began.checked_add(PLAIN_EVERY) }
+        Self { bar, what, total, done: 0, records: 0, began, plain: Seldom::later() }
     }
 
     /// So many offsets further, with so many records: a compacted stream has gaps.
@@ -166,12 +188,8 @@ impl Counter {
             if records > 1 || self.records.is_multiple_of(1024) {
                 bar.set_message(self.rate());
             }
-        } else if self.records.is_multiple_of(1024) || records > 1 {
-            let now = Instant::now();
-            if self.next_plain.is_some_and(|at| at <= now) {
-                self.next_plain = now.checked_add(PLAIN_EVERY);
-                output::note(&format!("{}: {done} of {}, {}", self.what, self.total, self.rate()));
-            }
+        } else if (self.records.is_multiple_of(1024) || records > 1) && self.plain.is_due() {
+            output::note(&format!("{}: {done} of {}, {}", self.what, self.total, self.rate()));
         }
     }
 
@@ -195,7 +213,7 @@ pub struct Tally {
     bar: Option<ProgressBar>,
     what: &'static str,
     count: u64,
-    next_plain: Option<Instant>,
+    plain: Seldom,
 }
 
 impl Tally {
@@ -206,7 +224,7 @@ impl Tally {
                 .unwrap_or_else(|_| ProgressStyle::default_spinner());
             bars().add(ProgressBar::new_spinner().with_style(style).with_prefix(what))
         });
-        Self { bar, what, count: 0, next_plain: Instant::now().checked_add(PLAIN_EVERY) }
+        Self { bar, what, count: 0, plain: Seldom::later() }
     }
 
     /// So many more.
@@ -214,8 +232,7 @@ impl Tally {
         self.count = self.count.saturating_add(more as u64);
         if let Some(bar) = &self.bar {
             bar.set_position(self.count);
-        } else if self.next_plain.is_some_and(|at| at <= Instant::now()) {
-            self.next_plain = Instant::now().checked_add(PLAIN_EVERY);
+        } else if self.plain.is_due() {
             output::note(&format!("{} {}", self.count, self.what));
         }
     }

@@ -26,11 +26,14 @@ const MAX_LOST: usize = 10_000;
 const MAX_NAMES: usize = 3;
 
 impl Meta {
-    /// What may have been emptied, as far as that is seen without looking at objects.
+    /// What was emptied unless nothing that is lost is to be taken back.
     pub(crate) fn may_be_emptied(&self) -> BTreeSet<ObjectGuid> {
-        let counters = &self.counters;
-        let all = counters.lost_by.keys().chain(&self.emptied);
-        all.filter(|entry| !counters.projected_by.contains_key(entry)).copied().collect()
+        self.bare(self.counters.lost_by.keys())
+    }
+
+    /// Those by which nothing is in scope.
+    fn bare<'a>(&self, entries: impl Iterator<Item = &'a ObjectGuid>) -> BTreeSet<ObjectGuid> {
+        entries.filter(|entry| !self.counters.projected_by.contains_key(entry)).copied().collect()
     }
 }
 
@@ -39,22 +42,19 @@ impl Round<'_> {
     pub(crate) fn in_scope_by(&mut self, person: &Person) -> Result<Vec<ObjectGuid>> {
         let mut by = BTreeSet::new();
         for member in &person.members {
-            let Some(at) = self.plan.index(member.key.source) else { continue };
             let source = member.key.source;
-            if let Some(parent) =
-                member.row.parent.filter(|_| self.scopes.get(at).is_some_and(|s| !s.containers.include_all))
-            {
-                let place = self.place(ObjectKey { source, guid: parent })?;
-                let include = self.scopes.get(at).map(|scope| &scope.containers.include);
-                by.extend(
-                    place.chain.iter().copied().find(|guid| include.is_some_and(|include| include.contains(guid))),
-                );
-            }
-            if self.scopes.get(at).is_some_and(|scope| scope.include_groups.is_some()) {
-                let groups = self.all_groups(member.key, &member.row)?;
-                let named = self.scopes.get(at).and_then(|scope| scope.include_groups.as_ref());
-                by.extend(named.into_iter().flat_map(|named| groups.intersection(named)).copied());
-            }
+            let Some(at) = self.plan.index(source) else { continue };
+            let of = self.scopes.get(at).map(|scope| (!scope.containers.include_all, scope.include_groups.is_some()));
+            let Some((by_container, by_group)) = of else { continue };
+            let place = match member.row.parent.filter(|_| by_container) {
+                Some(parent) => Some(self.place(ObjectKey { source, guid: parent })?),
+                None => None,
+            };
+            let groups = if by_group { self.all_groups(member.key, &member.row)? } else { BTreeSet::new() };
+            let Some(scope) = self.scopes.get(at) else { continue };
+            let above = place.iter().flat_map(|place| &place.chain);
+            by.extend(above.copied().find(|guid| scope.containers.include.contains(guid)));
+            by.extend(scope.include_groups.iter().flat_map(|named| groups.intersection(named)).copied());
         }
         Ok(by.into_iter().collect())
     }
@@ -90,13 +90,14 @@ impl Round<'_> {
     pub(crate) fn emptied(&mut self) -> Result<BTreeSet<ObjectGuid>> {
         let candidates = self.meta.may_be_emptied();
         // learned from the stream by a database that was built anew, and does not know what was lost
-        let mut emptied: BTreeSet<ObjectGuid> = candidates.intersection(&self.meta.emptied).copied().collect();
-        if emptied == candidates {
+        let mut emptied = self.meta.bare(self.meta.emptied.iter());
+        if candidates.is_subset(&emptied) {
             return Ok(emptied);
         }
         let rows = self.txn.scan(&[keys::LOST], None, MAX_LOST)?;
         if rows.len() == MAX_LOST {
-            return Ok(candidates);
+            emptied.extend(candidates);
+            return Ok(emptied);
         }
         for (row_key, value) in rows {
             let by: Vec<ObjectGuid> = self.decode(&row_key, &value)?;

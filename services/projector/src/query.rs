@@ -4,6 +4,7 @@
 //! attribute values. One line of JSON is asked, one is answered. Without a running projector the database is opened for
 //! the question.
 
+use forestsync_rules::hygiene::TenantHolder;
 use serde::{Deserialize, Serialize};
 
 use crate::keys::ObjectKey;
@@ -18,27 +19,6 @@ pub enum Query {
     Lint(LintFilter),
     /// Who wishes for what these cloud objects have. Answered by findings.
     Taken(Vec<TenantHolder>, LintFilter),
-}
-
-/// A user or group of the tenant, as far as others may not have what it has.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TenantHolder {
-    /// Its id.
-    pub id: String,
-    /// A user; else a group.
-    pub is_user: bool,
-    /// The source anchor, or the unique name made of one.
-    pub anchor: Option<String>,
-    /// Azure AD Connect or cloud sync owns it.
-    pub is_synced: bool,
-    /// Of a user.
-    pub user_principal_name: Option<String>,
-    /// The primary address.
-    pub mail: Option<String>,
-    /// The alias.
-    pub mail_nickname: Option<String>,
-    /// All addresses, with their prefixes.
-    pub proxy_addresses: Vec<String>,
 }
 
 /// An answer.

@@ -1,13 +1,12 @@
 //! What the tenant holds of the values that must be unique: who of ours wishes for a name or an address that a cloud object
 //! has which is not the one of its anchor.
 
-use forestsync_domain::{AttributeValue, Attributes, SourceAnchor};
-use forestsync_rules::classify::DirectoryClass;
-use forestsync_rules::hygiene::{UniqueKind, unique_values};
+use forestsync_domain::SourceAnchor;
+use forestsync_rules::hygiene::{TenantHolder, UniqueKind};
 
 use crate::StoreError;
 use crate::engine::Engine;
-use crate::query::{FindingView, LintFilter, LintRow, TenantHolder};
+use crate::query::{FindingView, LintFilter, LintRow};
 use crate::round::Round;
 use crate::unique::hash_of;
 
@@ -32,30 +31,13 @@ impl Engine {
         let mut round = self.round()?;
         let mut rows = Vec::new();
         for holder in holders {
-            for (kind, value) in unique_values(DirectoryClass::User, &attributes(holder)) {
+            for (kind, value) in holder.values() {
                 round.taken(holder, kind, &value, filter, &mut rows)?;
             }
         }
         rows.truncate(filter.limit);
         Ok(rows)
     }
-}
-
-/// What the cloud object has, as a directory would.
-fn attributes(holder: &TenantHolder) -> Attributes {
-    let values = |values: &[String]| values.iter().map(|text| AttributeValue::from(text.as_str())).collect::<Vec<_>>();
-    let mut all = Attributes::new();
-    for (name, texts) in [
-        ("userPrincipalName", holder.user_principal_name.as_slice()),
-        ("mail", holder.mail.as_slice()),
-        ("mailNickname", holder.mail_nickname.as_slice()),
-        ("proxyAddresses", &holder.proxy_addresses),
-    ] {
-        if !texts.is_empty() {
-            all.insert(name.to_owned(), values(texts));
-        }
-    }
-    all
 }
 
 impl Round<'_> {

@@ -1,7 +1,7 @@
 //! Why a provisioner ends.
 
-use forestsync_log::{AppendError, ReadError, StreamNameError, WriterError};
-use forestsync_schemas::DecodeError;
+use forestsync_log::{AppendError, ReadError, Record, StreamName, StreamNameError, WriterError};
+use forestsync_schemas::{DecodeError, Envelope, EventBody};
 
 use crate::{ConfigError, StoreError};
 
@@ -51,6 +51,15 @@ pub enum ProvisionerError {
     /// A crash that a test asked for.
     #[error("stopped at the crash point a test had set")]
     Crashed,
+}
+
+/// What a record of a stream says.
+pub(crate) fn decode<B: EventBody>(stream: &StreamName, record: &Record) -> Result<Envelope<B>, ProvisionerError> {
+    Envelope::decode(&record.value).map_err(|source| ProvisionerError::Decode {
+        stream: stream.to_string(),
+        offset: record.offset,
+        source,
+    })
 }
 
 impl ProvisionerError {

@@ -1,6 +1,7 @@
 //! Who in the tenant has what nobody else may have: names and addresses of all users and groups, page by page, for a
 //! comparison before anything is written. Only reads.
 
+use forestsync_rules::hygiene::TenantHolder;
 use serde_json::Value;
 
 use crate::config::{ConfigError, TenantConfig};
@@ -19,27 +20,6 @@ const LISTS: [(&str, bool); 2] = [
         false,
     ),
 ];
-
-/// A user or a group of the tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Holder {
-    /// Its id.
-    pub id: String,
-    /// A user; else a group.
-    pub is_user: bool,
-    /// onPremisesImmutableId of a user, uniqueName of a group.
-    pub anchor: Option<String>,
-    /// Azure AD Connect or cloud sync owns it.
-    pub is_synced: bool,
-    /// Of a user.
-    pub user_principal_name: Option<String>,
-    /// The primary address.
-    pub mail: Option<String>,
-    /// The alias.
-    pub mail_nickname: Option<String>,
-    /// All addresses, with their prefixes.
-    pub proxy_addresses: Vec<String>,
-}
 
 /// Why the lists could not be read to their end. None of it is retried here.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +68,7 @@ impl Holders {
     }
 
     /// The next page; nothing after the last one.
-    pub async fn next(&mut self) -> Result<Option<Vec<Holder>>, HoldersError> {
+    pub async fn next(&mut self) -> Result<Option<Vec<TenantHolder>>, HoldersError> {
         let Some((first, is_user)) = LISTS.get(self.list).copied() else { return Ok(None) };
         let path = self.next.take().unwrap_or_else(|| first.to_owned());
         let (values, next) = self.graph.page(path).await??;
@@ -100,10 +80,10 @@ impl Holders {
     }
 }
 
-fn holder(value: &Value, is_user: bool) -> Option<Holder> {
+fn holder(value: &Value, is_user: bool) -> Option<TenantHolder> {
     let text = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     let addresses = value.get("proxyAddresses").and_then(Value::as_array);
-    Some(Holder {
+    Some(TenantHolder {
         id: text("id")?,
         is_user,
         anchor: text(if is_user { "onPremisesImmutableId" } else { "uniqueName" }),

@@ -52,7 +52,7 @@ pub use config::{Cloud, ConfigError, ExtensionApp, ProvisionerConfig, SoftMatch,
 #[doc(hidden)]
 pub use engine::CrashPoint;
 pub use error::ProvisionerError;
-pub use holders::{Holder, Holders, HoldersError};
+pub use holders::{Holders, HoldersError};
 pub use provisioner::Provisioner;
 pub use rehearsal::{Rehearsal, rehearse};
 pub use status::{HeldItem, Outcomes, QuarantinedItem, Status};

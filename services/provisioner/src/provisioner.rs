@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::ProvisionerConfig;
 use crate::domains::Domains;
 use crate::engine::{CrashPoint, Engine, Streams, fold};
-use crate::error::ProvisionerError;
+use crate::error::{ProvisionerError, decode};
 use crate::graph::Graph;
 use crate::status::Status;
 use crate::store::{Store, StoreError};
@@ -158,11 +158,7 @@ async fn catch_up(store: &Store, log: &dyn Log, outcomes: &StreamName) -> Result
         }
         let mut tx = store.tx();
         for record in records {
-            let decoded = OutcomeRecord::decode(&record.value).map_err(|source| ProvisionerError::Decode {
-                stream: outcomes.to_string(),
-                offset: record.offset,
-                source,
-            })?;
+            let decoded: OutcomeRecord = decode(outcomes, &record)?;
             fold(&mut tx, record.offset, &decoded)?;
         }
         tx.commit()?;

@@ -21,7 +21,7 @@ use forestsync_schemas::{OutcomeRecord, streams};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ProvisionerConfig;
-use crate::error::ProvisionerError;
+use crate::error::{ProvisionerError, decode};
 use crate::graph::Graph;
 use crate::provisioner::Provisioner;
 use crate::status::Status;
@@ -45,7 +45,7 @@ pub struct Rehearsal {
     pub outcomes_from: u64,
     /// What would be done and said, in the order of the rehearsal; that of different objects is of no meaning.
     pub outcomes: Vec<OutcomeRecord>,
-    /// Distinguished names of the objects that the outcomes are about and of members, managers and owners in them.
+    /// Distinguished names of all objects that are wished, or were.
     pub names: HashMap<SourceAnchor, String>,
     /// What would be held or quarantined in the end, and why nothing goes on if that is so.
     pub status: Status,
@@ -95,13 +95,8 @@ pub async fn rehearse(
         if records.is_empty() {
             break;
         }
-        for record in records {
-            let decoded = OutcomeRecord::decode(&record.value).map_err(|source| ProvisionerError::Decode {
-                stream: outcomes.to_string(),
-                offset: record.offset,
-                source,
-            })?;
-            all.push(decoded);
+        for record in &records {
+            all.push(decode(&outcomes, record)?);
         }
     }
     let opened = tokio::task::spawn_blocking(move || Store::open(&directory)).await??;

@@ -154,6 +154,11 @@ fn text<'a>(properties: &'a Map<String, Value>, name: &str) -> &'a str {
     properties.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// The common name in a distinguished name, where nothing in it is escaped.
+fn common_name(dn: &str) -> &str {
+    dn.trim_start_matches("CN=").split(',').next().unwrap_or_default()
+}
+
 impl Show {
     /// Waits until the tenant is as `wrong` wants it: `None` once nothing is wrong any more.
     pub async fn becomes(&mut self, what: &str, wrong: impl Fn(&TenantDump) -> Option<String>) {

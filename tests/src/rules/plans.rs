@@ -2,20 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::Stage;
+use super::{Stage, common_name, text};
 use crate::suite;
 
 /// The steps of a plan: action, and name of the object.
 fn steps(plan: &Value) -> Vec<(&str, &str)> {
-    plan["steps"].as_array().unwrap().iter().map(|step| (word(step, "action"), common_name(step))).collect()
-}
-
-fn word<'a>(step: &'a Value, key: &str) -> &'a str {
-    step[key].as_str().unwrap_or_default()
-}
-
-fn common_name(step: &Value) -> &str {
-    word(step, "name").trim_start_matches("CN=").split(',').next().unwrap_or_default()
+    let steps = plan["steps"].as_array().unwrap().iter().filter_map(Value::as_object);
+    steps.map(|step| (text(step, "action"), common_name(text(step, "name")))).collect()
 }
 
 /// A changed configuration is planned, found to be what was wanted, and put into force.

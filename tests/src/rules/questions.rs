@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Show, Stage, domain, text};
+use super::{Show, Stage, common_name, domain, text};
 
 /// A moment as the directory writes it: 100 nanoseconds since 1601 (MS-ADTS 2.2.18 of accountExpires).
 fn ticks(seconds_from_now: i64) -> String {
@@ -122,9 +122,8 @@ fn against_the_tenant(show: &Show, verified: &str) -> Value {
     foreign("una@old.example", json!({}));
     let taken = of_tenant(show);
     let rows = taken.as_array().unwrap().iter().filter_map(Value::as_object);
-    let name = |row| text(row, "dn").trim_start_matches("CN=").split(',').next().unwrap();
     let mut rows: Vec<(&str, &str, &str)> =
-        rows.map(|row| (name(row), text(row, "severity"), text(row, "attribute"))).collect();
+        rows.map(|row| (common_name(text(row, "dn")), text(row, "severity"), text(row, "attribute"))).collect();
     rows.sort_unstable();
     let expected =
         [("una", "info", "userPrincipalName"), ("xia", "error", "proxyAddresses"), ("yan", "error", "proxyAddresses")];

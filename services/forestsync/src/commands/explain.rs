@@ -4,11 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use comfy_table::ContentArrangement;
-use forestsync_projector::query::{
-    Answer, AttributeView, Explanation, LintFilter, LintRow, OriginView, Query, TenantHolder,
-};
+use forestsync_projector::query::{Answer, AttributeView, Explanation, LintFilter, LintRow, OriginView, Query};
 use forestsync_projector::{ProjectorConfig, ask};
-use forestsync_provisioner::{Holder, Holders};
+use forestsync_provisioner::Holders;
 
 use crate::cli::{ExplainArgs, LintArgs, ListFormat};
 use crate::config::{self, Settings};
@@ -142,15 +140,9 @@ async fn taken(settings: &Settings, data: Option<PathBuf>, filter: &LintFilter) 
     let mut rows = Vec::new();
     while let Some(page) = holders.next().await? {
         progress.add(page.len());
-        let page = page.into_iter().map(asked).collect();
         rows.extend(findings(settings, data.clone(), Query::Taken(page, filter.clone())).await?);
     }
     Ok(rows)
-}
-
-fn asked(holder: Holder) -> TenantHolder {
-    let Holder { id, is_user, anchor, is_synced, user_principal_name, mail, mail_nickname, proxy_addresses } = holder;
-    TenantHolder { id, is_user, anchor, is_synced, user_principal_name, mail, mail_nickname, proxy_addresses }
 }
 
 fn table(rows: &[LintRow], values: bool) -> String {

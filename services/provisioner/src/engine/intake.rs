@@ -6,7 +6,7 @@ use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, Ob
 
 use super::fold::forget_memberships;
 use super::{Engine, doubt};
-use crate::error::ProvisionerError;
+use crate::error::{ProvisionerError, decode};
 use crate::store::{Flow, StoreError, Tx, Wish, WishKind};
 
 /// Records taken in by one transaction.
@@ -37,11 +37,7 @@ impl Engine {
         let mut flows_changed = false;
         let mut tx = self.store.tx();
         for record in records {
-            let decoded = DesiredRecord::decode(&record.value).map_err(|source| ProvisionerError::Decode {
-                stream: self.streams.desired.to_string(),
-                offset: record.offset,
-                source,
-            })?;
+            let decoded: DesiredRecord = decode(&self.streams.desired, record)?;
             flows_changed |= matches!(decoded.event, DesiredEvent::AttributeFlowDeclared(_));
             if self.doubts {
                 doubt::before(&mut tx, record.offset, &decoded.event)?;

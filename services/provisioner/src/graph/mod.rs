@@ -83,8 +83,8 @@ impl Graph {
     }
 
     /// All pages of a list, from its first page on.
-    async fn pages(&self, path: String) -> Result<Result<Vec<Value>, Failure>, Outage> {
-        let (mut path, mut values) = (path, Vec::new());
+    async fn pages(&self, mut path: String) -> Result<Result<Vec<Value>, Failure>, Outage> {
+        let mut values = Vec::new();
         for _ in 0..MOST_PAGES {
             let (page, next) = match self.page(path).await? {
                 Ok(page) => page,

@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 pub use check::{check, proposals};
 pub use rules::{RULES, Rule, RuleId, Severity, UnknownRule};
 pub use skipped::{Skipped, skipped};
-pub use unique::{UniqueKind, UniqueSpace, duplicate, unique_values};
+pub use unique::{TenantHolder, UniqueKind, UniqueSpace, duplicate, unique_values};
 
 use crate::flow::table::PRINCIPAL_LIMIT;
 

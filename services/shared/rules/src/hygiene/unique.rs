@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use forestsync_domain::Attributes;
+use forestsync_domain::{AttributeValue, Attributes};
 use serde::{Deserialize, Serialize};
 
 use super::{Finding, RuleId};
@@ -94,6 +94,43 @@ pub fn unique_values(class: DirectoryClass, attributes: &Attributes) -> Vec<(Uni
     let mut seen = BTreeSet::new();
     found.retain(|(kind, value)| !value.is_empty() && seen.insert((kind.space(), value.clone())));
     found
+}
+
+/// A user or group of the tenant, as far as others may not have what it has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantHolder {
+    /// Its id.
+    pub id: String,
+    /// A user; else a group.
+    pub is_user: bool,
+    /// onPremisesImmutableId of a user, uniqueName of a group.
+    pub anchor: Option<String>,
+    /// Azure AD Connect or cloud sync owns it.
+    pub is_synced: bool,
+    /// Of a user.
+    pub user_principal_name: Option<String>,
+    /// The primary address.
+    pub mail: Option<String>,
+    /// The alias.
+    pub mail_nickname: Option<String>,
+    /// All addresses, with their prefixes.
+    pub proxy_addresses: Vec<String>,
+}
+
+impl TenantHolder {
+    /// Its values, as [`unique_values`] gives them of a directory object.
+    pub fn values(&self) -> Vec<(UniqueKind, String)> {
+        let mut all = Attributes::new();
+        for (name, texts) in [
+            ("userPrincipalName", self.user_principal_name.as_slice()),
+            ("mail", self.mail.as_slice()),
+            ("mailNickname", self.mail_nickname.as_slice()),
+            ("proxyAddresses", &self.proxy_addresses),
+        ] {
+            all.insert(name.to_owned(), texts.iter().map(|text| AttributeValue::from(text.as_str())).collect());
+        }
+        unique_values(DirectoryClass::User, &all)
+    }
 }
 
 /// The finding on an object that shares such a value with others; `count` objects have it, this one among them. There is
