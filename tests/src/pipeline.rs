@@ -97,6 +97,14 @@ impl Pipeline {
         write("forestsync.toml", &document);
     }
 
+    /// Lets the configuration be in staging, or active.
+    pub fn set_mode(&self, mode: &str) {
+        let document = std::fs::read_to_string(self.config()).unwrap();
+        let rest: String =
+            document.lines().filter(|line| !line.starts_with("mode = ")).map(|l| format!("{l}\n")).collect();
+        std::fs::write(self.config(), format!("mode = {}\n{rest}", quoted(mode))).unwrap();
+    }
+
     /// The configuration file.
     pub fn config(&self) -> PathBuf {
         self.folder.path().join("forestsync.toml")

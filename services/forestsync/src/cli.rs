@@ -69,6 +69,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Show what would be done to the tenant, by the configuration in force or a changed one, and do nothing.
     Plan(PlanArgs),
+    /// Do exactly what a plan says, or nothing if the world has moved on since it was made.
+    Apply(ApplyArgs),
     /// Show why an object is, or is not, what it is in the tenant.
     Explain(ExplainArgs),
     /// Show what is wrong with directory objects.
@@ -152,10 +154,28 @@ pub struct PlanArgs {
     /// Plan for this changed file instead, over everything that was read so far.
     #[arg(long, value_name = "FILE")]
     pub changed: Option<PathBuf>,
+    /// Keep the plan in a new file as well, for `forestsync apply`. It holds values of attributes.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
     /// Show all objects; not just the first 20 of each kind.
     #[arg(long)]
     pub all: bool,
     /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `apply`.
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = EXIT_CODES)]
+pub struct ApplyArgs {
+    /// The configuration that the plan was made by: the file in force, or the changed one, which comes into force.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// The plan, as `forestsync plan --out` has written it.
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// Print what was done as JSON.
     #[arg(long)]
     pub json: bool,
 }

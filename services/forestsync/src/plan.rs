@@ -4,14 +4,18 @@
 //! the same text. Fields are added, never removed or given another meaning.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
+use anyhow::Context as _;
 use forestsync_domain::SourceAnchor;
 use forestsync_provisioner::Rehearsal;
 use forestsync_schemas::OutcomeRecord;
-use forestsync_schemas::desired::CloudValue;
+use forestsync_schemas::desired::{CloudClass, CloudValue};
 use forestsync_schemas::outcomes::{AttributeChange, AttributeChanges, MatchedBy, OutcomeEvent};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::config::Settings;
+use crate::exit::UsageError;
 use crate::output::{self, printable};
 
 /// Steps of one kind that are shown unless all are asked for.
@@ -20,10 +24,14 @@ const SHOWN: usize = 20;
 const MEMBERS: usize = 10;
 
 /// A plan.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The configuration's name.
     pub configuration: String,
+    /// The digest of the file that it was made by.
+    pub digest: String,
+    /// The tenant.
+    pub tenant: String,
     /// Wishes up to this offset (exclusive) of `desired` are in it.
     pub desired_offset: u64,
     /// It goes on from this offset of `outcomes`.
@@ -37,10 +45,10 @@ pub struct Plan {
 }
 
 /// How often something would be done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    /// `user`, `group` and so on.
-    pub class: &'static str,
+    /// Of which objects.
+    pub class: CloudClass,
     /// What.
     pub action: Action,
     /// To how many objects; of memberships, how many.
@@ -48,7 +56,7 @@ pub struct Count {
 }
 
 /// What would be done, or not done, to an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// It would be created.
@@ -101,30 +109,30 @@ impl Action {
 }
 
 /// One thing that would be done to an object.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Its distinguished name.
     pub name: String,
     /// Its source anchor.
     pub anchor: String,
     /// Its class.
-    pub class: &'static str,
+    pub class: CloudClass,
     /// What.
     pub action: Action,
     /// Attributes with their values before and after; of one that is joined or restored, what it has already.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub changes: AttributeChanges,
     /// Members, or managers and owners before and after.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<String>,
     /// More, for a person.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
 impl Plan {
-    /// The plan that a rehearsal makes.
-    pub fn of(configuration: &str, rehearsal: &Rehearsal, holds: Vec<String>) -> Self {
+    /// The plan that a rehearsal makes, or what was done, in the same words.
+    pub fn of(settings: &Settings, rehearsal: &Rehearsal, holds: Vec<String>) -> Self {
         let mut steps: Vec<Step> = Vec::new();
         for record in &rehearsal.outcomes {
             if let Some(step) = step(record, &rehearsal.names) {
@@ -143,20 +151,66 @@ impl Plan {
         for step in steps.iter_mut().filter(|step| step.action.is_of_members()) {
             step.others.sort();
         }
-        let mut counted: BTreeMap<(&'static str, Action), usize> = BTreeMap::new();
+        let mut counted: BTreeMap<(CloudClass, Action), usize> = BTreeMap::new();
         for step in &steps {
             let weight = if step.action.is_of_members() { step.others.len() } else { 1 };
             *counted.entry((step.class, step.action)).or_default() += weight;
         }
         let counts = counted.into_iter().map(|((class, action), count)| Count { class, action, count }).collect();
         Self {
-            configuration: configuration.to_owned(),
+            configuration: settings.configuration.clone(),
+            digest: settings.digest.clone(),
+            tenant: settings.tenant.tenant_id.clone(),
             desired_offset: rehearsal.desired_next,
             outcomes_offset: rehearsal.outcomes_from,
             holds,
             counts,
             steps,
         }
+    }
+
+    /// Reads one that was kept by [`Plan::keep`].
+    pub fn read(file: &Path) -> Result<Self, UsageError> {
+        let wrong = |detail: &dyn std::fmt::Display| {
+            let hint = "name a file that forestsync plan --out has written";
+            UsageError::new(format!("{}: {detail}", file.display()), hint)
+        };
+        let text = std::fs::read(file).map_err(|error| wrong(&error))?;
+        serde_json::from_slice(&text).map_err(|error| wrong(&error))
+    }
+
+    /// Writes it to a new file that only this account can read, for it holds values of attributes.
+    pub fn keep(&self, file: &Path) -> anyhow::Result<()> {
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let at = || format!("the plan cannot be written to {}", file.display());
+        let mut out =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).with_context(at)?;
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        out.write_all(&text).and_then(|()| out.sync_all()).with_context(at)
+    }
+
+    /// The steps of this one that the other does not have, each as it would be said: what differs lies in either.
+    pub fn beyond(&self, other: &Self) -> Vec<String> {
+        let known: HashMap<(&str, Action), Vec<&Step>> = other.steps.iter().fold(HashMap::new(), |mut all, step| {
+            all.entry((step.anchor.as_str(), step.action)).or_default().push(step);
+            all
+        });
+        let has = |step: &Step| known.get(&(step.anchor.as_str(), step.action)).is_some_and(|all| all.contains(&step));
+        self.steps.iter().filter(|step| !has(step)).map(Step::heading).collect()
+    }
+
+    /// How many steps would write.
+    pub fn writes(&self) -> usize {
+        self.steps.iter().filter(|step| !matches!(step.action, Action::Hold | Action::Fail | Action::LetGo)).count()
+    }
+}
+
+impl Step {
+    fn heading(&self) -> String {
+        let detail = self.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        format!("{} {} {}{detail}", self.action.word(), self.class.as_str(), printable(&self.name))
     }
 }
 
@@ -223,13 +277,23 @@ fn step(record: &OutcomeRecord, names: &HashMap<SourceAnchor, String>) -> Option
         | OutcomeEvent::ExportStopped(_)
         | OutcomeEvent::ExportResumed(_) => return None,
     };
-    let (anchor, class) = (&record.context.anchor, record.context.class.as_str());
+    let (anchor, class) = (&record.context.anchor, record.context.class);
     Some(Step { name: named(anchor), anchor: anchor.to_string(), class, action, changes, others, detail })
 }
 
 fn failure(code: &str, attribute: Option<&str>, detail: &str) -> String {
     let attribute = attribute.map(|name| format!(" ({name})")).unwrap_or_default();
     format!("{code}{attribute}: {detail}")
+}
+
+/// How many steps of each kind there are, for a terminal.
+pub fn render_counts(plan: &Plan) -> String {
+    let mut table = output::table(&["class", "action", "count"]);
+    output::numbers_from(&mut table, 2);
+    for Count { class, action, count } in &plan.counts {
+        table.add_row([class.as_str().to_owned(), action.word().to_owned(), count.to_string()]);
+    }
+    output::render(&table)
 }
 
 /// The plan for a terminal.
@@ -239,12 +303,7 @@ pub fn render(plan: &Plan, all: bool) -> String {
         lines.push("nothing would be done".to_owned());
         return lines.join("\n") + "\n";
     }
-    let mut table = output::table(&["class", "action", "count"]);
-    output::numbers_from(&mut table, 2);
-    for Count { class, action, count } in &plan.counts {
-        table.add_row([(*class).to_owned(), action.word().to_owned(), count.to_string()]);
-    }
-    lines.push(output::render(&table).trim_end().to_owned());
+    lines.push(render_counts(plan).trim_end().to_owned());
     let mut shown: BTreeMap<Action, usize> = BTreeMap::new();
     for step in &plan.steps {
         let so_far = shown.entry(step.action).or_default();
@@ -260,8 +319,7 @@ pub fn render(plan: &Plan, all: bool) -> String {
 }
 
 fn render_step(step: &Step, all: bool) -> Vec<String> {
-    let detail = step.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
-    let mut lines = vec![format!("\n{} {} {}{detail}", step.action.word(), step.class, printable(&step.name))];
+    let mut lines = vec![format!("\n{}", step.heading())];
     for (name, AttributeChange { before, after }) in &step.changes {
         let change = match (before, after) {
             (None, Some(after)) => shown(after),

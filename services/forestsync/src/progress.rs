@@ -39,6 +39,7 @@ pub fn log_level(command: &Command) -> &'static str {
         | Command::Check(_)
         | Command::Status(_)
         | Command::Plan(_)
+        | Command::Apply(_)
         | Command::Explain(_)
         | Command::Lint(_)
         | Command::Rules(_)

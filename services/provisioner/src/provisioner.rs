@@ -121,9 +121,10 @@ impl Provisioner {
         }
     }
 
-    /// Works until told to stop, without a look at the domains.
-    pub(crate) async fn act(self, shutdown: CancellationToken) -> Result<(), ProvisionerError> {
-        let Self { engine, log, .. } = self;
+    /// Works on wishes before `wishes` until told to stop, without a look at the domains.
+    pub(crate) async fn act(self, wishes: u64, shutdown: CancellationToken) -> Result<(), ProvisionerError> {
+        let Self { mut engine, log, .. } = self;
+        engine.until = Some(wishes);
         engine.run(log.as_ref(), shutdown).await
     }
 

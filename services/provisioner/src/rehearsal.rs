@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
-use forestsync_log::{Lease, Log};
+use forestsync_log::{Lease, Log, StreamName};
 use forestsync_runtime::clock;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
 use forestsync_schemas::{OutcomeRecord, streams};
@@ -35,7 +35,7 @@ const SOON: Duration = Duration::from_secs(30);
 /// What the ids of objects begin with that exist in the rehearsal only.
 const INVENTED: &str = "rehearsed-";
 
-/// What a provisioner would do.
+/// What a provisioner would do, or did.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Rehearsal {
@@ -61,27 +61,57 @@ pub async fn rehearse(
     stop: CancellationToken,
 ) -> Result<Rehearsal, ProvisionerError> {
     config.tenant.writes_per_150_seconds = 0;
-    let directory = config.directory.clone();
-    let (desired, outcomes) =
-        (streams::desired(&config.configuration).parse()?, streams::outcomes(&config.configuration).parse()?);
-    let outcomes_from = log.tail(&outcomes).await?;
-    let wishes = log.tail(&desired).await?;
+    let wishes = log.tail(&streams::desired(&config.configuration).parse()?).await?;
     let graph = Arc::new(Graph::read_only(&config.tenant)?);
     let understudy: Arc<dyn Target> = Arc::new(Understudy::new(Arc::clone(&graph)));
+    perform(config, log, graph, understudy, wishes, stop, |_| ()).await
+}
+
+/// Does what a rehearsal showed: acts on the wishes before `wishes` and on no later one, and returns what was done, when
+/// nothing is left of it or nothing but what waits for a retry. `show` is told how it goes.
+///
+/// The caller MUST be the only provisioner of the configuration; another one that is at work on the same ledger or log is
+/// an error.
+pub async fn carry_out(
+    config: ProvisionerConfig,
+    log: Arc<dyn Log>,
+    wishes: u64,
+    stop: CancellationToken,
+    show: impl FnMut(&Status),
+) -> Result<Rehearsal, ProvisionerError> {
+    let graph = Arc::new(Graph::new(&config.tenant, None)?);
+    let target: Arc<dyn Target> = Arc::clone(&graph) as Arc<dyn Target>;
+    perform(config, log, graph, target, wishes, stop, show).await
+}
+
+/// Runs the engine until it has taken in the wishes before `wishes` and rests.
+async fn perform(
+    config: ProvisionerConfig,
+    log: Arc<dyn Log>,
+    graph: Arc<Graph>,
+    target: Arc<dyn Target>,
+    wishes: u64,
+    stop: CancellationToken,
+    mut show: impl FnMut(&Status),
+) -> Result<Rehearsal, ProvisionerError> {
+    let directory = config.directory.clone();
+    let outcomes: StreamName = streams::outcomes(&config.configuration).parse()?;
+    let outcomes_from = log.tail(&outcomes).await?;
     let lease = Lease::forever(outcomes.clone());
-    let provisioner = Provisioner::open_with(config, Arc::clone(&log), lease, false, graph, understudy).await?;
+    let provisioner = Provisioner::open_with(config, Arc::clone(&log), lease, false, graph, target).await?;
     let mut status = provisioner.status();
     let ended = stop.child_token();
-    let run = provisioner.act(ended.clone());
+    let run = provisioner.act(wishes, ended.clone());
     let watch = async {
-        let is_done = |status: &Status| {
+        let rests = |status: &Status| {
+            show(status);
             let now = clock::now();
             let waits =
                 status.next_retry.is_some_and(|at| Duration::try_from(at.duration_since(now)).is_ok_and(|d| d > SOON));
             let rests = status.pending == 0 && status.in_flight == 0 && waits && status.stopped.is_none();
             status.desired_applied >= wishes && (status.idle || rests)
         };
-        let last = status.wait_for(is_done).await.map(|status| status.clone());
+        let last = status.wait_for(rests).await.map(|status| status.clone());
         ended.cancel();
         last
     };

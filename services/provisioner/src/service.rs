@@ -14,7 +14,8 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::{GuardForm, GuardSettings, TenantForm, TenantSettings};
+use crate::settings::{GuardForm, GuardSettings, Mode, TenantForm, TenantSettings};
+use crate::staging::Staging;
 use crate::status::Status;
 use crate::{Provisioner, ProvisionerConfig, ProvisionerError};
 
@@ -35,6 +36,8 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct ConfigurationForm {
     name: String,
+    #[serde(default)]
+    mode: Mode,
     tenant: TenantForm,
     #[serde(default)]
     delete_guard: GuardForm,
@@ -45,6 +48,8 @@ struct ConfigurationForm {
 pub struct ConfigurationSettings {
     /// Its name.
     pub name: String,
+    /// Whether it writes to its tenant.
+    pub mode: Mode,
     /// Its tenant.
     pub tenant: TenantSettings,
     /// When deletions are held back.
@@ -98,7 +103,12 @@ fn check(forms: &[ConfigurationForm], base: &Path, found: &mut Findings) -> Opti
         }
         let tenant = TenantSettings::check(&format!("{key}.tenant"), &form.tenant, base, found);
         let guard = GuardSettings::check(&format!("{key}.delete_guard"), &form.delete_guard, found);
-        checked.push(tenant.map(|tenant| ConfigurationSettings { name: form.name.clone(), tenant, guard }));
+        checked.push(tenant.map(|tenant| ConfigurationSettings {
+            name: form.name.clone(),
+            mode: form.mode,
+            tenant,
+            guard,
+        }));
     }
     checked.into_iter().collect()
 }
@@ -151,6 +161,13 @@ impl Workers for ProvisionerService {
             directory: self.data.join(&own.name).join("provisioner"),
             tenant: own.tenant.config(&own.guard, secret),
         };
+        if own.mode == Mode::Staging {
+            let staging = Staging::open_with_lease(&config, log, lease).map_err(worker_error)?;
+            post.ready();
+            post.report(serde_json::json!({ "phase": "staging" }).to_string());
+            tracing::info!(configuration = own.name, "in staging: nothing is written to the tenant");
+            return staging.run(stop).await.map_err(worker_error);
+        }
         post.waits("the ledger is being opened");
         let opened = Box::pin(Provisioner::open_with_lease(config, Arc::clone(&log), lease)).await;
         let provisioner = opened.map_err(worker_error)?;

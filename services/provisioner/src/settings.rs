@@ -50,6 +50,17 @@ pub struct TenantForm {
     pub extension_app_object: Option<String>,
 }
 
+/// Whether a configuration writes to its tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// It does.
+    #[default]
+    Active,
+    /// Everything is read and projected, and nothing is written to the tenant.
+    Staging,
+}
+
 /// An attribute by which a cloud object is adopted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -45,6 +45,8 @@ pub struct QuarantinedItem {
 /// A snapshot of a provisioner's state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
+    /// Nothing is written to the tenant, because the configuration is in staging; nothing else has a meaning then.
+    pub staging: bool,
     /// The offset in `desired` up to which (exclusive) wishes were taken in. When [`Status::idle`] holds, they are
     /// applied as well.
     pub desired_applied: u64,

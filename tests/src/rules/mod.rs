@@ -78,6 +78,7 @@ impl Stage {
         joins::one_user_per_forest(self).await;
         questions::flow_and_findings(self).await;
         plans::changed_configuration(self).await;
+        plans::staged(self).await;
         handover::between_two_configurations(self).await;
     }
 
@@ -96,10 +97,16 @@ impl Stage {
 
     /// A configuration of these sources with further tables, running, and a tenant for it.
     pub async fn open(&self, sources: &[Source], rest: &str) -> Show {
+        let mut show = self.closed(sources, rest).await;
+        show.pipeline.start();
+        show
+    }
+
+    /// The same, and nothing runs yet.
+    pub async fn closed(&self, sources: &[Source], rest: &str) -> Show {
         let (tenant, access) = self.tenant().await;
         let rest = format!("{rest}\n{}", suite::WIDE_GUARD);
-        let mut pipeline = Pipeline::new(sources, &access, suite::AT_ONCE, &rest);
-        pipeline.start();
+        let pipeline = Pipeline::new(sources, &access, suite::AT_ONCE, &rest);
         Show { tenant, access, pipeline }
     }
 

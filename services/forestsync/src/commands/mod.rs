@@ -1,6 +1,7 @@
 //! The commands, one module each, and the way to them.
 
 pub mod activate;
+pub mod apply;
 pub mod check;
 pub mod explain;
 pub mod log;
@@ -24,6 +25,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Activate(args) => activate::activate(args).await,
         Command::Check(args) => check::check(args).await,
         Command::Status(args) => status::status(args).await,
+        Command::Apply(args) => Box::pin(apply::apply(args)).await,
         Command::Explain(args) => Box::pin(explain::explain(args)).await,
         Command::Lint(args) => Box::pin(explain::lint(args)).await,
         Command::Plan(args) => Box::pin(plan::plan(args)).await,

@@ -1,6 +1,6 @@
 //! `forestsync plan`: what would be done, by the configuration in force or by a changed one, without a single write.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -30,6 +30,11 @@ pub async fn plan(args: PlanArgs) -> Result<Exit> {
             return Ok(Exit::Failed);
         }
     };
+    if let Some(file) = &args.out {
+        plan.keep(file)?;
+        let applied = args.changed.as_ref().unwrap_or(&args.config.config);
+        output::note(&format!("kept; forestsync apply -c {} {} does it", applied.display(), file.display()));
+    }
     if args.json {
         output::json(&plan)?;
     } else {
@@ -52,7 +57,8 @@ fn changed(settings: &Settings, file: &Path) -> Result<Settings> {
     Ok(changed)
 }
 
-async fn compute(settings: &Settings, changed: Option<&Settings>, stop: CancellationToken) -> Result<Plan> {
+/// The plan for the file in force, whose log it is, or for a changed one.
+pub(super) async fn compute(settings: &Settings, changed: Option<&Settings>, stop: CancellationToken) -> Result<Plan> {
     let folder = tempfile::Builder::new().prefix("plan-").tempdir()?;
     let base = settings.existing_log()?;
     let fork: Arc<dyn Log> = Arc::new(ForkedLog::new(Arc::clone(&base), folder.path().join("log"))?);
@@ -63,14 +69,16 @@ async fn compute(settings: &Settings, changed: Option<&Settings>, stop: Cancella
         report.holds.into_iter().map(|hold| format!("{}; {}", hold.detail, hold.hint)).collect()
     };
     let settings = changed.unwrap_or(settings);
-    let secret = settings.tenant.read_secret().map_err(|e| UsageError::secret(&settings.path, "tenant", &e))?;
-    let config = ProvisionerConfig {
-        configuration: settings.configuration.clone(),
-        directory: folder.path().join("ledger"),
-        tenant: tenant_config(settings, RunOptions::default(), secret),
-    };
+    let config = provisioner_config(settings, folder.path().join("ledger"))?;
     let rehearsal = Box::pin(rehearse(config, fork, stop)).await.context("the rehearsal")?;
-    Ok(Plan::of(&settings.configuration, &rehearsal, holds))
+    Ok(Plan::of(settings, &rehearsal, holds))
+}
+
+/// A provisioner's configuration with its ledger in `directory`.
+pub(super) fn provisioner_config(settings: &Settings, directory: PathBuf) -> Result<ProvisionerConfig> {
+    let secret = settings.tenant.read_secret().map_err(|e| UsageError::secret(&settings.path, "tenant", &e))?;
+    let tenant = tenant_config(settings, RunOptions::default(), secret);
+    Ok(ProvisionerConfig { configuration: settings.configuration.clone(), directory, tenant })
 }
 
 /// Projects the history anew by the changed configuration, into the fork. Returns what holds it.

@@ -67,6 +67,7 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
         log: file.log,
         base: base.to_owned(),
         forests,
+        mode: file.mode,
         tenant,
         guard,
         rules: Arc::new(rules),

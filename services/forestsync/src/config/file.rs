@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use forestsync_collector::settings::ForestForm;
 use forestsync_log::LogConfig;
-use forestsync_provisioner::settings::{GuardForm, TenantForm};
+use forestsync_provisioner::settings::{GuardForm, Mode, TenantForm};
 use forestsync_rules::flow::{FlowForm, TestForm};
 use forestsync_rules::hygiene::Options;
 use forestsync_rules::join::JoinForm;
@@ -27,6 +27,9 @@ pub struct File {
     /// The forests that are read.
     #[serde(default)]
     pub forests: Vec<ForestForm>,
+    /// Whether the tenant is written: `"active"`, or `"staging"`.
+    #[serde(default)]
+    pub mode: Mode,
     /// The tenant that is written.
     pub tenant: TenantForm,
     /// When deletions are held back.

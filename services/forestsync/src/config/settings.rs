@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use forestsync_log::{EmbeddedLog, Log, LogConfig};
 use forestsync_projector::settings::ScopeSettings;
-use forestsync_provisioner::settings::{GuardSettings, TenantSettings};
+use forestsync_provisioner::settings::{GuardSettings, Mode, TenantSettings};
 use forestsync_rules::settings::Rules;
 
 use crate::exit::UsageError;
@@ -33,6 +33,8 @@ pub struct Settings {
     pub base: PathBuf,
     /// The forests, in the order of the file.
     pub forests: Vec<ForestSettings>,
+    /// Whether the tenant is written.
+    pub mode: Mode,
     /// The tenant.
     pub tenant: TenantSettings,
     /// When deletions are held back.

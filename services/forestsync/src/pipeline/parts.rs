@@ -9,7 +9,8 @@ use forestsync_log::Log;
 use forestsync_projector::activation::Projection;
 use forestsync_projector::settings::SourcesError;
 use forestsync_projector::{Projector, ProjectorConfig, ProjectorStatus, SourceConfig};
-use forestsync_provisioner::{Provisioner, ProvisionerConfig, Status, TenantConfig};
+use forestsync_provisioner::settings::Mode;
+use forestsync_provisioner::{Provisioner, ProvisionerConfig, Staging, Status, TenantConfig};
 use forestsync_rules::settings::Rules;
 use forestsync_runtime::secret::SecretString;
 use forestsync_schemas::control::ConfigurationActivated;
@@ -106,8 +107,18 @@ pub(super) async fn provisioner(
         directory: settings.provisioner_dir(),
         tenant: tenant_config(settings, options, secret),
     };
+    let stop = stop.clone();
+    if settings.mode == Mode::Staging {
+        let staging = Staging::open(&config, Arc::clone(log)).context("the provisioner")?;
+        let status = staging.status();
+        tasks.spawn(async move {
+            Box::pin(staging.run(stop.clone())).await.context("the provisioner")?;
+            if stop.is_cancelled() { Ok(()) } else { bail!("the provisioner ended by itself") }
+        });
+        return Ok(status);
+    }
     let provisioner = Box::pin(Provisioner::open(config, Arc::clone(log))).await.context("the provisioner")?;
-    let (status, stop) = (provisioner.status(), stop.clone());
+    let status = provisioner.status();
     tasks.spawn(async move {
         Box::pin(provisioner.run(stop.clone())).await.context("the provisioner")?;
         if stop.is_cancelled() { Ok(()) } else { bail!("the provisioner ended by itself") }

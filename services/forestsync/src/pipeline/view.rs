@@ -51,6 +51,9 @@ impl View {
 
     fn provisioner_line(&self) -> String {
         let status = self.provisioner.borrow();
+        if status.staging {
+            return "in staging, nothing is written".to_owned();
+        }
         if let Some(why) = &status.stopped {
             return format!("waiting: {why}");
         }
@@ -157,7 +160,7 @@ impl View {
     /// What the tenant does not hold yet of everything wished before `tail`, if anything.
     pub(super) fn provisioned(&self, tail: u64) -> Result<(), String> {
         let status = self.provisioner.borrow();
-        if status.idle && status.desired_applied >= tail {
+        if status.staging || (status.idle && status.desired_applied >= tail) {
             return Ok(());
         }
         let pending = status.pending + status.in_flight + status.retrying;

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use forestsync_log::Log;
+use forestsync_provisioner::settings::Mode;
 use forestsync_schemas::streams;
 use serde::Serialize;
 
@@ -38,6 +39,8 @@ pub struct Report {
     pub revision: Option<u64>,
     /// Whether the file differs from the revision in force: it takes effect with the next `run`.
     pub file_differs: bool,
+    /// Whether the file says that nothing is written to the tenant.
+    pub staging: bool,
     /// The naming contexts that are read.
     pub sources: Vec<Source>,
     /// Why the tenant takes nothing, if it does not.
@@ -283,6 +286,7 @@ pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
         configuration: configuration.clone(),
         revision: active.as_ref().map(|a| a.revision),
         file_differs: active.is_some_and(|a| a.digest != settings.digest),
+        staging: settings.mode == Mode::Staging,
         sources,
         export_stopped: ledger.stopped,
         holds: decisions.holds(),

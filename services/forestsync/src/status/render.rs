@@ -79,6 +79,9 @@ fn heading(report: &Report, out: &mut String) {
         Some(revision) => format!("revision {revision}"),
     };
     let _never = writeln!(out, "Configuration {}: {revision}", report.configuration);
+    if report.staging {
+        say(out, "in staging: nothing is written to the tenant; forestsync plan shows what would be");
+    }
 }
 
 fn sources(report: &Report, out: &mut String) {

@@ -18,7 +18,7 @@ impl Engine {
     /// Takes in what is there now; knows afterwards whether that was all.
     pub(super) async fn intake(&mut self, reader: &mut dyn LogReader) -> Result<(), ProvisionerError> {
         for _ in 0..CHUNKS {
-            let records = reader.poll(CHUNK).await?;
+            let records = if self.has_all() { Vec::new() } else { reader.poll(CHUNK).await? };
             if records.is_empty() {
                 (self.at_tail, self.doubts) = (true, false);
                 for anchor in std::mem::take(&mut self.tail_waits) {
@@ -26,17 +26,27 @@ impl Engine {
                 }
                 return Ok(());
             }
-            self.take_in(&records)?;
+            self.take_in(records)?;
         }
         Ok(())
     }
 
+    /// Whether everything that is to be taken in was.
+    pub(super) fn has_all(&self) -> bool {
+        self.until.is_some_and(|until| self.desired_next >= until)
+    }
+
     /// Takes these records in. Until [`Engine::intake`] has reached the tail no removal is acted on.
-    pub(super) fn take_in(&mut self, records: &[Record]) -> Result<(), ProvisionerError> {
+    pub(super) fn take_in(&mut self, mut records: Vec<Record>) -> Result<(), ProvisionerError> {
         self.at_tail = false;
+        if let Some(until) = self.until.filter(|until| records.last().is_some_and(|last| last.offset >= *until)) {
+            // a compacted stream may have no record right before it
+            records.retain(|record| record.offset < until);
+            self.desired_next = until;
+        }
         let mut flows_changed = false;
         let mut tx = self.store.tx();
-        for record in records {
+        for record in &records {
             let decoded: DesiredRecord = decode(&self.streams.desired, record)?;
             flows_changed |= matches!(decoded.event, DesiredEvent::AttributeFlowDeclared(_));
             if self.doubts {
@@ -46,7 +56,7 @@ impl Engine {
         }
         if let Some(last) = records.last() {
             tx.meta()?.desired_next = last.offset + 1;
-            self.desired_next = last.offset + 1;
+            self.desired_next = self.desired_next.max(last.offset + 1);
         }
         let changed = tx.commit()?;
         if flows_changed && self.load_flows()? {

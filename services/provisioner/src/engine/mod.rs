@@ -192,6 +192,8 @@ pub(crate) struct Engine {
     /// Objects with removals that were planned before the tail was reached; they have a turn when it is.
     tail_waits: HashSet<SourceAnchor>,
     desired_next: u64,
+    /// Wishes from this offset on are not taken in.
+    pub(crate) until: Option<u64>,
     published: Option<Instant>,
     pub(crate) crash: Option<(CrashPoint, u32)>,
 }
@@ -255,6 +257,7 @@ impl Engine {
             at_tail: false,
             doubts: false,
             tail_waits: HashSet::new(),
+            until: None,
             published: None,
             crash: None,
         };
@@ -319,7 +322,7 @@ impl Engine {
                 let finished = finished?;
                 self.note_finished(finished).await?;
             }
-            records = reader.next(intake::CHUNK) => self.take_in(&records?)?,
+            records = reader.next(intake::CHUNK), if !self.has_all() => self.take_in(records?)?,
             () = tokio::time::sleep_until(next.unwrap_or(now)), if next.is_some() => {}
         }
         Ok(())

@@ -54,6 +54,7 @@ impl Engine {
         let pause = self.outage.active(now).max(self.denial.active(now));
         let stopped = self.outage.detail().or(self.denial.detail()).map(str::to_owned);
         Ok(Status {
+            staging: false,
             desired_applied: self.desired_next,
             outcomes_next: meta.outcomes_next,
             idle,
