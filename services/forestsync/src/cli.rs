@@ -18,7 +18,7 @@ Exit codes:
   1  something failed
   2  the command line or the configuration is not accepted; nothing was done
   3  all else is done, and something is held or quarantined until a person looks at it
-  4  a verification found a difference
+  4  a verification found a difference, or a plan is not what would be done any more
   5  another forestsync is at work on the same data
 
 Data goes to stdout, logs and progress to stderr. The environment variable FORESTSYNC_LOG
