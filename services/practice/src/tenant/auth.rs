@@ -26,6 +26,8 @@ pub(super) type Roles = Arc<BTreeSet<String>>;
 struct Access {
     expires: Instant,
     roles: Roles,
+    /// Operations it was used for.
+    used: u64,
 }
 
 /// The tokens given out.
@@ -61,21 +63,33 @@ impl Tokens {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signature = URL_SAFE_NO_PAD.encode([Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat());
         let token = format!("{}.{}.{signature}", part(&header), part(&payload));
-        self.issued.insert(token.clone(), Access { expires: now + lifetime, roles: Arc::clone(&self.granted) });
+        self.issued
+            .insert(token.clone(), Access { expires: now + lifetime, roles: Arc::clone(&self.granted), used: 0 });
         token
     }
 
     /// The permissions of the request's token, else 401.
     pub(super) fn check(&self, authorization: Option<&str>, now: Instant) -> Result<Roles, Box<GraphError>> {
-        let token =
-            authorization.and_then(|h| h.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
-        let Some((_, token)) = token else { return Err(GraphError::unauthorized("Access token is empty.")) };
-        match self.issued.get(token.trim()) {
+        let Some(token) = bearer(authorization) else {
+            return Err(GraphError::unauthorized("Access token is empty."));
+        };
+        match self.issued.get(token) {
             None => Err(GraphError::unauthorized("CompactToken validation failed with reason code: 80049228.")),
             Some(access) if access.expires <= now => {
                 Err(GraphError::unauthorized("Lifetime validation failed, the token is expired."))
             }
             Some(access) => Ok(Arc::clone(&access.roles)),
+        }
+    }
+
+    /// Counts an operation of the request's token, which ends with the last one it lasts for.
+    pub(super) fn spend(&mut self, authorization: Option<&str>, lasts: Option<u64>, now: Instant) {
+        let Some(lasts) = lasts else { return };
+        if let Some(access) = bearer(authorization).and_then(|token| self.issued.get_mut(token)) {
+            access.used += 1;
+            if access.used >= lasts {
+                access.expires = access.expires.min(now);
+            }
         }
     }
 
@@ -95,6 +109,12 @@ impl Tokens {
             }
         }
     }
+}
+
+/// The token in an `Authorization` header.
+fn bearer(authorization: Option<&str>) -> Option<&str> {
+    let (kind, token) = authorization?.split_once(' ')?;
+    kind.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// A refusal of the token endpoint.

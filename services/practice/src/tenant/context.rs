@@ -12,7 +12,7 @@ use super::directory::{Directory, Field, Kind, Object, Props};
 use super::options::Knobs;
 use super::reply::GraphError;
 use super::request::GraphRequest;
-use super::schema::{self, GROUP, Property, Shape, USER};
+use super::schema::{self, DEVICE, GROUP, Property, Shape, USER};
 
 /// A domain of the tenant.
 #[derive(Clone, Debug)]
@@ -68,7 +68,8 @@ pub(super) enum Selection {
 pub(super) fn table(kind: Kind) -> &'static [Property] {
     match kind {
         Kind::User | Kind::Contact => USER,
-        Kind::Group | Kind::Device => GROUP,
+        Kind::Group => GROUP,
+        Kind::Device => DEVICE,
     }
 }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::clock;
 use super::context::security_identifier;
 use super::counters::{Counters, TenantDump, WriteRecord};
-use super::directory::Kind;
+use super::directory::{Directory, Kind};
 use super::exchange::Shared;
 use super::options::Knobs;
 
@@ -30,6 +30,28 @@ pub(super) struct Faults {
     pub expire_after_items: Option<u64>,
     pub token_error: Option<u32>,
     pub scripted: Vec<Scripted>,
+    /// What the knobs count that strike every so many times.
+    pub operations: Every,
+    pub requests: Every,
+    pub written: Every,
+    pub delta_queries: Every,
+}
+
+/// Counts how often something happened.
+#[derive(Debug, Default)]
+pub(super) struct Every(u64);
+
+impl Every {
+    /// Counts once more; whether that is the `period`th time since it was the last one.
+    pub(super) fn strikes(&mut self, period: Option<u64>) -> bool {
+        let Some(period) = period.filter(|p| *p > 0) else { return false };
+        self.0 += 1;
+        let strikes = self.0 >= period;
+        if strikes {
+            self.0 = 0;
+        }
+        strikes
+    }
 }
 
 /// Requests that answer with an error, whatever they ask for.
@@ -165,18 +187,11 @@ impl TenantControl {
     }
 
     fn seed(&self, kind: Kind, properties: Value, members: &[String]) -> Result<String> {
-        let mut props = object(properties)?;
         let members: Vec<Uuid> =
             members.iter().map(|m| m.parse()).collect::<Result<_, _>>().context("not an object id")?;
-        let id = Uuid::new_v4();
         let now = Instant::now();
-        props.entry("createdDateTime").or_insert_with(|| json!(clock::date_time_offset(clock::now())));
-        props.entry("securityIdentifier").or_insert_with(|| json!(security_identifier(id)));
-        if kind == Kind::User {
-            super::users::set_addresses(&mut props, None, true);
-        }
         let mut inner = self.shared.lock();
-        inner.directory.insert(id, kind, props, now);
+        let id = plant(&mut inner.directory, kind, properties, now)?;
         for member in members {
             inner.directory.link_member(id, member, now);
         }
@@ -228,6 +243,19 @@ impl TenantControl {
     pub fn writes(&self) -> Vec<WriteRecord> {
         self.shared.lock().writes.iter().cloned().collect()
     }
+}
+
+/// Puts an object into a directory without any check; its id.
+pub(super) fn plant(directory: &mut Directory, kind: Kind, properties: Value, now: Instant) -> Result<Uuid> {
+    let mut props = object(properties)?;
+    let id = Uuid::new_v4();
+    props.entry("createdDateTime").or_insert_with(|| json!(clock::date_time_offset(clock::now())));
+    props.entry("securityIdentifier").or_insert_with(|| json!(security_identifier(id)));
+    if kind == Kind::User {
+        super::users::set_addresses(&mut props, None, true);
+    }
+    directory.insert(id, kind, props, now);
+    Ok(id)
 }
 
 fn object(value: Value) -> Result<Map<String, Value>> {

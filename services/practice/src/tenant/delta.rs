@@ -49,6 +49,10 @@ impl Ctx<'_> {
             return Err(self.gone(kind));
         }
         let given = self.request.option("$skiptoken").or_else(|| self.request.option("$deltatoken"));
+        let continues = given.is_some_and(|token| !token.is_empty() && token != "latest");
+        if continues && self.faults.delta_queries.strikes(self.knobs.delta_gone_every) {
+            return Err(self.gone(kind));
+        }
         let mut token = match given {
             None | Some("") => self.fresh(kind)?,
             Some("latest") => {

@@ -88,8 +88,9 @@ impl Inner {
     pub(super) fn exchange(&mut self, tenant: &Tenant, arrived: Arrived<'_>) -> Answer {
         *self.counters.requests.entry(arrived.method.to_owned()).or_default() += 1;
         let ids = ids(arrived.client_request_id.clone());
-        if self.faults.unavailable > 0 {
-            self.faults.unavailable -= 1;
+        let scheduled = self.faults.requests.strikes(self.knobs.unavailable_every);
+        if scheduled || self.faults.unavailable > 0 {
+            self.faults.unavailable = self.faults.unavailable.saturating_sub(u64::from(!scheduled));
             let error = GraphError::new(503, "serviceNotAvailable", "The service is temporarily unavailable.");
             let mut answer = self.answer(Err(error), &ids, arrived.at);
             answer.close = true;
@@ -101,8 +102,9 @@ impl Inner {
                 .as_ref()
                 .is_ok_and(|r| r.segments.len() == 1 && r.segments.iter().all(|s| s == "$batch"));
         let mut answer = if batch { self.batch(tenant, arrived, &ids) } else { self.single(tenant, arrived, &ids) };
-        if answer.wrote && self.faults.lose_answers > 0 {
-            self.faults.lose_answers -= 1;
+        let scheduled = answer.wrote && self.faults.written.strikes(self.knobs.lose_every);
+        if answer.wrote && (scheduled || self.faults.lose_answers > 0) {
+            self.faults.lose_answers = self.faults.lose_answers.saturating_sub(u64::from(!scheduled));
             self.counters.answers_lost += 1;
             answer.lost = true;
         }
@@ -121,6 +123,7 @@ impl Inner {
     fn perform(&mut self, tenant: &Tenant, arrived: Arrived<'_>, units: &mut u32) -> Outcome {
         let (now, at) = (Instant::now(), arrived.at);
         let roles = self.tokens.check(arrived.authorization, now)?;
+        self.tokens.spend(arrived.authorization, self.knobs.token_operations, now);
         let writing = writes(arrived.method, arrived.request.as_ref().ok());
         if writing {
             self.counters.writes += 1;
@@ -131,6 +134,10 @@ impl Inner {
             self.faults.throttle_writes -= 1;
             let refusal = Refusal { wait: self.faults.throttle_wait, why: "WriteLimitExceeded" };
             return Err(self.too_many(&refusal, tenant));
+        }
+        if self.faults.operations.strikes(self.knobs.throttle_every) {
+            let why = if writing { "WriteLimitExceeded" } else { "ResourceUnitLimitExceeded" };
+            return Err(self.too_many(&Refusal { wait: self.knobs.throttle_wait, why }, tenant));
         }
         let request = arrived.request?;
         let cost = throttle::cost(&request);

@@ -142,6 +142,9 @@ impl Ctx<'_> {
     pub(super) fn list_references(&self, ids: &[Uuid]) -> Outcome {
         let place = self.place()?;
         let top = self.top()?;
+        if self.knobs.empty_first_page && !place.started {
+            return Ok(self.page(self.head("Collection($ref)"), Vec::new(), Some(0)));
+        }
         let done = place.after as usize;
         let shown = ids.iter().skip(done).take(top);
         let values: Vec<Value> = shown.map(|id| json!({"@odata.id": self.address(*id)})).collect();

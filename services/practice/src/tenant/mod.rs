@@ -1,8 +1,9 @@
 //! The practice tenant: Microsoft Graph v1.0 and the token endpoint over https, in memory.
 //!
 //! It covers what a synchronizer uses: users, groups, members, owners, managers, deleted items, `$batch`, delta queries,
-//! domains, organization, extension properties. It validates and refuses as Graph documents or was seen to, keeps the
-//! documented quotas when asked, and misbehaves on demand ([`TenantControl`], [`Knobs`]).
+//! domains, organization, extension properties; and devices, which an application may create only if a knob says so. It
+//! validates and refuses as Graph documents or was seen to, keeps the documented quotas when asked, and misbehaves on
+//! demand ([`TenantControl`], [`Knobs`]); [`Knob`] lists the ways in which it does.
 //!
 //! Contract: what was answered with success is in the content; nothing a client sends makes it panic; no look-up by id
 //! or by an indexed property scans. Secrets, tokens and passwords appear in no log, record or state file.
@@ -17,11 +18,13 @@ mod control;
 mod counters;
 mod deleted;
 mod delta;
+mod devices;
 mod directory;
 mod exchange;
 mod filter;
 mod groups;
 mod kinds;
+mod knob;
 mod links;
 mod lists;
 mod misc;
@@ -49,11 +52,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use control::TenantControl;
 pub use counters::{Counters, GroupDump, TenantDump, UserDump, WriteRecord};
-pub use options::{ClientSecret, Knobs, MissingMember, RetryAfter, TenantOptions, Visibility};
+pub use knob::{Expected, Knob, LATE, Subject, Subjects};
+pub use options::{ClientSecret, Knobs, MissingMember, RetryAfter, Seed, TenantOptions, Visibility};
 
 use crate::tls::PrivateCa;
 use context::{Domain, Tenant};
-use directory::Directory;
+use directory::{Directory, Kind};
 use exchange::{Inner, Shared};
 
 /// A running practice tenant. Dropping it stops it; [`stop`](Self::stop) also waits until its files are complete.
@@ -81,6 +85,15 @@ impl PracticeTenant {
             None => Directory::new(),
         };
         directory.keep_dirty = options.state_file.is_some();
+        if directory.objects.is_empty() {
+            for seed in &options.seeds {
+                let (kind, properties) = match seed {
+                    Seed::User(properties) => (Kind::User, properties),
+                    Seed::Group(properties) => (Kind::Group, properties),
+                };
+                control::plant(&mut directory, kind, properties.clone(), now)?;
+            }
+        }
         let listener = TcpListener::bind(options.listen).await;
         let listener = listener.with_context(|| format!("cannot listen on {}", options.listen))?;
         let address = listener.local_addr().context("the listener has no address")?;

@@ -7,6 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::Value;
+
 /// A client secret; its `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientSecret(String);
@@ -54,8 +56,21 @@ pub struct TenantOptions {
     pub record_file: Option<PathBuf>,
     /// User principal names of administrators: sensitive actions on them answer 403.
     pub privileged_users: Vec<String>,
+    /// What is in the tenant at first, unless the state file holds something.
+    pub seeds: Vec<Seed>,
     /// What may change at run time.
     pub knobs: Knobs,
+}
+
+/// An object that another tool put into the tenant before anybody asks for anything. It is not checked, so that
+/// read-only properties may be set: `onPremisesSyncEnabled` makes one that Azure AD Connect masters, `mailEnabled` without
+/// the group type `Unified` one that Exchange masters, `practiceExternal` one of another service.
+#[derive(Clone, Debug)]
+pub enum Seed {
+    /// A user with these properties.
+    User(Value),
+    /// A group with these properties and no members.
+    Group(Value),
 }
 
 impl Default for TenantOptions {
@@ -72,6 +87,7 @@ impl Default for TenantOptions {
             state_file: None,
             record_file: None,
             privileged_users: Vec::new(),
+            seeds: Vec::new(),
             knobs: Knobs::default(),
         }
     }
@@ -127,8 +143,18 @@ pub struct Knobs {
     pub quota_scale: Option<f64>,
     /// The form of `Retry-After`.
     pub retry_after: RetryAfter,
+    /// Every so many operations, alone or in a batch, one answers 429 whatever the quota says.
+    pub throttle_every: Option<u64>,
+    /// What that 429 asks to wait; `retry_after` rounds it up to whole seconds, or not.
+    pub throttle_wait: Duration,
+    /// Every so many HTTP requests one answers 503, and its connection is closed.
+    pub unavailable_every: Option<u64>,
+    /// Of every so many HTTP requests that wrote something the answer of one is lost, after the write.
+    pub lose_every: Option<u64>,
     /// How long an access token lasts.
     pub token_lifetime: Duration,
+    /// An access token has expired after so many operations as well: in the middle of a batch, if need be.
+    pub token_operations: Option<u64>,
     /// A soft-deleted user still holds its `onPremisesImmutableId` against new users.
     pub deleted_holds_immutable_id: bool,
     /// A soft-deleted group still holds its `uniqueName`.
@@ -147,6 +173,8 @@ pub struct Knobs {
     pub soft_delete_security_groups: bool,
     /// `$filter` on deleted items answers 400.
     pub deleted_filter_refused: bool,
+    /// Every so many delta queries with a token one answers 410, its state is lost.
+    pub delta_gone_every: Option<u64>,
     /// A 410 of a delta query carries an error body.
     pub delta_gone_body: bool,
     /// How long a delta token is accepted.
@@ -161,6 +189,8 @@ pub struct Knobs {
     pub empty_first_page: bool,
     /// Answers carry a property and an enumeration value that no client knows.
     pub unknown_properties: bool,
+    /// An application may not create devices, whatever it is granted; else `Device.ReadWrite.All` lets it.
+    pub device_create_refused: bool,
     /// Live and deleted objects the tenant takes before it answers `Directory_QuotaExceeded`.
     pub object_quota: Option<usize>,
 }
@@ -172,7 +202,12 @@ impl Default for Knobs {
             visibility: Visibility::default(),
             quota_scale: None,
             retry_after: RetryAfter::default(),
+            throttle_every: None,
+            throttle_wait: Duration::from_secs(1),
+            unavailable_every: None,
+            lose_every: None,
             token_lifetime: Duration::from_hours(1),
+            token_operations: None,
             deleted_holds_immutable_id: true,
             deleted_holds_unique_name: false,
             clear_immutable_id_refused: false,
@@ -182,6 +217,7 @@ impl Default for Knobs {
             batch_any_order: true,
             soft_delete_security_groups: true,
             deleted_filter_refused: false,
+            delta_gone_every: None,
             delta_gone_body: true,
             delta_token_lifetime: Duration::from_hours(7 * 24),
             delta_page: 100,
@@ -189,6 +225,7 @@ impl Default for Knobs {
             delta_replays: false,
             empty_first_page: false,
             unknown_properties: false,
+            device_create_refused: true,
             object_quota: None,
         }
     }

@@ -25,6 +25,7 @@ const ANY_READ: &[&str] = &[
 ];
 const CONTACT_READ: &[&str] = &["OrgContact.Read.All", "Directory.Read.All", "Directory.ReadWrite.All"];
 const DEVICE_READ: &[&str] = &["Device.Read.All", "Directory.Read.All", "Directory.ReadWrite.All"];
+const DEVICE_WRITE: &[&str] = &["Device.ReadWrite.All", "Directory.ReadWrite.All"];
 const TENANT_READ: &[&str] =
     &["Organization.Read.All", "Domain.Read.All", "Directory.Read.All", "Directory.ReadWrite.All", "User.Read.All"];
 const EXTENSION_WRITE: &[&str] = &["Application.ReadWrite.All", "Directory.ReadWrite.All"];
@@ -73,9 +74,8 @@ impl Ctx<'_> {
             "groups" => self.groups(method, rest),
             "directory" => self.directory_paths(method, rest),
             "directoryObjects" => self.objects(method, rest),
-            "contacts" => self.read_only(Kind::Contact, CONTACT_READ, method, rest),
-            "devices" if method == "POST" && rest.is_empty() => Err(GraphError::denied()),
-            "devices" => self.read_only(Kind::Device, DEVICE_READ, method, rest),
+            "contacts" => self.contacts(method, rest),
+            "devices" => self.devices(method, rest),
             "domains" | "organization" => self.tenant_paths(set, method, rest),
             "applications" => self.applications(method, rest),
             "$batch" => Err(GraphError::gateway("A batch cannot hold another batch.")),
@@ -270,12 +270,42 @@ impl Ctx<'_> {
         }
     }
 
-    /// Contacts and devices: no application can create them through Graph, so there are none unless seeded.
-    fn read_only(&mut self, kind: Kind, roles: &[&str], method: &str, rest: &[&str]) -> Outcome {
+    /// Contacts: no application can create them through Graph, so there are none.
+    fn contacts(&mut self, method: &str, rest: &[&str]) -> Outcome {
         if method != "GET" {
-            return Err(if kind == Kind::Device { GraphError::denied() } else { GraphError::method() });
+            return Err(GraphError::method());
         }
-        self.need(roles)?;
+        self.need(CONTACT_READ)?;
+        self.read_rarely(Kind::Contact, rest)
+    }
+
+    /// Devices: whether an application may create them is a knob (graph.md section 4).
+    fn devices(&mut self, method: &str, rest: &[&str]) -> Outcome {
+        match (method, rest) {
+            ("GET", [id]) if *id != "$count" && !is_delta(id) => {
+                self.need(DEVICE_READ)?;
+                self.get_device(id)
+            }
+            ("GET", rest) => {
+                self.need(DEVICE_READ)?;
+                self.read_rarely(Kind::Device, rest)
+            }
+            ("POST", []) if self.knobs.device_create_refused => Err(GraphError::denied()),
+            ("POST", []) => {
+                self.need(DEVICE_WRITE)?;
+                self.create_device()
+            }
+            ("DELETE", [id]) => {
+                self.need(DEVICE_WRITE)?;
+                self.delete_device(id)
+            }
+            (_, [] | [_]) => Err(GraphError::method()),
+            (_, [_, other, ..]) => Err(GraphError::segment(other)),
+        }
+    }
+
+    /// What can be read of kinds that hardly anybody writes.
+    fn read_rarely(&mut self, kind: Kind, rest: &[&str]) -> Outcome {
         match rest {
             [] => self.list(live(kind)),
             ["$count"] => self.count(live(kind)),

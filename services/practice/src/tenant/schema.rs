@@ -1,4 +1,4 @@
-//! The properties of users and groups: shape, who may write them, what an answer shows without `$select`.
+//! The properties of users, groups and devices: shape, who may write them, what an answer shows without `$select`.
 //!
 //! After the property descriptions of Graph v1.0: read-only, create-only and update-only properties, those that an
 //! application may not update, those that are sensitive on administrators, lengths, and values that cannot be cleared.
@@ -230,6 +230,20 @@ pub(super) static GROUP: &[Property] = &[
     read_only("licenseProcessingState", Shape::Any),
     read_only("onPremisesExtensionAttributes", Shape::Object(EXTENSION_ATTRIBUTES)),
     Property::new("unseenCount", Shape::Number).access(Access::UpdateOnly),
+];
+
+/// The properties of a device: what an application that may create one sends, and what the service adds.
+pub(super) static DEVICE: &[Property] = &[
+    read_only("id", Shape::Text(LONG)).shown(),
+    read_only("deletedDateTime", Shape::Time).shown(),
+    Property::new("accountEnabled", Shape::Bool).shown().kept(),
+    Property::new("alternativeSecurityIds", Shape::List).shown().kept(),
+    text("deviceId", LONG).shown().access(Access::CreateOnly),
+    text("displayName", 256).shown().kept(),
+    text("operatingSystem", LONG).shown(),
+    text("operatingSystemVersion", LONG).shown(),
+    read_only("registrationDateTime", Shape::Time).shown(),
+    read_only("trustType", Shape::Text(LONG)).shown(),
 ];
 
 /// The property named so.

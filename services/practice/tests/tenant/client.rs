@@ -1,6 +1,7 @@
 //! A small Graph client for the tests: one tenant, one token, one call at a time.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use forestsync_practice::tenant::{PracticeTenant, TenantOptions};
 use forestsync_practice::tls::PrivateCa;
@@ -240,6 +241,25 @@ pub(crate) fn with(mut value: Value, changes: Value) -> Value {
 pub(crate) fn without(mut value: Value, name: &str) -> Value {
     value.as_object_mut().unwrap().remove(name);
     value
+}
+
+/// Checks recorded exchanges against Microsoft's description of Graph, where that is beside the project. `ignore` names
+/// the kinds of violation that a knob is there to cause.
+pub(crate) fn keeps_contract(records: &[PathBuf], ignore: &[&str]) {
+    let checker = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/graph/check_exchange.py");
+    let has_schema = |python: &&str| {
+        std::process::Command::new(python).args(["-c", "import jsonschema"]).output().is_ok_and(|o| o.status.success())
+    };
+    let python = ["python3", "/usr/bin/python3"].into_iter().find(has_schema).filter(|_| checker.exists());
+    let Some(python) = python else {
+        println!("skipped: exchanges were not checked against the contract (no checker, or no python3 jsonschema)");
+        return;
+    };
+    let ignore = ignore.iter().flat_map(|kind| ["--ignore", kind]);
+    let outcome = std::process::Command::new(python).arg(checker).args(ignore).args(records).output().unwrap();
+    let said = String::from_utf8_lossy(&outcome.stdout);
+    let right = outcome.status.success() && said.contains("violations: 0");
+    assert!(right, "{said}{}", String::from_utf8_lossy(&outcome.stderr));
 }
 
 /// Polls until the condition holds.

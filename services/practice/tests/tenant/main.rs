@@ -15,6 +15,7 @@ mod delta;
 mod faults;
 mod files;
 mod groups;
+mod knobs;
 mod links;
 mod reads;
 mod users;
