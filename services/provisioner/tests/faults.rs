@@ -199,6 +199,29 @@ async fn strange_answers_do_no_harm() {
     assert_complete(&lab);
 }
 
+/// Who is there is found behind an empty page, alive or deleted, and not created a second time.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_first_page_hides_nobody() {
+    let mut lab = Lab::with(|o| o.knobs.empty_first_page = true).await;
+    lab.config.tenant.soft_match.user_principal_name = true;
+    let person = |n: u32, anchor: Option<&str>| {
+        serde_json::json!({"userPrincipalName": format!("user{n}@emea.example"), "displayName": "There", "mailNickname": "x",
+            "accountEnabled": true, "onPremisesImmutableId": anchor})
+    };
+    let by_anchor = lab.control.seed_user(person(1, Some(anchor(1).as_str()))).unwrap();
+    let by_name = lab.control.seed_user(person(2, None)).unwrap();
+    lab.wish(vec![user(1, &[]), user(2, &[])]).await;
+    lab.settle().await;
+    assert_eq!((lab.id(1), lab.id(2)), (Some(by_anchor.clone()), Some(by_name)));
+    lab.wish(vec![removed(1, CloudClass::User)]).await;
+    lab.settle().await;
+    assert_eq!(lab.id(1), None);
+    lab.wish(vec![user(1, &[])]).await;
+    lab.settle().await;
+    assert_eq!(lab.id(1), Some(by_anchor), "brought back");
+    assert!(lab.tenant.counters().creates_by_immutable_id.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_one_by_one_do_as_well() {
     let mut lab = Lab::new().await;

@@ -106,6 +106,32 @@ impl Graph {
         })
     }
 
+    /// Adds what further pages hold to an answer that is a list: an empty page may come before others (graph.md section 15).
+    async fn complete(&self, answer: &mut Answer) -> Result<Result<(), Failure>, Outage> {
+        let link = answer.body.get("@odata.nextLink").and_then(Value::as_str).filter(|_| answer.is_success());
+        let Some(path) = link.map(|link| self.http.relative(link)).transpose()? else { return Ok(Ok(())) };
+        let more = match self.pages(path).await? {
+            Ok(more) => more,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        if let Some(Value::Array(values)) = answer.body.get_mut("value") {
+            values.extend(more);
+        }
+        Ok(Ok(()))
+    }
+
+    /// The reply to a call whose answers may have further pages.
+    async fn reply(&self, names: &Names, call: &Call, answers: &mut [Answer]) -> Result<Reply, Outage> {
+        if matches!(call, Call::LookUp { .. } | Call::Match { .. }) {
+            for answer in answers.iter_mut() {
+                if let Err(failure) = self.complete(answer).await? {
+                    return Ok(Reply::Failed(names.failure(failure)));
+                }
+            }
+        }
+        Ok(objects::reply(names, call, answers))
+    }
+
     /// One page of a list, and the path of the next one.
     pub(crate) async fn page(&self, path: String) -> Result<Result<(Vec<Value>, Option<String>), Failure>, Outage> {
         let mut answer = self.http.send(&Request::get(path)).await?;
@@ -224,8 +250,8 @@ impl Target for Graph {
         let mut answers = self.exchange(requests).await?.into_iter();
         let mut replies = Vec::with_capacity(calls.len());
         for (call, length) in calls.iter().zip(lengths) {
-            let mine: Vec<Answer> = answers.by_ref().take(length).collect();
-            let mut reply = objects::reply(&names, call, &mine);
+            let mut mine: Vec<Answer> = answers.by_ref().take(length).collect();
+            let mut reply = self.reply(&names, call, &mut mine).await?;
             if matches!(call, Call::LookUp { .. }) {
                 if objects::is_filter_refused(&mine) {
                     self.deleted.refuse_filter();
