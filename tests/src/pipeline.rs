@@ -100,9 +100,8 @@ impl Pipeline {
     /// Lets the configuration be in staging, or active.
     pub fn set_mode(&self, mode: &str) {
         let document = std::fs::read_to_string(self.config()).unwrap();
-        let rest: String =
-            document.lines().filter(|line| !line.starts_with("mode = ")).map(|l| format!("{l}\n")).collect();
-        std::fs::write(self.config(), format!("mode = {}\n{rest}", quoted(mode))).unwrap();
+        let rest: Vec<&str> = document.lines().filter(|line| !line.starts_with("mode = ")).collect();
+        std::fs::write(self.config(), format!("mode = {}\n{}\n", quoted(mode), rest.join("\n"))).unwrap();
     }
 
     /// The configuration file.
