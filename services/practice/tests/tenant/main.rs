@@ -4,7 +4,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::needless_pass_by_value,
-    reason = "tests panic, and hand JSON over by value"
+    clippy::print_stdout,
+    reason = "tests panic, hand JSON over by value, and say what was skipped"
 )]
 
 mod auth;
