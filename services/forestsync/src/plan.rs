@@ -200,11 +200,6 @@ impl Plan {
         let has = |step: &Step| known.get(&(step.anchor.as_str(), step.action)).is_some_and(|all| all.contains(&step));
         self.steps.iter().filter(|step| !has(step)).map(Step::heading).collect()
     }
-
-    /// How many steps would write.
-    pub fn writes(&self) -> usize {
-        self.steps.iter().filter(|step| !matches!(step.action, Action::Hold | Action::Fail | Action::LetGo)).count()
-    }
 }
 
 impl Step {

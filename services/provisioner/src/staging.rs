@@ -38,7 +38,7 @@ impl Staging {
         let graph = Arc::new(Graph::read_only(&config.tenant)?);
         let stream = streams::tenant(&config.configuration).parse()?;
         let domains = Domains::new(&config.configuration, &config.tenant, stream, graph, log, lease);
-        let status = Status { staging: true, idle: true, ..Status::default() };
+        let status = Status { staging: true, ..Status::default() };
         Ok(Self { domains, status: watch::Sender::new(status) })
     }
 

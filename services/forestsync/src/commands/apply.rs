@@ -13,7 +13,7 @@ use forestsync_runtime::shutdown::{self, Shutdown};
 use forestsync_schemas::streams;
 use serde::Serialize;
 
-use super::plan::{compute, provisioner_config};
+use super::plan::{planned, provisioner_config};
 use crate::cli::ApplyArgs;
 use crate::config::Settings;
 use crate::exit::{Exit, UsageError};
@@ -47,13 +47,14 @@ pub async fn apply(args: ApplyArgs) -> Result<Exit> {
     let active = control::last_activation(log.as_ref(), &streams::control(&settings.configuration).parse()?).await?;
     let comes_into_force = active.is_none_or(|active| active.digest != settings.digest);
     let _instance = take_folder(&settings, comes_into_force)?;
-    let Some(mut now) = planned_now(&settings, comes_into_force, &shutdown).await? else { return Ok(Exit::Failed) };
+    let changed = comes_into_force.then_some(&settings);
+    let Some(mut now) = planned(&settings, changed, &shutdown).await? else { return Ok(stopped()) };
     if has_moved_on(&plan, &now, "nothing was done") {
         return Ok(Exit::Differs);
     }
     if comes_into_force {
         put_into_force(&settings, &log).await?;
-        let Some(again) = planned_now(&settings, false, &shutdown).await? else { return Ok(Exit::Failed) };
+        let Some(again) = planned(&settings, None, &shutdown).await? else { return Ok(stopped()) };
         now = again;
         if has_moved_on(&plan, &now, "the configuration is in force, and nothing was written to the tenant") {
             return Ok(Exit::Differs);
@@ -105,15 +106,9 @@ fn take_folder(settings: &Settings, comes_into_force: bool) -> Result<Option<Ins
     }
 }
 
-async fn planned_now(settings: &Settings, changes: bool, shutdown: &Shutdown) -> Result<Option<Plan>> {
-    let work = Box::pin(compute(settings, changes.then_some(settings), shutdown.stop.clone()));
-    tokio::select! {
-        plan = work => Ok(Some(plan?)),
-        () = shutdown.stop.cancelled() => {
-            output::note("stopped by a signal; nothing was written to the tenant");
-            Ok(None)
-        }
-    }
+fn stopped() -> Exit {
+    output::note("stopped by a signal; nothing was written to the tenant");
+    Exit::Failed
 }
 
 /// Whether the plan would be another one now; says what differs.

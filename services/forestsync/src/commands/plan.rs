@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use forestsync_log::{ForkedLog, Log};
 use forestsync_projector::{Projector, ProjectorConfig};
 use forestsync_provisioner::{ProvisionerConfig, rehearse};
-use forestsync_runtime::shutdown;
+use forestsync_runtime::shutdown::{self, Shutdown};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::PlanArgs;
@@ -22,13 +22,9 @@ pub async fn plan(args: PlanArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
     let changed = args.changed.as_deref().map(|file| changed(&settings, file)).transpose()?;
     let shutdown = shutdown::on_signals()?;
-    let work = Box::pin(compute(&settings, changed.as_ref(), shutdown.stop.clone()));
-    let plan = tokio::select! {
-        plan = work => plan?,
-        () = shutdown.stop.cancelled() => {
-            output::note("stopped by a signal; there is no plan");
-            return Ok(Exit::Failed);
-        }
+    let Some(plan) = planned(&settings, changed.as_ref(), &shutdown).await? else {
+        output::note("stopped by a signal; there is no plan");
+        return Ok(Exit::Failed);
     };
     if let Some(file) = &args.out {
         plan.keep(file)?;
@@ -57,8 +53,19 @@ fn changed(settings: &Settings, file: &Path) -> Result<Settings> {
     Ok(changed)
 }
 
-/// The plan for the file in force, whose log it is, or for a changed one.
-pub(super) async fn compute(settings: &Settings, changed: Option<&Settings>, stop: CancellationToken) -> Result<Plan> {
+/// The plan for the file in force, whose log it is, or for a changed one; nothing if a signal came first.
+pub(super) async fn planned(
+    settings: &Settings,
+    changed: Option<&Settings>,
+    shutdown: &Shutdown,
+) -> Result<Option<Plan>> {
+    tokio::select! {
+        plan = Box::pin(compute(settings, changed, shutdown.stop.clone())) => plan.map(Some),
+        () = shutdown.stop.cancelled() => Ok(None),
+    }
+}
+
+async fn compute(settings: &Settings, changed: Option<&Settings>, stop: CancellationToken) -> Result<Plan> {
     let folder = tempfile::Builder::new().prefix("plan-").tempdir()?;
     let base = settings.existing_log()?;
     let fork: Arc<dyn Log> = Arc::new(ForkedLog::new(Arc::clone(&base), folder.path().join("log"))?);

@@ -38,6 +38,15 @@ pub fn tenant_config(settings: &Settings, options: RunOptions, secret: SecretStr
     config
 }
 
+/// Runs a part to its end, which is an error unless it was told to stop.
+async fn until_stopped<E>(what: &str, run: impl Future<Output = Result<(), E>>, stop: &CancellationToken) -> Result<()>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    Box::pin(run).await.with_context(|| what.to_owned())?;
+    if stop.is_cancelled() { Ok(()) } else { bail!("{what} ended by itself") }
+}
+
 /// Starts a forest's collector.
 pub(super) fn collector(
     tasks: &mut JoinSet<Result<()>>,
@@ -51,9 +60,8 @@ pub(super) fn collector(
         Collector::new(forest_config(forest, password), Arc::clone(log)).with_context(|| format!("forest {name}"))?;
     let status = collector.status();
     tasks.spawn(async move {
-        let ended = Box::pin(collector.run(stop.clone())).await;
-        ended.with_context(|| format!("the collector of forest {name}"))?;
-        if stop.is_cancelled() { Ok(()) } else { bail!("the collector of forest {name} ended by itself") }
+        let what = format!("the collector of forest {name}");
+        until_stopped(&what, collector.run(stop.clone()), &stop).await
     });
     Ok(status)
 }
@@ -85,10 +93,10 @@ pub(super) fn projector(
             }
         };
         tokio::select! {
-            ended = Box::pin(projector.run(stop.clone())) => ended.context("the projector")?,
-            () = relay => {}
+            ended = until_stopped("the projector", projector.run(stop.clone()), &stop) => ended,
+            // it never ends
+            () = relay => Ok(()),
         }
-        if stop.is_cancelled() { Ok(()) } else { bail!("the projector ended by itself") }
     });
     shown
 }
@@ -111,18 +119,12 @@ pub(super) async fn provisioner(
     if settings.mode == Mode::Staging {
         let staging = Staging::open(&config, Arc::clone(log)).context("the provisioner")?;
         let status = staging.status();
-        tasks.spawn(async move {
-            Box::pin(staging.run(stop.clone())).await.context("the provisioner")?;
-            if stop.is_cancelled() { Ok(()) } else { bail!("the provisioner ended by itself") }
-        });
+        tasks.spawn(async move { until_stopped("the provisioner", staging.run(stop.clone()), &stop).await });
         return Ok(status);
     }
     let provisioner = Box::pin(Provisioner::open(config, Arc::clone(log))).await.context("the provisioner")?;
     let status = provisioner.status();
-    tasks.spawn(async move {
-        Box::pin(provisioner.run(stop.clone())).await.context("the provisioner")?;
-        if stop.is_cancelled() { Ok(()) } else { bail!("the provisioner ended by itself") }
-    });
+    tasks.spawn(async move { until_stopped("the provisioner", provisioner.run(stop.clone()), &stop).await });
     Ok(status)
 }
 

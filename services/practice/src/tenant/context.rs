@@ -141,6 +141,18 @@ impl Ctx<'_> {
         }
     }
 
+    /// The object as the whole of an answer. `set` is the entity set of its kind.
+    pub(super) fn whole(&self, set: &str, kind: Kind, id: Uuid, props: &Props, selection: &Selection) -> Props {
+        let path = match selection {
+            Selection::Default => format!("{set}/$entity"),
+            Selection::Named(names) => format!("{set}({})/$entity", names.join(",")),
+        };
+        let mut answer = Props::new();
+        answer.insert("@odata.context".into(), self.context(&path));
+        answer.append(&mut self.shape(kind, id, props, selection));
+        answer
+    }
+
     /// The object as an answer shows it.
     pub(super) fn shape(&self, kind: Kind, id: Uuid, props: &Props, selection: &Selection) -> Map<String, Value> {
         let mut out = Map::new();

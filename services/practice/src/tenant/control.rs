@@ -52,6 +52,16 @@ impl Every {
         }
         strikes
     }
+
+    /// The same for a fault that can also be asked for, so many times: those are used up where its turn had not come.
+    pub(super) fn strikes_or(&mut self, period: Option<u64>, asked: &mut u64) -> bool {
+        if self.strikes(period) {
+            return true;
+        }
+        let is_asked = *asked > 0;
+        *asked = asked.saturating_sub(1);
+        is_asked
+    }
 }
 
 /// Requests that answer with an error, whatever they ask for.

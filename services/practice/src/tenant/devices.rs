@@ -11,7 +11,6 @@ use super::context::{Ctx, Selection};
 use super::directory::{Kind, Props};
 use super::reply::{GraphError, Outcome, Reply};
 use super::schema::DEVICE;
-use super::users::entity_context;
 use super::validate::{self, Mode};
 
 const REQUIRED: &[&str] = &[
@@ -40,9 +39,7 @@ impl Ctx<'_> {
         }
         let id = Uuid::new_v4();
         props.insert("registrationDateTime".into(), json!(clock::date_time_offset(clock::now())));
-        let mut answer = Props::new();
-        answer.insert("@odata.context".into(), self.context("devices/$entity"));
-        answer.append(&mut self.shape(Kind::Device, id, &props, &Selection::Default));
+        let answer = self.whole("devices", Kind::Device, id, &props, &Selection::Default);
         self.directory.insert(id, Kind::Device, props, self.now);
         Ok(Reply::json(201, answer).wrote("device.create", id.to_string(), true))
     }
@@ -51,9 +48,7 @@ impl Ctx<'_> {
     pub(super) fn get_device(&self, name: &str) -> Outcome {
         let selection = self.selection(Kind::Device)?;
         let (id, _, props) = self.read(Kind::Device, name)?;
-        let mut answer = Props::new();
-        answer.insert("@odata.context".into(), self.context(&entity_context("devices", &selection)));
-        answer.append(&mut self.shape(Kind::Device, id, props, &selection));
+        let answer = self.whole("devices", Kind::Device, id, props, &selection);
         Ok(Reply::json(200, answer))
     }
 

@@ -88,9 +88,7 @@ impl Inner {
     pub(super) fn exchange(&mut self, tenant: &Tenant, arrived: Arrived<'_>) -> Answer {
         *self.counters.requests.entry(arrived.method.to_owned()).or_default() += 1;
         let ids = ids(arrived.client_request_id.clone());
-        let scheduled = self.faults.requests.strikes(self.knobs.unavailable_every);
-        if scheduled || self.faults.unavailable > 0 {
-            self.faults.unavailable = self.faults.unavailable.saturating_sub(u64::from(!scheduled));
+        if self.faults.requests.strikes_or(self.knobs.unavailable_every, &mut self.faults.unavailable) {
             let error = GraphError::new(503, "serviceNotAvailable", "The service is temporarily unavailable.");
             let mut answer = self.answer(Err(error), &ids, arrived.at);
             answer.close = true;
@@ -102,9 +100,7 @@ impl Inner {
                 .as_ref()
                 .is_ok_and(|r| r.segments.len() == 1 && r.segments.iter().all(|s| s == "$batch"));
         let mut answer = if batch { self.batch(tenant, arrived, &ids) } else { self.single(tenant, arrived, &ids) };
-        let scheduled = answer.wrote && self.faults.written.strikes(self.knobs.lose_every);
-        if answer.wrote && (scheduled || self.faults.lose_answers > 0) {
-            self.faults.lose_answers = self.faults.lose_answers.saturating_sub(u64::from(!scheduled));
+        if answer.wrote && self.faults.written.strikes_or(self.knobs.lose_every, &mut self.faults.lose_answers) {
             self.counters.answers_lost += 1;
             answer.lost = true;
         }

@@ -11,7 +11,6 @@ use super::context::{Ctx, Selection, security_identifier};
 use super::directory::{Field, Kind, Object, Props};
 use super::reply::{GraphError, Outcome, Reply};
 use super::schema::GROUP;
-use super::users::entity_context;
 use super::validate::{self, Mode};
 
 const REQUIRED: &[&str] = &["displayName", "mailEnabled", "mailNickname", "securityEnabled"];
@@ -78,9 +77,7 @@ impl Ctx<'_> {
             self.directory.link_owner(id, owner, self.now);
         }
         let Some(object) = self.directory.get(id) else { return Err(GraphError::not_found("group")) };
-        let mut answer = Props::new();
-        answer.insert("@odata.context".into(), self.context("groups/$entity"));
-        answer.append(&mut self.shape(Kind::Group, id, &object.props, &Selection::Default));
+        let answer = self.whole("groups", Kind::Group, id, &object.props, &Selection::Default);
         let location = format!(
             "{}/v2/{}/directoryObjects/{id}/Microsoft.DirectoryServices.Group",
             self.request.base, self.tenant.id
@@ -116,9 +113,7 @@ impl Ctx<'_> {
     pub(super) fn get_group(&self, name: &str) -> Outcome {
         let selection = self.selection(Kind::Group)?;
         let (id, object, props) = self.read(Kind::Group, name)?;
-        let mut answer = Props::new();
-        answer.insert("@odata.context".into(), self.context(&entity_context("groups", &selection)));
-        answer.append(&mut self.shape(Kind::Group, id, props, &selection));
+        let mut answer = self.whole("groups", Kind::Group, id, props, &selection);
         if self.request.option("$expand").is_some_and(|e| e.starts_with("members")) {
             let members = object.members.keys().filter_map(|m| self.directory.live(*m).map(|o| (*m, o)));
             let members = members.take(20).map(|(m, o)| Value::Object(self.typed(o, m, &o.props, &Selection::Default)));

@@ -60,9 +60,7 @@ impl Ctx<'_> {
             self.directory.set_manager(id, manager, self.now);
         }
         let Some(object) = self.directory.get(id) else { return Err(GraphError::not_found("user")) };
-        let mut answer = Props::new();
-        answer.insert("@odata.context".into(), self.context("users/$entity"));
-        answer.append(&mut self.shape(Kind::User, id, &object.props, &Selection::Default));
+        let answer = self.whole("users", Kind::User, id, &object.props, &Selection::Default);
         let location = format!(
             "{}/v2/{}/directoryObjects/{id}/Microsoft.DirectoryServices.User",
             self.request.base, self.tenant.id
@@ -74,9 +72,7 @@ impl Ctx<'_> {
     pub(super) fn get_user(&self, name: &str) -> Outcome {
         let selection = self.selection(Kind::User)?;
         let (id, object, props) = self.read(Kind::User, name)?;
-        let mut answer = Props::new();
-        answer.insert("@odata.context".into(), self.context(&entity_context("users", &selection)));
-        answer.append(&mut self.shape(Kind::User, id, props, &selection));
+        let mut answer = self.whole("users", Kind::User, id, props, &selection);
         if self.request.option("$expand").is_some_and(|e| e.starts_with("manager")) {
             let manager = object.manager.and_then(|m| self.directory.live(m).map(|o| (m, o)));
             let manager = manager.map(|(m, o)| self.typed(o, m, &o.props, &Selection::Default));
@@ -184,14 +180,6 @@ impl Ctx<'_> {
             return Err(GraphError::conflict("onPremisesImmutableId", "User", other));
         }
         Ok(())
-    }
-}
-
-/// `users/$entity`, or with the properties selected.
-pub(super) fn entity_context(set: &str, selection: &Selection) -> String {
-    match selection {
-        Selection::Default => format!("{set}/$entity"),
-        Selection::Named(names) => format!("{set}({})/$entity", names.join(",")),
     }
 }
 

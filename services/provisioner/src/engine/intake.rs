@@ -39,10 +39,11 @@ impl Engine {
     /// Takes these records in. Until [`Engine::intake`] has reached the tail no removal is acted on.
     pub(super) fn take_in(&mut self, mut records: Vec<Record>) -> Result<(), ProvisionerError> {
         self.at_tail = false;
-        if let Some(until) = self.until.filter(|until| records.last().is_some_and(|last| last.offset >= *until)) {
+        let mut reached = records.last().map_or(self.desired_next, |last| last.offset + 1);
+        if let Some(until) = self.until {
             // a compacted stream may have no record right before it
             records.retain(|record| record.offset < until);
-            self.desired_next = until;
+            reached = reached.min(until);
         }
         let mut flows_changed = false;
         let mut tx = self.store.tx();
@@ -54,10 +55,8 @@ impl Engine {
             }
             wish(&mut tx, record.offset, decoded)?;
         }
-        if let Some(last) = records.last() {
-            tx.meta()?.desired_next = last.offset + 1;
-            self.desired_next = self.desired_next.max(last.offset + 1);
-        }
+        tx.meta()?.desired_next = reached;
+        self.desired_next = reached;
         let changed = tx.commit()?;
         if flows_changed && self.load_flows()? {
             self.touch_all()?;
