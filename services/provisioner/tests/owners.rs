@@ -155,6 +155,21 @@ async fn an_owner_that_was_deleted_before_it_could_be_taken_away_is_taken_away_w
     }
 }
 
+/// The same beside an owner that was let go, and will not be back.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_former_owners_any_may_be_back_first() {
+    let lab = owned(1).await;
+    lab.wish(vec![kept(1, CloudClass::User, RemovalReason::OutOfScope), group_with_owner(100, Some(2))]).await;
+    lab.settle().await;
+    lab.control.fail_next("DELETE", "owners", 404, 1, false);
+    lab.wish(vec![removed(2, CloudClass::User), group_with_owner(100, Some(3))]).await;
+    lab.settle().await;
+    assert_eq!((lab.id(2), lab.owners(100, [1, 3, 4, 5])), (None, vec![1, 3]));
+    lab.wish(users(2..=2)).await;
+    lab.settle().await;
+    assert_eq!(lab.owners(100, 1..=5), [1, 3]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_that_was_made_anew_is_set_anew() {
     let lab = Lab::with(|o| o.knobs.deleted_holds_immutable_id = false).await;

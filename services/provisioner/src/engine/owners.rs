@@ -49,7 +49,10 @@ impl Engine {
         }
         // one that was deleted owns nothing for as long as it is not back, and one that was let go keeps what it has
         let Some(id) = self.store.object(&owner)?.and_then(|o| o.live_id().map(str::to_owned)) else {
-            self.wait_for_owner(anchor, &owner);
+            // any of those that are to go may be back first
+            for other in row.owners.iter().filter(|other| Some(*other) != wished).chain([&owner]) {
+                self.wait_for_owner(anchor, other);
+            }
             return Ok(Plan::Nothing);
         };
         Ok(if adds {
