@@ -1,8 +1,11 @@
 //! `control.<configuration>`: what people decided.
 
+use forestsync_domain::SourceAnchor;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::outcomes::Operation;
 use crate::{Envelope, EventBody};
 
 /// An event of a `control` stream.
@@ -23,6 +26,8 @@ pub struct ControlContext {
 pub enum ControlEvent {
     /// A configuration came into force.
     ConfigurationActivated(ConfigurationActivated),
+    /// Somebody decided about writes to the tenant that were held.
+    HeldDecided(HeldDecided),
 }
 
 impl EventBody for ControlEvent {
@@ -31,12 +36,14 @@ impl EventBody for ControlEvent {
     fn type_name(&self) -> &'static str {
         match self {
             Self::ConfigurationActivated(_) => "ConfigurationActivated",
+            Self::HeldDecided(_) => "HeldDecided",
         }
     }
 
     fn from_data(kind: &str, data: &str) -> Option<Result<Self, serde_json::Error>> {
         Some(match kind {
             "ConfigurationActivated" => serde_json::from_str(data).map(Self::ConfigurationActivated),
+            "HeldDecided" => serde_json::from_str(data).map(Self::HeldDecided),
             _ => return None,
         })
     }
@@ -51,4 +58,39 @@ pub struct ConfigurationActivated {
     pub digest: String,
     /// The configuration file as it was read. It names files and variables that hold secrets, never the secrets.
     pub document: String,
+}
+
+/// What somebody decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It goes, and no guard counts it.
+    Approve,
+    /// It stays as it is.
+    Reject,
+}
+
+/// Somebody decided about held writes. Of several decisions about the same write the last one counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeldDecided {
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Each of the writes.
+    pub writes: Vec<DecidedWrite>,
+    /// The last offset of `desired` that whoever decided had seen: only what was wished there or before is decided.
+    pub desired_offset: u64,
+    /// Why, in the words of whoever decided.
+    pub reason: String,
+    /// Until when it holds. An approval that was not used by then is void; what was rejected is then held again, whatever
+    /// the guards say, until somebody decides anew.
+    pub expires: Timestamp,
+}
+
+/// A write that was held.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct DecidedWrite {
+    /// The object's anchor; of removals of members, the group's.
+    pub anchor: SourceAnchor,
+    /// What was held.
+    pub operation: Operation,
 }

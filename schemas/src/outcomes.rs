@@ -71,6 +71,8 @@ pub enum OutcomeEvent {
     ExportHeld(ExportHeld),
     /// A held write is free again.
     ExportReleased(ExportReleased),
+    /// An object is to be deleted later, and is disabled until then.
+    DeletionDeferred(DeletionDeferred),
     /// A write failed too often, or in a way that repeating cannot heal; it rests until the object changes, or is tried
     /// rarely and silently.
     ExportQuarantined(ExportQuarantined),
@@ -100,6 +102,7 @@ impl EventBody for OutcomeEvent {
             Self::ExportFailed(_) => "ExportFailed",
             Self::ExportHeld(_) => "ExportHeld",
             Self::ExportReleased(_) => "ExportReleased",
+            Self::DeletionDeferred(_) => "DeletionDeferred",
             Self::ExportQuarantined(_) => "ExportQuarantined",
             Self::NotWritable(_) => "NotWritable",
             Self::ExportStopped(_) => "ExportStopped",
@@ -122,6 +125,7 @@ impl EventBody for OutcomeEvent {
             "ExportFailed" => serde_json::from_str(data).map(Self::ExportFailed),
             "ExportHeld" => serde_json::from_str(data).map(Self::ExportHeld),
             "ExportReleased" => serde_json::from_str(data).map(Self::ExportReleased),
+            "DeletionDeferred" => serde_json::from_str(data).map(Self::DeletionDeferred),
             "ExportQuarantined" => serde_json::from_str(data).map(Self::ExportQuarantined),
             "NotWritable" => serde_json::from_str(data).map(Self::NotWritable),
             "ExportStopped" => serde_json::from_str(data).map(Self::ExportStopped),
@@ -157,6 +161,9 @@ pub struct ObjectProvisioned {
 pub struct ObjectUpdated {
     /// What was written.
     pub changes: AttributeChanges,
+    /// What of it the guards do not count, because somebody approved it or it was counted before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uncounted: Vec<Operation>,
 }
 
 /// How a cloud object was found.
@@ -192,6 +199,19 @@ pub struct ObjectRestored {
 pub struct ObjectDeprovisioned {
     /// Whether Azure AD keeps it for 30 days.
     pub restorable: bool,
+    /// The delete guard does not count it, because somebody approved it or it was counted when it was deferred.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncounted: bool,
+}
+
+/// An object is to be deleted later. It is disabled until then, and is back as it was when it is wished again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeletionDeferred {
+    /// When it is deleted.
+    pub until: Timestamp,
+    /// The delete guard does not count it, because somebody approved it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncounted: bool,
 }
 
 /// A cloud object is not managed any more.
@@ -241,6 +261,9 @@ pub struct MemberRemoved {
     /// that end, not them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ended: Vec<SourceAnchor>,
+    /// Those that the delete guard does not count because somebody approved their removal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uncounted: Vec<SourceAnchor>,
 }
 
 /// What was attempted.
@@ -263,6 +286,10 @@ pub enum Operation {
     AddMembers,
     /// Remove members.
     RemoveMembers,
+    /// Of updates: disable the account. Only held, decided and counted by itself.
+    Disable,
+    /// Of updates: change the userPrincipalName. Only held, decided and counted by itself.
+    Rename,
 }
 
 /// A write failed and will be tried again.
@@ -301,8 +328,33 @@ pub struct ExportError {
 pub struct ExportHeld {
     /// What is held.
     pub operation: Operation,
+    /// Who or what holds it; absent means a guard.
+    #[serde(default, skip_serializing_if = "HoldCause::is_guard")]
+    pub cause: HoldCause,
     /// Why, with the numbers.
     pub detail: String,
+}
+
+/// Who or what holds a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldCause {
+    /// A guard: there is more of it at once than may go without asking.
+    #[default]
+    Guard,
+    /// Somebody decided about others that a guard held with it, and not about it: it waits for a decision of its own.
+    Undecided,
+    /// Somebody rejected it.
+    Rejected,
+    /// Somebody rejected it for a time that is over.
+    Lapsed,
+}
+
+impl HoldCause {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_guard(&self) -> bool {
+        *self == Self::Guard
+    }
 }
 
 /// A held write is free again.

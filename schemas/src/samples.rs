@@ -11,7 +11,9 @@ use crate::changes::{
     ObjectChanged, ObjectDeleted, ObjectObserved, ObjectRestored, ReadingResumed, ReadingStopped, SnapshotCompleted,
     SnapshotId, SnapshotProgress, SnapshotReason, SnapshotStarted, StopCause,
 };
-use crate::control::{ConfigurationActivated, ControlContext, ControlEvent, ControlRecord};
+use crate::control::{
+    ConfigurationActivated, ControlContext, ControlEvent, ControlRecord, DecidedWrite, HeldDecided, Verdict,
+};
 use crate::decisions::{
     AnchorAssigned, AnchorBasis, ConfigurationHeld, ConfigurationReleased, DecisionContext, DecisionEvent,
     DecisionRecord, Doubt, FindingCleared, FindingRaised, FullReadJudged, HoldReason, JoinBroken, JoinMade,
@@ -23,9 +25,9 @@ use crate::desired::{
     SourceObject,
 };
 use crate::outcomes::{
-    self, AttributeChange, ExportError, ExportFailed, ExportHeld, ExportQuarantined, ExportReleased, ManagerChanged,
-    MatchedBy, MemberAdded, MemberRemoved, NotWritable, ObjectAdopted, ObjectDeprovisioned, ObjectProvisioned,
-    ObjectUpdated, Operation, OutcomeContext, OutcomeEvent, OutcomeRecord, OwnerChanged,
+    self, AttributeChange, DeletionDeferred, ExportError, ExportFailed, ExportHeld, ExportQuarantined, ExportReleased,
+    HoldCause, ManagerChanged, MatchedBy, MemberAdded, MemberRemoved, NotWritable, ObjectAdopted, ObjectDeprovisioned,
+    ObjectProvisioned, ObjectUpdated, Operation, OutcomeContext, OutcomeEvent, OutcomeRecord, OwnerChanged,
 };
 use crate::tenant::{DomainsObserved, TenantContext, TenantEvent, TenantRecord};
 use crate::{Envelope, EventBody, EventId};
@@ -292,7 +294,17 @@ pub fn control() -> Vec<ControlRecord> {
         digest: "af1349b9f5f9a1a6a0404dea36dcc949".into(),
         document: "configuration = \"contoso\"\n".into(),
     };
-    vec![wrap(&context, ControlEvent::ConfigurationActivated(activated))]
+    let decided = HeldDecided {
+        verdict: Verdict::Approve,
+        writes: vec![DecidedWrite { anchor: anchor(1), operation: Operation::Delete }],
+        desired_offset: 4711,
+        reason: "the branch in Bern was closed, ticket 4711".into(),
+        expires: Timestamp::UNIX_EPOCH,
+    };
+    [ControlEvent::ConfigurationActivated(activated), ControlEvent::HeldDecided(decided)]
+        .into_iter()
+        .map(|event| wrap(&context, event))
+        .collect()
 }
 
 /// A sample of each event of `desired`.
@@ -414,10 +426,13 @@ pub fn outcomes() -> Vec<OutcomeRecord> {
     let operation = Operation::Update;
     [
         OutcomeEvent::ObjectProvisioned(ObjectProvisioned { attributes: attributes.clone() }),
-        OutcomeEvent::ObjectUpdated(ObjectUpdated { changes: BTreeMap::from([("displayName".into(), change)]) }),
+        OutcomeEvent::ObjectUpdated(ObjectUpdated {
+            changes: BTreeMap::from([("displayName".into(), change)]),
+            uncounted: Vec::new(),
+        }),
         OutcomeEvent::ObjectAdopted(ObjectAdopted { matched_by: MatchedBy::Anchor, attributes: attributes.clone() }),
         OutcomeEvent::ObjectRestored(outcomes::ObjectRestored { attributes }),
-        OutcomeEvent::ObjectDeprovisioned(ObjectDeprovisioned { restorable: true }),
+        OutcomeEvent::ObjectDeprovisioned(ObjectDeprovisioned { restorable: true, uncounted: false }),
         OutcomeEvent::ObjectRelinquished(outcomes::ObjectRelinquished {
             code: "directory_synced".into(),
             detail: "the cloud object belongs to Azure AD Connect".into(),
@@ -425,7 +440,11 @@ pub fn outcomes() -> Vec<OutcomeRecord> {
         OutcomeEvent::ManagerChanged(ManagerChanged { before: None, after: Some(anchor(2)) }),
         OutcomeEvent::OwnerChanged(OwnerChanged { before: None, after: Some(anchor(2)) }),
         OutcomeEvent::MemberAdded(MemberAdded { members: vec![anchor(1)] }),
-        OutcomeEvent::MemberRemoved(MemberRemoved { members: vec![anchor(1)], ended: Vec::new() }),
+        OutcomeEvent::MemberRemoved(MemberRemoved {
+            members: vec![anchor(1)],
+            ended: Vec::new(),
+            uncounted: Vec::new(),
+        }),
         OutcomeEvent::ExportFailed(ExportFailed {
             operation,
             error: error.clone(),
@@ -433,8 +452,13 @@ pub fn outcomes() -> Vec<OutcomeRecord> {
             retry_at: Timestamp::UNIX_EPOCH,
             members: Vec::new(),
         }),
-        OutcomeEvent::ExportHeld(ExportHeld { operation: Operation::Delete, detail: "12 of 40 users".into() }),
+        OutcomeEvent::ExportHeld(ExportHeld {
+            operation: Operation::Delete,
+            cause: HoldCause::Guard,
+            detail: "12 of 40 users".into(),
+        }),
         OutcomeEvent::ExportReleased(ExportReleased { operation: Operation::Delete, detail: "2 of 40 users".into() }),
+        OutcomeEvent::DeletionDeferred(DeletionDeferred { until: Timestamp::UNIX_EPOCH, uncounted: false }),
         OutcomeEvent::ExportQuarantined(ExportQuarantined {
             operation: Operation::AddMembers,
             error,
@@ -456,4 +480,39 @@ pub fn outcomes() -> Vec<OutcomeRecord> {
     .into_iter()
     .map(|event| wrap(&context, event))
     .collect()
+}
+
+/// Further samples of events of `outcomes`: what somebody decided.
+pub fn more_outcomes() -> Vec<(&'static str, OutcomeRecord)> {
+    let context = OutcomeContext {
+        configuration: "contoso".into(),
+        anchor: anchor(1),
+        class: CloudClass::User,
+        cloud_id: Some("87d349ed-44d7-43e1-9a83-5f2406dee5bd".into()),
+        desired_offset: 12,
+        request_id: Some("c1a7f3de-6a3b-4a0e-9f43-0a4f6a1f0001".into()),
+        status: Some(204),
+        trace: None,
+    };
+    let change = AttributeChange { before: Some(CloudValue::Bool(true)), after: Some(CloudValue::Bool(false)) };
+    let updated = ObjectUpdated {
+        changes: BTreeMap::from([("accountEnabled".into(), change)]),
+        uncounted: vec![Operation::Disable],
+    };
+    let held = ExportHeld {
+        operation: Operation::Delete,
+        cause: HoldCause::Rejected,
+        detail: "rejected by anna: still needed".into(),
+    };
+    let removed =
+        MemberRemoved { members: vec![anchor(1), anchor(2)], ended: vec![anchor(2)], uncounted: vec![anchor(1)] };
+    let deleted = ObjectDeprovisioned { restorable: true, uncounted: true };
+    let deferred = DeletionDeferred { until: Timestamp::UNIX_EPOCH, uncounted: true };
+    vec![
+        ("ObjectUpdated.decided", wrap(&context, OutcomeEvent::ObjectUpdated(updated))),
+        ("ExportHeld.rejected", wrap(&context, OutcomeEvent::ExportHeld(held))),
+        ("MemberRemoved.decided", wrap(&context, OutcomeEvent::MemberRemoved(removed))),
+        ("ObjectDeprovisioned.decided", wrap(&context, OutcomeEvent::ObjectDeprovisioned(deleted))),
+        ("DeletionDeferred.decided", wrap(&context, OutcomeEvent::DeletionDeferred(deferred))),
+    ]
 }

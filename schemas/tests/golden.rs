@@ -67,6 +67,7 @@ fn every_golden_sample_is_readable() {
     golden::<DesiredEvent>("desired", samples::desired());
     named_golden::<DesiredEvent>("desired", samples::more_desired());
     golden::<OutcomeEvent>("outcomes", samples::outcomes());
+    named_golden::<OutcomeEvent>("outcomes", samples::more_outcomes());
     golden::<TenantEvent>("tenant", samples::tenant());
 }
 
@@ -133,7 +134,11 @@ fn published_schemas_match_the_types() {
             decisions::StreamStopped, decisions::StreamResumed, decisions::FullReadJudged, decisions::JoinMade,
             decisions::JoinBroken, decisions::TimerFired],
         ),
-        ("control", schemas![control::ControlContext; control::ConfigurationActivated]),
+        (
+            "control",
+            schemas![control::ControlContext;
+            control::ConfigurationActivated, control::HeldDecided],
+        ),
         (
             "desired",
             schemas![desired::DesiredContext;
@@ -147,7 +152,7 @@ fn published_schemas_match_the_types() {
             outcomes::ObjectDeprovisioned, outcomes::ManagerChanged, outcomes::MemberAdded, outcomes::MemberRemoved,
             outcomes::ExportFailed, outcomes::ExportHeld, outcomes::ExportReleased, outcomes::ExportQuarantined,
             outcomes::NotWritable, outcomes::ObjectRelinquished, outcomes::ExportStopped, outcomes::ExportResumed,
-            outcomes::OwnerChanged],
+            outcomes::OwnerChanged, outcomes::DeletionDeferred],
         ),
         ("tenant", schemas![tenant::TenantContext; tenant::DomainsObserved]),
     ];

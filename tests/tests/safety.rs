@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use forestsync_practice::forest::Rights;
@@ -12,6 +13,7 @@ use forestsync_tests::scenario::Change;
 use forestsync_tests::suite;
 use forestsync_tests::wait;
 use forestsync_tests::world::{Peer, World};
+use serde_json::Value;
 
 /// An account that still binds and reads nothing.
 const NONE: Rights = Rights { may_dirsync: false, sees_deleted: false, reads_objects: false };
@@ -105,15 +107,73 @@ async fn a_reader_that_lost_its_rights() {
     s.assert_nobody_deleted();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn more_deletions_than_the_guard_lets_pass() {
-    let mut s = settled("").await;
-    // forest 1 has everything in scope: these are more than a fifth of all users
+/// Far more of forest 1, which has everything in scope, than the guard lets pass.
+async fn mass_deletion(s: &mut Settled) {
     for dn in ["OU=Sales,OU=Staff", "OU=R&D\\; Dept,OU=Staff", "OU=Partners", "OU=Service,OU=Staff"] {
         s.world.apply(&Change::DeleteTree(1, dn.into())).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_deletions_than_the_guard_lets_pass() {
+    let mut s = settled("").await;
+    mass_deletion(&mut s).await;
     let (code, said) = s.pipeline.run_until_idle();
     assert_eq!(code, Some(3), "{said}");
     s.assert_nobody_deleted();
-    s.status_says("the delete guard allows").await;
+    s.status_says("users would be removed, the guard allows").await;
+}
+
+/// Waits until the held deletions of users are as they should be.
+async fn held_when(s: &Settled, what: &str, is_so: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    let found = RefCell::new(Vec::new());
+    wait::until(what, Duration::from_mins(1), || {
+        let listing = s.pipeline.json(&["held", "--operation", "delete", "--class", "user"]);
+        let held = listing["held"].as_array().unwrap();
+        let is_so = is_so(held);
+        found.replace(held.clone());
+        async move { if is_so { Ok(()) } else { Err(listing.to_string()) } }
+    })
+    .await;
+    found.into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_is_decided_about_while_a_run_goes_on() {
+    let mut s = settled("").await;
+    s.pipeline.start();
+    mass_deletion(&mut s).await;
+    let gone = s.users - s.world.expected().await.users.len();
+    let guarded = |held: &[Value]| held.iter().filter(|one| one["cause"] == "guard").count();
+    let all = held_when(&s, "the guard holds all of them", |held| guarded(held) == gone).await;
+    assert_eq!(s.pipeline.output(&["held"]).status.code(), Some(3));
+    let name = |place: usize| all[place]["dn"].as_str().unwrap();
+    let approve = |more: &[&str]| s.pipeline.output(&[&["approve", "--reason", "ticket 4711"][..], more].concat());
+
+    // nothing is decided about what is not said, or not held
+    for wrong in [&[][..], &["CN=Nobody,DC=apac,DC=example"]] {
+        assert_eq!(approve(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+    let shown = approve(&[name(0), "--dry-run"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("1 write would be approved"), "{shown:?}");
+    held_when(&s, "nothing was decided", |held| guarded(held) == gone).await;
+    s.assert_nobody_deleted();
+
+    // one goes, one is to stay, and nothing becomes of the others
+    assert_eq!(approve(&[name(0)]).status.code(), Some(0));
+    let rejected = s.pipeline.output(&["reject", "--reason", "still needed", name(1)]);
+    assert_eq!(rejected.status.code(), Some(0), "{rejected:?}");
+    let rejected = |held: &[Value]| held.iter().filter(|one| one["cause"] == "rejected").count();
+    held_when(&s, "both are carried out", |held| held.len() == gone - 1 && rejected(held) == 1).await;
+    assert_eq!(s.world.tenant.dump().users.len(), s.users - 1);
+
+    // by filter, and what is left of it
+    let approved = approve(&["--class", "user", "--cause", "guard"]);
+    assert_eq!(approved.status.code(), Some(0), "{approved:?}");
+    held_when(&s, "one is left", |held| held.len() == 1 && rejected(held) == 1).await;
+    assert_eq!(s.world.tenant.dump().users.len(), s.users - gone + 1);
+    let log = s.pipeline.output(&["log", "tail", "control.e2e", "--from", "0"]);
+    let log = String::from_utf8_lossy(&log.stdout).into_owned();
+    assert_eq!(log.matches("ticket 4711").count(), 2, "{log}");
+    assert!(log.contains("reject of 1 write by"), "{log}");
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod held;
 pub mod log;
 pub mod rules;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use held::{DecideArgs, FilterArgs, HeldArgs, HeldCause, HeldClass, HeldOperation};
 pub use log::{CopyArgs, DigestArgs, LogCommand, TailArgs};
 pub use rules::{ExplainArgs, FunctionsArgs, LintArgs, ListFormat, RulesCommand, ShowArgs};
 
@@ -31,6 +33,7 @@ Examples:
   forestsync run -c contoso.toml                 synchronize, until SIGTERM
   forestsync run -c contoso.toml --until-idle    synchronize once, for cron
   forestsync status -c contoso.toml              what is done, what is not, and why
+  forestsync held -c contoso.toml                what waits for a decision
   forestsync explain ann@contoso.com             why one object is what it is in the tenant";
 
 /// Keeps one Entra ID tenant in step with any number of Active Directory forests.
@@ -71,6 +74,12 @@ pub enum Command {
     Plan(PlanArgs),
     /// Do exactly what a plan says, or nothing if the world has moved on since it was made.
     Apply(ApplyArgs),
+    /// List what waits for somebody's decision, and why.
+    Held(HeldArgs),
+    /// Let held writes go.
+    Approve(DecideArgs),
+    /// Keep held writes from being done.
+    Reject(DecideArgs),
     /// Show why an object is, or is not, what it is in the tenant.
     Explain(ExplainArgs),
     /// Show what is wrong with directory objects.

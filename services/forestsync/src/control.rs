@@ -1,12 +1,18 @@
-//! `control.<configuration>`: saying in the log which configuration is in force.
+//! `control.<configuration>`: saying in the log which configuration is in force, and what was decided.
 
 use anyhow::{Context as _, Result};
 use forestsync_log::{Log, NewRecord, StreamName};
 pub use forestsync_projector::activation::last_activation;
-use forestsync_schemas::control::{ConfigurationActivated, ControlContext, ControlEvent};
+use forestsync_schemas::control::{
+    ConfigurationActivated, ControlContext, ControlEvent, DecidedWrite, HeldDecided, Verdict,
+};
 use forestsync_schemas::{ControlRecord, EventId, streams};
+use jiff::Timestamp;
 
 use crate::config::Settings;
+
+/// Writes that one event decides about.
+const DECIDED: usize = 1_000;
 
 /// Appends `ConfigurationActivated` if the document is not the one in force already. Returns its revision.
 pub async fn activate(log: &dyn Log, settings: &Settings) -> Result<u64> {
@@ -33,6 +39,47 @@ pub async fn activate(log: &dyn Log, settings: &Settings) -> Result<u64> {
     writer.append(vec![new]).await?;
     tracing::info!(configuration = %settings.configuration, revision, "configuration activated");
     Ok(revision)
+}
+
+/// A decision about held writes.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Each of the writes.
+    pub writes: Vec<DecidedWrite>,
+    /// The last offset of `desired` that whoever decided had seen.
+    pub desired_offset: u64,
+    /// Why.
+    pub reason: String,
+    /// Until when it holds.
+    pub expires: Timestamp,
+}
+
+/// Appends `HeldDecided` events, all of them at once.
+pub async fn decide(log: &dyn Log, configuration: &str, decision: Decision) -> Result<()> {
+    let stream: StreamName = streams::control(configuration).parse()?;
+    let mut writer = log.writer(&stream).await.context("while writing the decision down")?;
+    let Decision { verdict, writes, desired_offset, reason, expires } = decision;
+    let (time, mut records) = (forestsync_runtime::clock::now(), Vec::new());
+    for writes in writes.chunks(DECIDED) {
+        let event = HeldDecided { verdict, writes: writes.to_vec(), desired_offset, reason: reason.clone(), expires };
+        let event = ControlEvent::HeldDecided(event);
+        let (data, number) = (serde_json::to_vec(&event)?, records.len().to_be_bytes());
+        let moment = time.as_nanosecond().to_be_bytes();
+        let record = ControlRecord {
+            id: EventId::of([stream.as_str().as_bytes(), &moment, &number, &data]),
+            time,
+            context: ControlContext { configuration: configuration.to_owned(), actor: actor() },
+            event,
+        };
+        // a key of its own: none of them supersedes another one
+        let mut new = NewRecord::new(Some(record.id.to_string()), record.encode()?);
+        new.headers.push(("type".to_owned(), "HeldDecided".into()));
+        records.push(new);
+    }
+    writer.append(records).await?;
+    Ok(())
 }
 
 /// The account that runs this process, as the operating system names it.

@@ -58,13 +58,14 @@ pub const TYPES: [(&str, &[&str]); 6] = [
             "ExportFailed",
             "ExportHeld",
             "ExportReleased",
+            "DeletionDeferred",
             "ExportQuarantined",
             "NotWritable",
             "ExportStopped",
             "ExportResumed",
         ],
     ),
-    ("control", &["ConfigurationActivated"]),
+    ("control", &["ConfigurationActivated", "HeldDecided"]),
     ("tenant", &["DomainsObserved"]),
 ];
 
@@ -257,6 +258,16 @@ fn describe(kind: &str, event: &Value) -> String {
             format!("revision {} by {}", number(data, "revision"), text(context, "actor")),
             format!("digest {}", text(data, "digest")),
         ]),
+        "HeldDecided" => parts([
+            format!(
+                "{} of {} by {}",
+                text(data, "verdict"),
+                count(length(data, "writes") as u64, "write"),
+                text(context, "actor")
+            ),
+            text(data, "reason").to_owned(),
+            labelled("until", text(data, "expires").to_owned()),
+        ]),
         _ => String::new(),
     }
 }
@@ -323,6 +334,7 @@ fn outcome(context: &Value, data: &Value) -> String {
         text(data, "detail").to_owned(),
         text(data, "reason").to_owned(),
         labelled("again at", text(data, "retry_at").to_owned()),
+        labelled("until", text(data, "until").to_owned()),
         status.map_or_else(String::new, |s| format!("status {s}")),
     ])
 }

@@ -75,6 +75,8 @@ pub enum Action {
     AddMembers,
     /// It would lose members.
     RemoveMembers,
+    /// It would be disabled now, and deleted later.
+    DeleteLater,
     /// It would be deleted.
     Delete,
     /// It would be left as it is from then on.
@@ -100,6 +102,7 @@ impl Action {
             Self::SetOwner => "set owner",
             Self::AddMembers => "add members",
             Self::RemoveMembers => "remove members",
+            Self::DeleteLater => "delete later",
             Self::Delete => "delete",
             Self::LetGo => "let go",
             Self::Hold => "hold",
@@ -146,7 +149,7 @@ impl Plan {
             if same && step.action.is_of_members() {
                 step.others.append(&mut next.others);
             }
-            same && !matches!(step.action, Action::SetOwner)
+            same && !matches!(step.action, Action::SetOwner | Action::Hold)
         });
         for step in steps.iter_mut().filter(|step| step.action.is_of_members()) {
             step.others.sort();
@@ -233,6 +236,7 @@ fn step(record: &OutcomeRecord, names: &HashMap<SourceAnchor, String>) -> Option
             Action::Update
         }
         OutcomeEvent::ObjectDeprovisioned(_) => Action::Delete,
+        OutcomeEvent::DeletionDeferred(_) => Action::DeleteLater,
         OutcomeEvent::ObjectRelinquished(e) => {
             detail = Some(e.detail.clone());
             Action::LetGo
@@ -256,7 +260,8 @@ fn step(record: &OutcomeRecord, names: &HashMap<SourceAnchor, String>) -> Option
             Action::RemoveMembers
         }
         OutcomeEvent::ExportHeld(e) => {
-            detail = Some(e.detail.clone());
+            let what = serde_json::to_value(e.operation).ok()?.as_str()?.replace('_', " ");
+            detail = Some(format!("{what}: {}", e.detail));
             Action::Hold
         }
         OutcomeEvent::ExportFailed(e) => {

@@ -86,8 +86,8 @@ fn defaults_are_the_documented_ones() {
     let at_once = read(&GOOD.replace("name = \"emea\"", "name = \"emea\"\nfailover_after = \"0s\"")).unwrap();
     assert_eq!(at_once.forests[0].reading.failover_after, Duration::ZERO);
     assert!(forest.notifications && forest.object_security && forest.domains.is_empty());
-    assert_eq!((settings.guard.count, settings.guard.member_minimum), (500, 10));
-    assert!((settings.guard.share - 0.2).abs() < f64::EPSILON);
+    assert_eq!((settings.guard.deletions.count, settings.guard.deletions.minimum), (500, 10));
+    assert!((settings.guard.deletions.share - 0.2).abs() < f64::EPSILON);
     assert_eq!((settings.tenant.writes_per_150_seconds, settings.tenant.in_flight), (3000, 16));
     assert_eq!(settings.tenant.graph.as_str(), "https://graph.microsoft.com/");
     assert!(settings.data.ends_with("data") && settings.log_dir().ends_with("data/log"));

@@ -60,7 +60,7 @@ impl Activations {
                 return Ok(last);
             }
             for record in records {
-                last = Some(self.activation(record.offset, &record.value)?);
+                last = self.activation(record.offset, &record.value)?.or(last);
             }
         }
     }
@@ -68,17 +68,21 @@ impl Activations {
     /// The next activation, waiting for it. Cancel-safe.
     pub async fn next(&mut self) -> Result<ConfigurationActivated, ActivationError> {
         loop {
-            if let Some(record) = self.reader.next(1).await?.pop() {
-                return self.activation(record.offset, &record.value);
+            let Some(record) = self.reader.next(1).await?.pop() else { continue };
+            if let Some(activated) = self.activation(record.offset, &record.value)? {
+                return Ok(activated);
             }
         }
     }
 
-    fn activation(&self, offset: u64, value: &[u8]) -> Result<ConfigurationActivated, ActivationError> {
+    /// The activation in a record, if it is one.
+    fn activation(&self, offset: u64, value: &[u8]) -> Result<Option<ConfigurationActivated>, ActivationError> {
         let decoded = ControlRecord::decode(value);
         let place = |source| ActivationError::Decode { stream: self.stream.clone(), offset, source };
-        let ControlEvent::ConfigurationActivated(event) = decoded.map_err(place)?.event;
-        Ok(event)
+        Ok(match decoded.map_err(place)?.event {
+            ControlEvent::ConfigurationActivated(event) => Some(event),
+            ControlEvent::HeldDecided(_) => None,
+        })
     }
 }
 

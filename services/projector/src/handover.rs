@@ -91,12 +91,12 @@ impl Neighbour {
                 // what cannot be understood here hands nothing over; its own projector says what is wrong
                 for record in &records {
                     let Ok(decoded) = ControlRecord::decode(&record.value) else { continue };
-                    let ControlEvent::ConfigurationActivated(activated) = decoded.event;
+                    let ControlEvent::ConfigurationActivated(activated) = decoded.event else { continue };
                     let projection = Projection::of(name, &activated).ok();
                     self.projection = projection.filter(|projection| projection.tenant() == Some(tenant));
+                    is_news = true;
                 }
             }
-            is_news = true;
         }
         let Some(projection) = &self.projection else {
             is_news |= self.plan.take().is_some();

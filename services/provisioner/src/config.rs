@@ -128,8 +128,14 @@ pub struct TenantConfig {
     pub extension_app: Option<ExtensionApp>,
     /// The delete guard.
     pub guard: GuardLimits,
-    /// The time over which the guard counts deletions.
+    /// The guard against disabling many users at once.
+    pub disable_guard: GuardLimits,
+    /// The guard against changing the userPrincipalName of many users at once.
+    pub upn_guard: GuardLimits,
+    /// The time over which the guards count.
     pub guard_window: Duration,
+    /// How long a user that is to be deleted is disabled before; zero for not at all.
+    pub grace: Duration,
     /// Attempts after which a failing write is reported as quarantined.
     pub quarantine_after: u32,
     /// How long the tenant may show what was written here and not there; within it nothing is taken for absent.
@@ -159,8 +165,11 @@ impl TenantConfig {
             connect_timeout: Duration::from_secs(10),
             soft_match: SoftMatch::default(),
             extension_app: None,
-            guard: GuardLimits { count: 500, share: 0.2, member_minimum: 10 },
+            guard: GuardLimits::default(),
+            disable_guard: GuardLimits::default(),
+            upn_guard: GuardLimits::default(),
             guard_window: Duration::from_hours(1),
+            grace: Duration::ZERO,
             quarantine_after: 8,
             visible_within: Duration::from_mins(15),
             retry_first: Duration::from_secs(1),
@@ -190,6 +199,8 @@ impl TenantConfig {
             ("batch_size", "1 to 20", (1..=LARGEST_BATCH).contains(&self.batch_size)),
             ("quarantine_after", "1 or more", self.quarantine_after >= 1),
             ("delete_guard.share", "between 0 and 1", (0.0..=1.0).contains(&self.guard.share)),
+            ("disable_guard.share", "between 0 and 1", (0.0..=1.0).contains(&self.disable_guard.share)),
+            ("upn_guard.share", "between 0 and 1", (0.0..=1.0).contains(&self.upn_guard.share)),
         ];
         match ranges.into_iter().find(|(_, _, ok)| !ok) {
             Some((what, range, _)) => Err(ConfigError::Range { what, range }),

@@ -74,6 +74,7 @@ impl Provisioner {
         target: Arc<dyn Target>,
     ) -> Result<Self, ProvisionerError> {
         let streams = Streams {
+            control: streams::control(&config.configuration).parse()?,
             desired: streams::desired(&config.configuration).parse()?,
             outcomes: streams::outcomes(&config.configuration).parse()?,
         };
@@ -91,6 +92,7 @@ impl Provisioner {
             store.clear()?;
             is_new = true;
         }
+        is_new |= meta.tenant.is_empty();
         claim(&store, &config.tenant.tenant_id)?;
         catch_up(&store, log.as_ref(), &streams.outcomes).await?;
         let (sender, status) = watch::channel(Status::default());

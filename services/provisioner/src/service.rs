@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::{GuardForm, GuardSettings, Mode, TenantForm, TenantSettings};
+use crate::settings::{ChangeGuardForm, GuardForm, GuardSettings, Mode, TenantForm, TenantSettings};
 use crate::staging::Staging;
 use crate::status::Status;
 use crate::{Provisioner, ProvisionerConfig, ProvisionerError};
@@ -41,6 +41,10 @@ struct ConfigurationForm {
     tenant: TenantForm,
     #[serde(default)]
     delete_guard: GuardForm,
+    #[serde(default)]
+    disable_guard: ChangeGuardForm,
+    #[serde(default)]
+    upn_guard: ChangeGuardForm,
 }
 
 /// A configuration whose tenant is written.
@@ -52,7 +56,7 @@ pub struct ConfigurationSettings {
     pub mode: Mode,
     /// Its tenant.
     pub tenant: TenantSettings,
-    /// When deletions are held back.
+    /// When deletions and changes of accounts are held back.
     pub guard: GuardSettings,
 }
 
@@ -102,7 +106,8 @@ fn check(forms: &[ConfigurationForm], base: &Path, found: &mut Findings) -> Opti
             found.add(format!("{key}.name"), "two configurations have this name", "keep one of them");
         }
         let tenant = TenantSettings::check(&format!("{key}.tenant"), &form.tenant, base, found);
-        let guard = GuardSettings::check(&format!("{key}.delete_guard"), &form.delete_guard, found);
+        let guards = (&form.delete_guard, &form.disable_guard, &form.upn_guard);
+        let guard = GuardSettings::check(&format!("{key}."), guards.0, guards.1, guards.2, found);
         checked.push(tenant.map(|tenant| ConfigurationSettings {
             name: form.name.clone(),
             mode: form.mode,

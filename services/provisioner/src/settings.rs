@@ -120,11 +120,14 @@ pub struct GuardForm {
     #[serde(default = "default_share")]
     pub share: f64,
     /// So many removals from one group always pass.
-    #[serde(default = "default_member_minimum")]
+    #[serde(default = "default_minimum")]
     pub member_minimum: u64,
-    /// The window.
+    /// The window, of the other guards as well.
     #[serde(default = "default_window", deserialize_with = "duration")]
     pub window: Duration,
+    /// A user that is to be deleted is disabled, and deleted this much later; zero for at once.
+    #[serde(default, deserialize_with = "duration")]
+    pub grace: Duration,
 }
 
 impl Default for GuardForm {
@@ -132,9 +135,31 @@ impl Default for GuardForm {
         Self {
             count: default_count(),
             share: default_share(),
-            member_minimum: default_member_minimum(),
+            member_minimum: default_minimum(),
             window: default_window(),
+            grace: Duration::ZERO,
         }
+    }
+}
+
+/// When changes of accounts are held back, of one kind, as it is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeGuardForm {
+    /// More changes than this within the window are held.
+    #[serde(default = "default_count")]
+    pub count: u64,
+    /// Likewise changes of a larger share of the users that are managed, 0 to 1.
+    #[serde(default = "default_share")]
+    pub share: f64,
+    /// So many changes always pass.
+    #[serde(default = "default_minimum")]
+    pub minimum: u64,
+}
+
+impl Default for ChangeGuardForm {
+    fn default() -> Self {
+        Self { count: default_count(), share: default_share(), minimum: default_minimum() }
     }
 }
 
@@ -158,7 +183,7 @@ fn default_share() -> f64 {
     0.2
 }
 
-fn default_member_minimum() -> u64 {
+fn default_minimum() -> u64 {
     10
 }
 
@@ -197,17 +222,19 @@ pub struct TenantSettings {
     pub extension_app: Option<ExtensionApp>,
 }
 
-/// When deletions are held back.
+/// When deletions and changes of accounts are held back.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GuardSettings {
-    /// The most deletions of one class within the window.
-    pub count: u64,
-    /// The largest share of what is managed, 0 to 1.
-    pub share: f64,
-    /// So many removals from one group always pass.
-    pub member_minimum: u64,
-    /// The window.
+    /// Deletions of one class, and removals from one group.
+    pub deletions: GuardLimits,
+    /// Users that are disabled.
+    pub disabling: GuardLimits,
+    /// Users whose userPrincipalName changes.
+    pub renaming: GuardLimits,
+    /// The window in which all of these are counted.
     pub window: Duration,
+    /// How long a user that is to be deleted is disabled before.
+    pub grace: Duration,
 }
 
 impl TenantSettings {
@@ -283,23 +310,48 @@ impl TenantSettings {
         config.visible_within = self.visible_within;
         config.soft_match = SoftMatch { user_principal_name: self.soft_match_upn, mail: self.soft_match_mail };
         config.extension_app.clone_from(&self.extension_app);
-        config.guard = GuardLimits { count: guard.count, share: guard.share, member_minimum: guard.member_minimum };
+        config.guard = guard.deletions;
+        config.disable_guard = guard.disabling;
+        config.upn_guard = guard.renaming;
         config.guard_window = guard.window;
+        config.grace = guard.grace;
         config
     }
 }
 
 impl GuardSettings {
-    /// Gives a guard its meaning. What is wrong goes to `found`, under `key`.
-    pub fn check(key: &str, guard: &GuardForm, found: &mut Findings) -> Self {
-        if !(0.0..=1.0).contains(&guard.share) {
-            let hint = "0.2 means a fifth of what is managed";
-            found.add(format!("{key}.share"), "is not between 0 and 1", hint);
+    /// Gives the guards their meaning. What is wrong goes to `found`; `key` is what the keys of all of them begin with.
+    pub fn check(
+        key: &str,
+        deletions: &GuardForm,
+        disabling: &ChangeGuardForm,
+        renaming: &ChangeGuardForm,
+        found: &mut Findings,
+    ) -> Self {
+        let shares =
+            [("delete_guard", deletions.share), ("disable_guard", disabling.share), ("upn_guard", renaming.share)];
+        for (guard, share) in shares {
+            if !(0.0..=1.0).contains(&share) {
+                let hint = "0.2 means a fifth of what is managed";
+                found.add(format!("{key}{guard}.share"), "is not between 0 and 1", hint);
+            }
         }
-        if guard.window.is_zero() {
-            found.add(format!("{key}.window"), "is zero", "use \"1h\" unless you know better");
+        if deletions.window.is_zero() {
+            found.add(format!("{key}delete_guard.window"), "is zero", "use \"1h\" unless you know better");
         }
-        Self { count: guard.count, share: guard.share, member_minimum: guard.member_minimum, window: guard.window }
+        let changes =
+            |guard: &ChangeGuardForm| GuardLimits { count: guard.count, share: guard.share, minimum: guard.minimum };
+        Self {
+            deletions: GuardLimits {
+                count: deletions.count,
+                share: deletions.share,
+                minimum: deletions.member_minimum,
+            },
+            disabling: changes(disabling),
+            renaming: changes(renaming),
+            window: deletions.window,
+            grace: deletions.grace,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::CloudClass;
-use forestsync_schemas::outcomes::Operation;
+use forestsync_schemas::outcomes::{HoldCause, Operation};
 use jiff::Timestamp;
 
 /// How many outcomes of each type, by class.
@@ -19,6 +19,8 @@ pub struct HeldItem {
     pub class: CloudClass,
     /// What is held.
     pub operation: Operation,
+    /// Who or what holds it.
+    pub cause: HoldCause,
     /// Its distinguished name as last seen.
     pub name: String,
     /// Why, with the numbers.
@@ -62,7 +64,7 @@ pub struct Status {
     pub retrying: usize,
     /// When the next of them is tried.
     pub next_retry: Option<Timestamp>,
-    /// What the delete guard holds; at most [`Status::LISTED`] of them.
+    /// What guards and people hold; at most [`Status::LISTED`] of them.
     pub held: Vec<HeldItem>,
     /// How many there are in all.
     pub held_total: usize,

@@ -109,7 +109,7 @@ async fn one_bad_member_stops_no_other() {
     running.until(|s| s.managed.get(&CloudClass::User).copied() == Some(25) && s.idle).await;
     running.end().await;
     lab.wish((1..=25).map(|n| no_member(100, n)).collect()).await;
-    lab.config.tenant.guard.member_minimum = 100;
+    lab.config.tenant.guard.minimum = 100;
     lab.settle().await;
     assert_eq!(lab.members(100, 1..=25), Vec::<u32>::new());
     let mut other = Lab::new().await;

@@ -34,7 +34,8 @@ fn said(outcomes: &[OutcomeRecord]) -> Vec<String> {
             }
             OutcomeEvent::MemberRemoved(e) => {
                 let ended = |m: &_| e.ended.iter().filter(|other| *other == m).cloned().collect();
-                let each = |m: &_| MemberRemoved { members: vec![Clone::clone(m)], ended: ended(m) };
+                let each =
+                    |m: &_| MemberRemoved { members: vec![Clone::clone(m)], ended: ended(m), uncounted: Vec::new() };
                 e.members.iter().map(|m| OutcomeEvent::MemberRemoved(each(m))).collect()
             }
             other => vec![other.clone()],

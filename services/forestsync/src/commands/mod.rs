@@ -4,6 +4,7 @@ pub mod activate;
 pub mod apply;
 pub mod check;
 pub mod explain;
+pub mod held;
 pub mod log;
 pub mod plan;
 pub mod practice;
@@ -27,6 +28,9 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Status(args) => status::status(args).await,
         Command::Apply(args) => Box::pin(apply::apply(args)).await,
         Command::Explain(args) => Box::pin(explain::explain(args)).await,
+        Command::Held(args) => held::held(args).await,
+        Command::Approve(args) => held::approve(args).await,
+        Command::Reject(args) => held::reject(args).await,
         Command::Lint(args) => Box::pin(explain::lint(args)).await,
         Command::Plan(args) => Box::pin(plan::plan(args)).await,
         Command::Rules(command) => rules::rules(command),

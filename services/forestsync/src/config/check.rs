@@ -45,7 +45,7 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
         forests.push(check_forest(&key, forest, base, &mut found));
     }
     let tenant = TenantSettings::check("tenant", &file.tenant, base, &mut found);
-    let guard = GuardSettings::check("delete_guard", &file.delete_guard, &mut found);
+    let guard = GuardSettings::check("", &file.delete_guard, &file.disable_guard, &file.upn_guard, &mut found);
     let names: Vec<String> = file.forests.iter().map(|forest| forest.name.clone()).collect();
     let rules = Rules::compile(&file.rules(), &names).unwrap_or_else(|problems| {
         for p in problems {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use forestsync_collector::settings::ForestForm;
 use forestsync_log::LogConfig;
-use forestsync_provisioner::settings::{GuardForm, Mode, TenantForm};
+use forestsync_provisioner::settings::{ChangeGuardForm, GuardForm, Mode, TenantForm};
 use forestsync_rules::flow::{FlowForm, TestForm};
 use forestsync_rules::hygiene::Options;
 use forestsync_rules::join::JoinForm;
@@ -35,6 +35,12 @@ pub struct File {
     /// When deletions are held back.
     #[serde(default)]
     pub delete_guard: GuardForm,
+    /// When disabling users is held back.
+    #[serde(default)]
+    pub disable_guard: ChangeGuardForm,
+    /// When changing userPrincipalNames is held back.
+    #[serde(default)]
+    pub upn_guard: ChangeGuardForm,
     /// Which objects are synchronized.
     #[serde(default)]
     pub scope: ScopeForm,

@@ -9,15 +9,14 @@ use anyhow::{Context as _, Result};
 use forestsync_domain::SourceAnchor;
 use forestsync_log::{Log, StreamName};
 use forestsync_schemas::desired::{CloudClass, CloudValue, DesiredContext, DesiredEvent, ObjectDesired, SourceObject};
-use forestsync_schemas::outcomes::{ExportError, Operation, OutcomeEvent};
+use forestsync_schemas::outcomes::{ExportError, HoldCause, Operation, OutcomeEvent};
 use forestsync_schemas::{DesiredRecord, OutcomeRecord, streams};
+use jiff::Timestamp;
 
 use super::{BATCH, ClassCount, Count, Issue, Lag, NotWritable, Stopped, name_of};
 
-/// How what the delete guard holds is let go.
-const LET_GO: &str = "if these removals are meant, run once with both limits raised above them: \
-                      `forestsync run --count-guard N --share-guard X`; the lower of the two counts, and everything \
-                      that is held then goes";
+/// What to do about what is held.
+const DECIDE: &str = "forestsync approve lets it go, forestsync reject keeps it as it is";
 
 /// What both streams tell.
 #[derive(Debug, Default)]
@@ -26,6 +25,8 @@ pub(super) struct Ledger {
     pub(super) memberships: Count,
     pub(super) failed: Vec<Issue>,
     pub(super) held: Vec<Issue>,
+    /// To be deleted later, and disabled until then.
+    pub(super) deferred: Vec<Issue>,
     pub(super) quarantined: Vec<Issue>,
     pub(super) not_writable: NotWritable,
     pub(super) lag: Lag,
@@ -33,6 +34,8 @@ pub(super) struct Ledger {
     pub(super) stopped: Option<Stopped>,
     /// For each `changes` stream how far the last wish had read.
     pub(super) offsets: BTreeMap<String, u64>,
+    /// The last offset of `desired` that was read.
+    pub(super) desired_offset: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +59,8 @@ struct Object {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Failed,
-    Held,
+    Held(HoldCause),
+    Deferred,
     Quarantined,
 }
 
@@ -69,6 +73,7 @@ struct Trouble {
     attempts: u32,
     retry_at: Option<String>,
     desired_offset: u64,
+    since: Timestamp,
     source: Option<SourceObject>,
 }
 
@@ -85,6 +90,7 @@ struct Fold {
     troubles: BTreeMap<Place, Trouble>,
     stopped: Option<Stopped>,
     last: Option<DesiredContext>,
+    desired_offset: Option<u64>,
 }
 
 /// Reads both streams.
@@ -133,7 +139,7 @@ impl Fold {
     }
 
     fn outcome(&mut self, record: OutcomeRecord) {
-        let (class, offset) = (record.context.class, record.context.desired_offset);
+        let (class, offset, since) = (record.context.class, record.context.desired_offset, record.time);
         match record.event {
             OutcomeEvent::ExportStopped(stopped) => {
                 self.stopped = Some(Stopped {
@@ -159,7 +165,9 @@ impl Fold {
         match record.event {
             OutcomeEvent::ObjectProvisioned(_) | OutcomeEvent::ObjectAdopted(_) | OutcomeEvent::ObjectRestored(_) => {
                 self.provisioned(index, Some(class));
-                self.clear(index, &[Operation::Create, Operation::Restore, Operation::Delete]);
+                let over =
+                    [Operation::Create, Operation::Restore, Operation::Delete, Operation::Disable, Operation::Rename];
+                self.clear(index, &over);
             }
             OutcomeEvent::ObjectUpdated(_) => self.clear(index, &[Operation::Update]),
             OutcomeEvent::ObjectDeprovisioned(_) | OutcomeEvent::ObjectRelinquished(_) => {
@@ -191,26 +199,31 @@ impl Fold {
             OutcomeEvent::ExportReleased(released) => self.clear(index, &[released.operation]),
             OutcomeEvent::ExportFailed(failed) => {
                 let retry_at = Some(failed.retry_at.to_string());
-                let trouble = Trouble::new(Kind::Failed, class, offset, failed.attempt, retry_at, failed.error);
+                let trouble = Trouble {
+                    attempts: failed.attempt,
+                    retry_at,
+                    ..Trouble::new(Kind::Failed, class, offset, since).with(failed.error)
+                };
                 self.trouble(index, failed.operation, &failed.members, trouble);
             }
             OutcomeEvent::ExportQuarantined(resting) => {
-                let trouble = Trouble::new(Kind::Quarantined, class, offset, resting.attempts, None, resting.error);
+                let trouble = Trouble {
+                    attempts: resting.attempts,
+                    ..Trouble::new(Kind::Quarantined, class, offset, since).with(resting.error)
+                };
                 self.trouble(index, resting.operation, &resting.members, trouble);
             }
             OutcomeEvent::ExportHeld(held) => {
-                let trouble = Trouble {
-                    kind: Kind::Held,
-                    class,
-                    error: None,
-                    detail: held.detail,
-                    attempts: 0,
-                    retry_at: None,
-                    desired_offset: offset,
-                    source: None,
-                };
+                let kind = Kind::Held(held.cause);
+                let trouble = Trouble { detail: held.detail, ..Trouble::new(kind, class, offset, since) };
                 // also beside failures of single members: the guard judges the group
                 self.troubles.insert((index, held.operation, None), trouble);
+            }
+            OutcomeEvent::DeletionDeferred(deferred) => {
+                let until = Some(deferred.until.to_string());
+                let detail = "it is disabled until it is deleted".to_owned();
+                let trouble = Trouble { detail, retry_at: until, ..Trouble::new(Kind::Deferred, class, offset, since) };
+                self.troubles.insert((index, Operation::Delete, None), trouble);
             }
             OutcomeEvent::ExportStopped(_) | OutcomeEvent::ExportResumed(_) => {}
         }
@@ -258,6 +271,7 @@ impl Fold {
     }
 
     fn wish(&mut self, offset: u64, record: DesiredRecord) {
+        self.desired_offset = Some(offset);
         match record.event {
             DesiredEvent::AttributeFlowDeclared(_) => {}
             DesiredEvent::ObjectDesired(wish) => {
@@ -297,12 +311,14 @@ impl Fold {
                 (object.not_writable, object.removed) = (None, Some(offset));
             }
         }
-        let mine = (index, Operation::Create, None)..=(index, Operation::RemoveMembers, Some(u32::MAX));
+        let mine = (index, Operation::Create, None)..=(index, Operation::Rename, Some(u32::MAX));
         let mut superseded = Vec::new();
         for (key, trouble) in self.troubles.range_mut(mine) {
-            // a newer wish lifts what the older one met, but for references, which have wishes of their own
+            // a newer wish lifts what the older one met, but for references, which have wishes of their own, and for what is
+            // held or deferred, of which it is said when it is over
             let reference = matches!(key.1, Operation::AddMembers | Operation::RemoveMembers);
-            if !reference && trouble.desired_offset < offset {
+            let waits = matches!(trouble.kind, Kind::Held(_) | Kind::Deferred);
+            if !reference && !waits && trouble.desired_offset < offset {
                 superseded.push(*key);
             }
             trouble.source = Some(source.clone());
@@ -324,7 +340,13 @@ impl Fold {
                 }
             }
         }
-        ledger.lag.objects_pending = self.objects.iter().filter(|o| o.pending()).count() as u64;
+        let deferred = |index: usize| {
+            let place = (index as u32, Operation::Delete, None);
+            self.troubles.get(&place).is_some_and(|t| t.kind == Kind::Deferred)
+        };
+        let pending = self.objects.iter().enumerate().filter(|(index, object)| object.pending() && !deferred(*index));
+        ledger.lag.objects_pending = pending.count() as u64;
+        let leaving = self.leaving_members();
         let wished = self.wished();
         ledger.lag.memberships_pending = wished.filter(|link| !self.links.contains(link)).count() as u64;
         let mut anchors: Vec<(&SourceAnchor, u32)> = self.index.iter().map(|(a, i)| (a, *i)).collect();
@@ -334,14 +356,37 @@ impl Fold {
             let anchor = name(index).unwrap_or_default();
             let list = match trouble.kind {
                 Kind::Failed => &mut ledger.failed,
-                Kind::Held => &mut ledger.held,
+                Kind::Held(_) => &mut ledger.held,
+                Kind::Deferred => &mut ledger.deferred,
                 Kind::Quarantined => &mut ledger.quarantined,
             };
-            list.push(Issue { member: member.and_then(name), ..trouble.issue(anchor, operation) });
+            let members =
+                leaving.get(&index).copied().filter(|_| operation == Operation::RemoveMembers && member.is_none());
+            list.push(Issue { member: member.and_then(name), members, ..trouble.issue(anchor, operation) });
         }
         ledger.stopped = self.stopped;
+        ledger.desired_offset = self.desired_offset;
         ledger.offsets = self.last.map(|context| context.offsets).unwrap_or_default();
         ledger
+    }
+
+    /// How many members each group with held removals has that it should not.
+    fn leaving_members(&self) -> HashMap<u32, u64> {
+        let is_held = |key: &Place, trouble: &Trouble| {
+            key.1 == Operation::RemoveMembers && key.2.is_none() && matches!(trouble.kind, Kind::Held(_))
+        };
+        let held = self.troubles.iter().filter(|(key, trouble)| is_held(key, trouble));
+        let mut leaving: HashMap<u32, u64> = held.map(|((group, ..), _)| (*group, 0)).collect();
+        if leaving.is_empty() {
+            return leaving;
+        }
+        let stays = |index: u32| self.objects.get(index as usize).is_some_and(|object| object.desired.is_some());
+        for link in self.links.iter().filter(|link| !self.wished_links.contains_key(*link) && stays(link.1)) {
+            if let Some(count) = leaving.get_mut(&link.0) {
+                *count += 1;
+            }
+        }
+        leaving
     }
 
     fn classes(&self) -> Vec<ClassCount> {
@@ -425,23 +470,29 @@ fn content(wish: &ObjectDesired) -> u64 {
 }
 
 impl Trouble {
-    fn new(
-        kind: Kind,
-        class: CloudClass,
-        desired_offset: u64,
-        attempts: u32,
-        retry_at: Option<String>,
-        error: ExportError,
-    ) -> Self {
-        let detail = error.detail.clone();
-        Self { kind, class, error: Some(error), detail, attempts, retry_at, desired_offset, source: None }
+    fn new(kind: Kind, class: CloudClass, desired_offset: u64, since: Timestamp) -> Self {
+        Self {
+            kind,
+            class,
+            error: None,
+            detail: String::new(),
+            attempts: 0,
+            retry_at: None,
+            desired_offset,
+            since,
+            source: None,
+        }
+    }
+
+    fn with(self, error: ExportError) -> Self {
+        Self { detail: error.detail.clone(), error: Some(error), ..self }
     }
 
     fn issue(self, anchor: String, operation: Operation) -> Issue {
+        let cause = if let Kind::Held(cause) = self.kind { Some(name_of(&cause)) } else { None };
         let (code, attribute, hint) = match self.error {
             Some(error) => (Some(error.code), error.attribute, error.hint),
-            // nothing but the guard holds writes
-            None => (None, None, Some(LET_GO.to_owned())),
+            None => (None, None, cause.is_some().then(|| DECIDE.to_owned())),
         };
         Issue {
             anchor,
@@ -456,6 +507,9 @@ impl Trouble {
             hint,
             attempts: self.attempts,
             retry_at: self.retry_at,
+            cause,
+            members: None,
+            since: self.since.to_string(),
         }
     }
 }

@@ -19,6 +19,7 @@ use serde::Serialize;
 
 pub use groups::{Group, Member, Owned};
 pub use render::render;
+pub(crate) use render::seconds;
 
 use crate::config::Settings;
 use crate::control;
@@ -59,6 +60,10 @@ pub struct Report {
     pub held: Vec<Issue>,
     /// How many those are.
     pub held_count: usize,
+    /// Users that are to be deleted later, and are disabled until then.
+    pub deferred: Vec<Issue>,
+    /// How many those are.
+    pub deferred_count: usize,
     /// Objects with a write that failed too often: it rests until the object changes, or is tried rarely and silently.
     pub quarantined: Vec<Issue>,
     /// How many those are.
@@ -217,8 +222,14 @@ pub struct Issue {
     pub hint: Option<String>,
     /// Attempts so far.
     pub attempts: u32,
-    /// When it is tried again.
+    /// When it is tried again, or done.
     pub retry_at: Option<String>,
+    /// Of what is held, who or what holds it.
+    pub cause: Option<String>,
+    /// Of held removals from a group, how many members it has that it should not have.
+    pub members: Option<u64>,
+    /// When it was said.
+    pub since: String,
 }
 
 /// What Graph cannot write.
@@ -248,7 +259,7 @@ impl Report {
     pub fn limited(&self, limit: Option<usize>) -> Self {
         let mut report = self.clone();
         let limit = limit.unwrap_or(usize::MAX);
-        for list in [&mut report.failed, &mut report.held, &mut report.quarantined] {
+        for list in [&mut report.failed, &mut report.held, &mut report.deferred, &mut report.quarantined] {
             list.truncate(limit);
         }
         report.findings.truncate(limit);
@@ -294,9 +305,11 @@ pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
         memberships: ledger.memberships,
         failed_count: ledger.failed.len(),
         held_count: ledger.held.len(),
+        deferred_count: ledger.deferred.len(),
         quarantined_count: ledger.quarantined.len(),
         failed: ledger.failed,
         held: ledger.held,
+        deferred: ledger.deferred,
         quarantined: ledger.quarantined,
         findings_count: findings.len(),
         blocked_count: findings.iter().filter(|finding| finding.blocking).count(),
@@ -304,6 +317,31 @@ pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
         not_writable: ledger.not_writable,
         lag,
         groups: groups::gather(log, settings).await?,
+    })
+}
+
+/// What waits for a decision, and how much of `desired` that is known from.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// Why the configuration emits nothing, if it does not.
+    pub holds: Vec<Hold>,
+    /// Held writes.
+    pub held: Vec<Issue>,
+    /// Deletions that come later.
+    pub deferred: Vec<Issue>,
+    /// The last offset of `desired` that was read.
+    pub desired_offset: Option<u64>,
+}
+
+/// Reads what waits for a decision.
+pub async fn waiting(log: &dyn Log, configuration: &str) -> Result<Waiting> {
+    let decisions = decisions::gather(log, &streams::decisions(configuration).parse()?).await?;
+    let ledger = ledger::gather(log, configuration).await?;
+    Ok(Waiting {
+        holds: decisions.holds(),
+        held: ledger.held,
+        deferred: ledger.deferred,
+        desired_offset: ledger.desired_offset,
     })
 }
 

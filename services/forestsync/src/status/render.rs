@@ -25,6 +25,7 @@ pub fn render(report: &Report, all: bool) -> String {
     objects(report, &mut out);
     issues(&mut out, "Failed and tried again", &report.failed, report.failed_count, all);
     issues(&mut out, "Held", &report.held, report.held_count, all);
+    issues(&mut out, "Deleted later, disabled until then", &report.deferred, report.deferred_count, all);
     issues(&mut out, "Quarantined: failed too often", &report.quarantined, report.quarantined_count, all);
     findings(report, &mut out, all);
     not_writable(report, &mut out);
@@ -109,7 +110,7 @@ fn sources(report: &Report, out: &mut String) {
 }
 
 /// A time without its fraction.
-fn seconds(time: &str) -> String {
+pub(crate) fn seconds(time: &str) -> String {
     match time.split_once('.') {
         Some((whole, _)) => format!("{whole}Z"),
         None => time.to_owned(),
@@ -165,7 +166,10 @@ fn issues(out: &mut String, title: &str, issues: &[Issue], total: usize, all: bo
             say(out, &format!("  hint: {hint}"));
         }
         if let Some(retry_at) = &issue.retry_at {
-            say(out, &format!("  {} so far, again at {}", count(issue.attempts.into(), "attempt"), seconds(retry_at)));
+            let so_far = count(issue.attempts.into(), "attempt");
+            let when = if issue.attempts == 0 { "at" } else { "again at" };
+            let text = format!("  {so_far} so far, {when} {}", seconds(retry_at));
+            say(out, if issue.attempts == 0 { text.trim_start_matches("  0 attempts so far, ") } else { &text });
         }
     }
     if total > shown {

@@ -1,9 +1,10 @@
 //! What an answer means for its object.
 
 use forestsync_domain::SourceAnchor;
+use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::outcomes::{
-    ManagerChanged, MatchedBy, MemberAdded, ObjectAdopted, ObjectDeprovisioned, ObjectProvisioned, ObjectRelinquished,
-    ObjectUpdated, Operation, OutcomeEvent,
+    AttributeChanges, ManagerChanged, MatchedBy, MemberAdded, ObjectAdopted, ObjectDeprovisioned, ObjectProvisioned,
+    ObjectRelinquished, ObjectUpdated, Operation, OutcomeEvent,
 };
 use tokio::time::Instant;
 
@@ -13,7 +14,7 @@ use super::turn::Note;
 use super::verify::not_visible;
 use super::{Engine, Flight, NewOutcome, Purpose, Stage, Verify};
 use crate::error::ProvisionerError;
-use crate::store::{Intent, Life, ObjectRow, WishKind, Write};
+use crate::store::{ENABLED, Intent, Life, NAME, ObjectRow, WishKind, Write};
 use crate::target::{CloudObject, Done, Reply};
 
 impl Engine {
@@ -45,6 +46,7 @@ impl Engine {
             }
             (Purpose::Manager, Reply::Manager(id)) => self.manager_read(anchor, id.as_deref()),
             (Purpose::Owners, Reply::Members(ids)) => self.owners_read(anchor, flight, &ids),
+            (Purpose::Inherit, Reply::Members(ids)) => self.inherited(anchor, flight, &ids),
             (Purpose::Check, Reply::Members(ids)) => self.checked(anchor, flight, &ids),
             (Purpose::Verify(intent, answered), reply) => {
                 self.verified(anchor, flight, intent, answered.as_ref(), reply)
@@ -102,7 +104,7 @@ impl Engine {
             }
             // somebody deleted what we manage; from here on it is as if we had
             (None, deleted) if row.is_managed() => {
-                let event = ObjectDeprovisioned { restorable: deleted.is_some() };
+                let event = ObjectDeprovisioned { restorable: deleted.is_some(), uncounted: false };
                 let event = OutcomeEvent::ObjectDeprovisioned(event);
                 self.turn.outcome(NewOutcome::after(anchor, flight, None, event));
             }
@@ -182,6 +184,9 @@ impl Engine {
         matched_by: MatchedBy,
         done: Option<&Done>,
     ) {
+        if flight.class == CloudClass::Group && matched_by == MatchedBy::Anchor {
+            self.stages.insert(anchor.clone(), Stage::Inherited { members_read: false });
+        }
         let event = OutcomeEvent::ObjectAdopted(ObjectAdopted { matched_by, attributes: object.attributes });
         let mut outcome = NewOutcome::after(anchor, flight, done, event);
         outcome.cloud_id = Some(object.id);
@@ -224,8 +229,8 @@ impl Engine {
                 self.stages.insert(anchor.clone(), Stage::Verify(verify));
                 return Ok(());
             }
-            Write::Update { changes } => OutcomeEvent::ObjectUpdated(ObjectUpdated { changes: changes.clone() }),
-            Write::Delete => OutcomeEvent::ObjectDeprovisioned(ObjectDeprovisioned { restorable: done.status != 404 }),
+            Write::Update { changes } => self.updated(anchor, changes)?,
+            Write::Delete => self.deprovisioned(anchor, done.status != 404)?,
             Write::SetManager { before, after } => {
                 OutcomeEvent::ManagerChanged(ManagerChanged { before: before.clone(), after: after.clone() })
             }
@@ -240,6 +245,39 @@ impl Engine {
         outcome.cloud_id = cloud_id;
         self.turn.outcome(outcome);
         Ok(())
+    }
+
+    /// The event for these changes of an object.
+    pub(super) fn updated(
+        &self,
+        anchor: &SourceAnchor,
+        changes: &AttributeChanges,
+    ) -> Result<OutcomeEvent, ProvisionerError> {
+        let row = self.store.object(anchor)?;
+        let mut uncounted = Vec::new();
+        for (operation, name) in [(Operation::Disable, ENABLED), (Operation::Rename, NAME)] {
+            let Some((row, wish)) = row.as_ref().and_then(|row| Some((row, row.wish.as_ref()?))) else { continue };
+            // whose deletion is deferred was counted then
+            let counted_before = operation == Operation::Disable && row.deferred().is_some();
+            let is_approved = || self.standing(anchor, wish, operation).is_approved();
+            if changes.contains_key(name) && (counted_before || is_approved()) {
+                uncounted.push(operation);
+            }
+        }
+        Ok(OutcomeEvent::ObjectUpdated(ObjectUpdated { changes: changes.clone(), uncounted }))
+    }
+
+    /// The event for the deletion of an object.
+    pub(super) fn deprovisioned(
+        &self,
+        anchor: &SourceAnchor,
+        restorable: bool,
+    ) -> Result<OutcomeEvent, ProvisionerError> {
+        let row = self.store.object(anchor)?;
+        let uncounted = row.as_ref().and_then(|row| Some((row, row.wish.as_ref()?))).is_some_and(|(row, wish)| {
+            row.deferred().is_some() || self.standing(anchor, wish, Operation::Delete).is_approved()
+        });
+        Ok(OutcomeEvent::ObjectDeprovisioned(ObjectDeprovisioned { restorable, uncounted }))
     }
 }
 

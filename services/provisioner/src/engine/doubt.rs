@@ -48,10 +48,17 @@ fn superseded(row: &mut ObjectRow, offset: u64, now: Option<&ObjectDesired>) {
         }
         return;
     };
+    let Some(wish) = row.wish.clone() else { return };
     if row.life != Life::Managed {
+        // found by its anchor, it may have the owner that was wished then
+        if let WishKind::Present { owner: Some(owned), .. } = &wish.kind
+            && row.cloud_id.is_none()
+            && Some(owned) != owner.as_ref()
+        {
+            row.own(owned, true);
+        }
         return;
     }
-    let Some(wish) = row.wish.clone() else { return };
     let (is_open, lead_is_open) = (wish.offset >= row.settled, wish.offset >= row.lead_settled);
     let confirmed = &mut row.confirmed;
     match wish.kind {
@@ -117,7 +124,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::Wish;
+    use crate::store::{Since, Wish};
 
     fn attributes(values: &[u8]) -> CloudAttributes {
         let value = |(n, v): (usize, &u8)| (*v > 0).then(|| (format!("a{n}"), CloudValue::Text(v.to_string())));
@@ -166,7 +173,7 @@ mod tests {
                     owner: None,
                     not_writable: Vec::new(),
                 };
-                row.wish = Some(Wish { offset, class: CloudClass::User, name: String::new(), trace: None, kind });
+                row.wish = Some(Wish { offset, class: CloudClass::User, name: String::new(), trace: None, kind, since: Since::default() });
             }
             let now = attributes(history.last().unwrap());
             let differs = |name: &String| row.confirmed.get(name) != now.get(name);

@@ -2,12 +2,14 @@
 
 use forestsync_domain::SourceAnchor;
 use forestsync_rules::diff;
+use forestsync_schemas::EventBody as _;
 use forestsync_schemas::OutcomeRecord;
-use forestsync_schemas::desired::CloudAttributes;
-use forestsync_schemas::outcomes::{ExportError, Operation, OutcomeContext, OutcomeEvent, StopCause};
-use forestsync_schemas::{EventBody as _, desired::CloudClass};
+use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
+use forestsync_schemas::outcomes::{
+    AttributeChanges, ExportError, MatchedBy, Operation, OutcomeContext, OutcomeEvent, StopCause,
+};
 
-use crate::store::{Failed, Life, ObjectRow, Removal, Removed, StoreError, Tx};
+use crate::store::{Deferral, ENABLED, Failed, Held, Life, NAME, ObjectRow, Removal, Removed, StoreError, Tx};
 
 /// Folds the outcome at `offset` in.
 pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Result<(), StoreError> {
@@ -32,8 +34,10 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
                 forget_memberships(tx, anchor)?;
                 let row = tx.object(anchor, class)?;
                 row.manager = (class == CloudClass::User).then(unread);
-                // those that it has are others' owners, and left alone
-                row.owners.clear();
+                // those that it has are others' owners, and left alone, unless it was ours before this ledger
+                if row.cloud_id.is_some() || e.matched_by != MatchedBy::Anchor {
+                    row.owners.clear();
+                }
             }
             let row = tx.object(anchor, class)?;
             come_alive(row, context, &e.attributes);
@@ -56,18 +60,31 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             row.confirmed = diff::apply(&row.confirmed, &e.changes);
             row.failed = None;
             row.settled = row.settled.max(settled);
+            for what in account_changes(class, &e.changes, &e.uncounted) {
+                tx.remember(offset, Removal { at, what });
+            }
         }
         OutcomeEvent::ObjectDeprovisioned(e) => {
             let row = tx.object(anchor, class)?;
-            (row.life, row.failed, row.held) = (Life::Deleted, None, None);
-            row.maybe = None;
+            (row.life, row.failed, row.lead_failed) = (Life::Deleted, None, None);
+            row.held.clear();
+            (row.deferral, row.maybe) = (None, None);
             row.settled = row.settled.max(settled);
-            (row.lead_failed, row.members_held) = (None, None);
             // what is restored comes back with the memberships that it had (graph.md section 6)
             if !e.restorable {
                 forget_memberships(tx, anchor)?;
             }
-            tx.remember(offset, Removal { at, what: Removed::Object(class) });
+            if !e.uncounted {
+                tx.remember(offset, Removal { at, what: Removed::Object(class) });
+            }
+        }
+        OutcomeEvent::DeletionDeferred(e) => {
+            let row = tx.object(anchor, class)?;
+            row.held.remove(&Operation::Delete);
+            row.deferral = Some(Deferral { until: e.until.as_millisecond(), offset: context.desired_offset });
+            if !e.uncounted {
+                tx.remember(offset, Removal { at, what: Removed::Object(class) });
+            }
         }
         OutcomeEvent::ManagerChanged(e) => {
             let row = tx.object(anchor, class)?;
@@ -101,7 +118,7 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
                 edge.settle(false);
                 edge.settled = edge.settled.max(settled);
                 // told by the outcome: a ledger that is brought up to date may not know the wish behind it yet
-                if !e.ended.contains(member) {
+                if !e.ended.contains(member) && !e.uncounted.contains(member) {
                     let what = Removed::MemberOf(anchor.clone());
                     tx.remember(offset, Removal { at, what });
                 }
@@ -117,8 +134,13 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             let failed = failed(context, e.operation, &e.error, e.attempts, retry_at, true);
             note_failed(tx, context, failed, &e.members, at)?;
         }
-        OutcomeEvent::ExportHeld(e) => *held(tx.object(anchor, class)?, e.operation) = Some(e.detail.clone()),
-        OutcomeEvent::ExportReleased(e) => *held(tx.object(anchor, class)?, e.operation) = None,
+        OutcomeEvent::ExportHeld(e) => {
+            let held = Held { cause: e.cause, detail: e.detail.clone() };
+            tx.object(anchor, class)?.held.insert(e.operation, held);
+        }
+        OutcomeEvent::ExportReleased(e) => {
+            tx.object(anchor, class)?.held.remove(&e.operation);
+        }
         OutcomeEvent::NotWritable(e) => tx.object(anchor, class)?.reported = Some(e.attributes.clone()),
         OutcomeEvent::ExportStopped(e) => return stopped(tx, offset, Some(e.cause)),
         OutcomeEvent::ExportResumed(_) => return stopped(tx, offset, None),
@@ -148,8 +170,25 @@ fn come_alive(row: &mut ObjectRow, context: &OutcomeContext, attributes: &CloudA
     row.life = Life::Managed;
     row.cloud_id.clone_from(&context.cloud_id);
     row.confirmed.clone_from(attributes);
-    (row.failed, row.lead_failed, row.held) = (None, None, None);
-    row.maybe = None;
+    (row.failed, row.lead_failed, row.maybe, row.deferral) = (None, None, None, None);
+    // what is held of its members has an end of its own
+    row.held.retain(|operation, _| *operation == Operation::RemoveMembers);
+}
+
+/// The changes of an account that the guards count.
+fn account_changes(
+    class: CloudClass,
+    changes: &AttributeChanges,
+    uncounted: &[Operation],
+) -> impl Iterator<Item = Removed> {
+    let is_user = class == CloudClass::User;
+    let disabled = changes.get(ENABLED).is_some_and(|change| {
+        change.after == Some(CloudValue::Bool(false)) && change.before != Some(CloudValue::Bool(false))
+    });
+    let renamed = changes.get(NAME).is_some_and(|change| change.before.is_some() && change.after.is_some());
+    let of = [(disabled, Operation::Disable, Removed::Disabled), (renamed, Operation::Rename, Removed::Renamed)];
+    let counted = of.map(|(is, operation, what)| (is && is_user && !uncounted.contains(&operation)).then_some(what));
+    counted.into_iter().flatten()
 }
 
 /// A manager that nobody can be, so that it differs from every wish.
@@ -172,10 +211,6 @@ pub(super) fn forget_memberships(tx: &mut Tx<'_>, anchor: &SourceAnchor) -> Resu
         edge.settle(false);
     }
     Ok(())
-}
-
-fn held(row: &mut ObjectRow, operation: Operation) -> &mut Option<String> {
-    if operation == Operation::RemoveMembers { &mut row.members_held } else { &mut row.held }
 }
 
 fn failed(

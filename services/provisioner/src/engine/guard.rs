@@ -1,4 +1,4 @@
-//! The delete guard: which removals may go.
+//! The guards: which deletions and changes of accounts may go.
 
 use std::time::Duration;
 
@@ -6,53 +6,111 @@ use forestsync_domain::SourceAnchor;
 use forestsync_rules::guard::{self, GuardVerdict};
 use forestsync_runtime::clock;
 use forestsync_schemas::desired::CloudClass;
-use forestsync_schemas::outcomes::Operation;
+use forestsync_schemas::outcomes::{ExportHeld, ExportReleased, HoldCause, Operation, OutcomeEvent};
 use tokio::time::Instant;
 
 use super::Engine;
+use super::decisions::Standing;
 use crate::error::ProvisionerError;
-use crate::store::Removed;
+use crate::store::{Held, ObjectRow, Removed, Wish};
 
-/// How often held removals are looked at again, because the window moves on.
+/// How often held writes are looked at again, because the window moves on and decisions expire.
 const REVIEW: Duration = Duration::from_secs(30);
 
-/// The guard's view of objects.
+/// What is judged by itself: an operation on a class.
+pub(super) type Kind = (Operation, CloudClass);
+
+const KINDS: [Kind; 4] = [
+    (Operation::Delete, CloudClass::User),
+    (Operation::Delete, CloudClass::Group),
+    (Operation::Disable, CloudClass::User),
+    (Operation::Rename, CloudClass::User),
+];
+
+/// The guards' view of objects.
 #[derive(Debug, Default)]
 pub(super) struct GuardView {
-    /// Per class the verdict, as long as it stands; nothing before the tail was reached.
-    verdicts: Vec<(CloudClass, GuardVerdict)>,
-    reviewed: Option<(u64, Instant)>,
+    /// Per kind the verdict, as long as it stands; nothing before the tail was reached.
+    verdicts: Vec<(Kind, GuardVerdict)>,
+    /// What was judged: the versions of the index and of the decisions.
+    reviewed: Option<((u64, u64), Instant)>,
 }
 
 impl GuardView {
-    /// The verdict on the removals of a class, if it was given on this version of them.
-    pub(super) fn verdict(&self, class: CloudClass, version: u64) -> Option<GuardVerdict> {
-        self.reviewed.filter(|(seen, _)| *seen == version)?;
-        self.verdicts.iter().find(|(c, _)| *c == class).map(|(_, verdict)| *verdict)
+    fn of(&self, kind: Kind) -> Option<GuardVerdict> {
+        self.verdicts.iter().find(|(k, _)| *k == kind).map(|(_, verdict)| *verdict)
     }
 }
 
-/// A verdict in words.
-pub(super) fn words(verdict: GuardVerdict, what: &str) -> String {
-    match verdict {
-        GuardVerdict::Pass => "the delete guard lets it pass".into(),
-        GuardVerdict::Hold { pending, managed, limit } => {
-            format!("{pending} of {managed} {what} would be removed, the delete guard allows {limit}")
-        }
+/// Whether a write goes.
+#[derive(Debug)]
+pub(super) enum Gate {
+    /// It does.
+    Open,
+    /// It does not, as was said.
+    Closed,
+    /// Something is to be said first.
+    Say(OutcomeEvent),
+}
+
+/// The gate that a write finds which is held like this and was said to be held like that.
+pub(super) fn gate(operation: Operation, holds: Result<Held, String>, said: Option<&Held>) -> Gate {
+    match (holds, said) {
+        (Ok(held), Some(said)) if held.cause == said.cause => Gate::Closed,
+        (Ok(Held { cause, detail }), _) => Gate::Say(OutcomeEvent::ExportHeld(ExportHeld { operation, cause, detail })),
+        (Err(detail), Some(_)) => Gate::Say(OutcomeEvent::ExportReleased(ExportReleased { operation, detail })),
+        (Err(_), None) => Gate::Open,
+    }
+}
+
+/// What holds a write, or why nothing does.
+pub(super) fn holds(standing: Standing, verdict: GuardVerdict, what: &str) -> Result<Held, String> {
+    match (standing, verdict) {
+        (Standing::Kept(held), _) => Ok(held),
+        (Standing::Approved(who), _) => Err(who),
+        (Standing::Open, GuardVerdict::Pass) => Err("the guard lets it pass".into()),
+        (Standing::Open, GuardVerdict::Hold { pending, managed, limit }) => Ok(Held {
+            cause: HoldCause::Guard,
+            detail: format!("{pending} of {managed} {what}, the guard allows {limit}"),
+        }),
+    }
+}
+
+/// Lets go what was held and is not wished any more.
+pub(super) fn stale_hold(row: &ObjectRow) -> Option<OutcomeEvent> {
+    let stale = |operation: &Operation| match operation {
+        // judged by the group
+        Operation::RemoveMembers => false,
+        Operation::Delete => !row.is_leaving(),
+        _ => !row.guarded().any(|guarded| guarded == *operation),
+    };
+    let operation = *row.held.keys().find(|operation| stale(operation))?;
+    let detail = match operation {
+        Operation::Delete if row.is_let_go() => "the object is let go instead of deleted",
+        Operation::Delete => "the object is wished again",
+        _ => "the change is not wished any more",
+    };
+    Some(OutcomeEvent::ExportReleased(ExportReleased { operation, detail: detail.to_owned() }))
+}
+
+fn words((operation, class): Kind) -> &'static str {
+    match (operation, class) {
+        (Operation::Disable, _) => "users would be disabled",
+        (Operation::Rename, _) => "users would get another userPrincipalName",
+        (_, CloudClass::User) => "users would be removed",
+        _ => "groups would be removed",
     }
 }
 
 impl Engine {
-    /// Judges the removals, once everything wished is known; whom the verdict concerns has a turn.
+    /// Judges what is guarded, once everything wished is known; whom a new verdict concerns has a turn.
     pub(super) fn review_guard(&mut self) -> Result<(), ProvisionerError> {
         if !self.at_tail {
             return Ok(());
         }
-        let (version, now) = (self.index.leaving_version, Instant::now());
-        // removals of members are judged group by group; a group that is held is looked at again as well
+        let (versions, now) = (self.guarded_versions(), Instant::now());
         let due = self.next_review().is_some_and(|at| at <= now);
-        let current = self.guard.reviewed.is_some_and(|(seen, _)| seen == version) && !due;
-        if current {
+        if self.guard.reviewed.is_some_and(|(seen, _)| seen == versions) && !due {
             return Ok(());
         }
         let since = self.window_start();
@@ -60,27 +118,54 @@ impl Engine {
             self.index.window.pop_front();
         }
         self.store.forget_removals(since)?;
-        let mut verdicts = Vec::new();
-        let mut concerned = Vec::new();
-        for class in [CloudClass::User, CloudClass::Group] {
-            let leaving = self.index.leaving.get(&class);
-            let pending = leaving.map_or(0, |set| set.len() as u64);
-            let done = self.index.removed(&Removed::Object(class), since);
-            let managed = self.index.managed.get(&class).copied().unwrap_or_default() + done;
-            let verdict = guard::objects(&self.config.tenant.guard, managed, done, pending);
-            verdicts.push((class, verdict));
-            concerned.extend(leaving.into_iter().flatten().cloned());
+        let mut verdicts = Vec::with_capacity(KINDS.len());
+        let mut concerned: Vec<SourceAnchor> = Vec::new();
+        for kind in KINDS {
+            let verdict = self.judge(kind, since);
+            let passes = |verdict: GuardVerdict| verdict == GuardVerdict::Pass;
+            if self.guard.of(kind).map(passes) != Some(passes(verdict)) {
+                concerned.extend(self.index.guarded.get(&kind).into_iter().flatten().map(|(anchor, _)| anchor.clone()));
+            }
+            verdicts.push((kind, verdict));
         }
-        let groups = self.index.held.keys().filter(|(_, operation)| *operation == Operation::RemoveMembers);
-        concerned.extend(groups.map(|(group, _)| group.clone()));
-        self.guard = GuardView { verdicts, reviewed: Some((version, now)) };
+        if due {
+            // a decision may have expired; and removals of members are judged group by group
+            concerned.extend(self.index.held.keys().map(|(anchor, _)| anchor.clone()));
+        }
+        self.guard = GuardView { verdicts, reviewed: Some((versions, now)) };
         for anchor in concerned {
             self.ready.push(&anchor);
         }
         Ok(())
     }
 
-    /// When held removals are looked at again.
+    fn judge(&self, kind: Kind, since: i64) -> GuardVerdict {
+        let (operation, class) = kind;
+        let tenant = &self.config.tenant;
+        let decided =
+            |(anchor, since): &(&SourceAnchor, &u64)| !self.decisions.standing(anchor, operation, **since).is_open();
+        let guarded = self.index.guarded.get(&kind);
+        let pending = guarded.map_or(0, |all| all.len() - all.iter().filter(decided).count()) as u64;
+        let now = self.index.managed.get(&class).copied().unwrap_or_default();
+        match operation {
+            Operation::Disable => {
+                guard::changes(&tenant.disable_guard, now, self.index.removed(&Removed::Disabled, since), pending)
+            }
+            Operation::Rename => {
+                guard::changes(&tenant.upn_guard, now, self.index.removed(&Removed::Renamed, since), pending)
+            }
+            _ => {
+                let done = self.index.removed(&Removed::Object(class), since);
+                guard::objects(&tenant.guard, now + done, done, pending)
+            }
+        }
+    }
+
+    fn guarded_versions(&self) -> (u64, u64) {
+        (self.index.guarded_version, self.decisions.version())
+    }
+
+    /// When held writes are looked at again.
     pub(super) fn next_review(&self) -> Option<Instant> {
         let (_, at) = self.guard.reviewed?;
         // a window shorter than that has moved on earlier
@@ -88,17 +173,56 @@ impl Engine {
         (!self.index.held.is_empty()).then_some(at + interval)
     }
 
+    /// The verdict on a kind, if everything wished was seen when it was given.
+    fn verdict(&self, kind: Kind) -> Option<GuardVerdict> {
+        let (seen, _) = self.guard.reviewed?;
+        self.guard.of(kind).filter(|_| self.at_tail && seen == self.guarded_versions())
+    }
+
+    /// What was decided about a guarded write of an object.
+    pub(super) fn standing(&self, anchor: &SourceAnchor, wish: &Wish, operation: Operation) -> Standing {
+        self.decisions.standing(anchor, operation, wish.since(operation))
+    }
+
+    /// What holds a write of an object, or why nothing does; nothing if that is not known yet.
+    pub(super) fn holds(
+        &self,
+        anchor: &SourceAnchor,
+        row: &ObjectRow,
+        wish: &Wish,
+        operation: Operation,
+    ) -> Option<Result<Held, String>> {
+        let kind = (operation, row.class);
+        let standing = self.standing(anchor, wish, operation);
+        if operation == Operation::Delete && row.deferred().is_some() && standing.is_open() {
+            // judged when it was deferred
+            return Some(Err("it was let pass when it was deferred".into()));
+        }
+        let verdict = self.verdict(kind)?;
+        let was_held =
+            row.held.get(&operation).is_some_and(|h| matches!(h.cause, HoldCause::Guard | HoldCause::Undecided));
+        let others = || self.decisions.were_made_about_others(operation, wish.since(operation));
+        if standing.is_open() && verdict == GuardVerdict::Pass && was_held && others() {
+            // that some go must not let the others go
+            let detail = "others that were held with it were decided about, and it was not".to_owned();
+            return Some(Ok(Held { cause: HoldCause::Undecided, detail }));
+        }
+        Some(holds(standing, verdict, words(kind)))
+    }
+
     /// The verdict on taking this many members out of a group.
     pub(super) fn judge_members(&self, group: &SourceAnchor, pending: u64) -> Result<GuardVerdict, ProvisionerError> {
-        if pending == 0 {
+        let limits = &self.config.tenant.guard;
+        let done = self.index.removed(&Removed::MemberOf(group.clone()), self.window_start());
+        // the members are counted only where the count matters
+        if pending == 0 || (done + pending <= limits.minimum) {
             return Ok(GuardVerdict::Pass);
         }
-        let done = self.index.removed(&Removed::MemberOf(group.clone()), self.window_start());
         let mut members = done;
         for entry in self.store.members_of(group) {
             members += u64::from(entry?.1.confirmed);
         }
-        Ok(guard::members(&self.config.tenant.guard, members, done, pending))
+        Ok(guard::members(limits, members, done, pending))
     }
 
     /// Where the window begins, in milliseconds since 1970.

@@ -7,7 +7,7 @@ use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, Ob
 use super::fold::forget_memberships;
 use super::{Engine, doubt};
 use crate::error::{ProvisionerError, decode};
-use crate::store::{Flow, StoreError, Tx, Wish, WishKind};
+use crate::store::{Flow, Since, StoreError, Tx, Wish, WishKind};
 
 /// Records taken in by one transaction.
 pub(super) const CHUNK: usize = 1_000;
@@ -94,8 +94,9 @@ fn wish(tx: &mut Tx<'_>, offset: u64, record: DesiredRecord) -> Result<(), Store
                     row.let_go(0);
                     forget_memberships(tx, &anchor)?;
                 }
-                tx.object(&anchor, class)?.wish =
-                    Some(Wish { offset, class, name: source.dn.to_string(), trace, kind });
+                let row = tx.object(&anchor, class)?;
+                let since = Since::new(row.wish.as_ref(), offset, &kind);
+                row.wish = Some(Wish { offset, class, name: source.dn.to_string(), trace, kind, since });
             }
         }
         DesiredEvent::ObjectRemoved(e) => {
@@ -107,7 +108,9 @@ fn wish(tx: &mut Tx<'_>, offset: u64, record: DesiredRecord) -> Result<(), Store
                 } else {
                     WishKind::Removed
                 };
-                row.wish = Some(Wish { offset, class, name: source.dn.to_string(), trace: trace.clone(), kind });
+                let since = Since::new(row.wish.as_ref(), offset, &kind);
+                let name = source.dn.to_string();
+                row.wish = Some(Wish { offset, class, name, trace: trace.clone(), kind, since });
                 end_links(tx, offset, &anchor, trace.as_ref())?;
             }
         }

@@ -5,13 +5,14 @@
 
 use forestsync_domain::SourceAnchor;
 use forestsync_rules::guard::GuardVerdict;
-use forestsync_schemas::outcomes::{ExportHeld, ExportReleased, Operation, OutcomeEvent};
+use forestsync_schemas::outcomes::Operation;
 
-use super::guard::words;
+use super::decisions::Standing;
+use super::guard::{Gate, gate, holds};
 use super::plan::Plan;
 use super::{Engine, NewOutcome, Purpose, Stage};
 use crate::error::ProvisionerError;
-use crate::store::{EdgeRow, ObjectRow, Wish, Write};
+use crate::store::{EdgeRow, Held, ObjectRow, Wish, Write};
 use crate::target::Call;
 
 /// Links Graph takes in one request (graph.md section 3.2).
@@ -25,10 +26,14 @@ type Member = (SourceAnchor, String);
 struct Pending {
     /// Leave because the member is deleted next.
     leaving: Vec<Member>,
-    /// Leave because the directory says so.
-    removed: Vec<Member>,
-    /// Removals of the directory in all, those that rest included.
-    removed_in_all: u64,
+    /// Leave because the directory says so, if the guard lets them.
+    open: Vec<Member>,
+    /// Such removals in all, those that rest included.
+    open_in_all: u64,
+    /// Leave because the directory says so, and somebody approved it.
+    approved: Vec<Member>,
+    /// Why others stay that the directory has removed.
+    kept: Option<Held>,
     added: Vec<Member>,
     singly: Vec<Member>,
     /// Members that will be there soon.
@@ -46,22 +51,28 @@ impl Engine {
         if let Some(Stage::Check { .. }) = self.stages.get(anchor) {
             return Ok(Plan::Ask(Call::ListMembers { group }, Purpose::Check));
         }
-        let pending = self.pending_links(anchor)?;
+        let mut pending = self.pending_links(anchor)?;
         if self.at_tail {
-            let verdict = self.judge_members(anchor, pending.removed_in_all)?;
-            let holds = verdict != GuardVerdict::Pass;
-            if holds != row.members_held.is_some() {
-                let (operation, detail) = (Operation::RemoveMembers, words(verdict, "members of the group"));
-                let event = if holds {
-                    OutcomeEvent::ExportHeld(ExportHeld { operation, detail })
-                } else {
-                    OutcomeEvent::ExportReleased(ExportReleased { operation, detail })
-                };
-                return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
+            let verdict = self.judge_members(anchor, pending.open_in_all)?;
+            let operation = Operation::RemoveMembers;
+            let passes = verdict == GuardVerdict::Pass;
+            let holds = match pending.kept.take() {
+                Some(kept) if passes => Ok(kept),
+                _ => holds(Standing::Open, verdict, "members of the group would be removed"),
+            };
+            match gate(operation, holds, row.held.get(&operation)) {
+                Gate::Say(event) => {
+                    let mut outcome = NewOutcome::of(anchor, row, wish, event);
+                    // the last wish that was judged
+                    outcome.offset = self.desired_next.saturating_sub(1);
+                    return Ok(Plan::Report(outcome));
+                }
+                Gate::Closed | Gate::Open => {}
             }
             let mut out = pending.leaving;
-            if !holds {
-                out.extend(pending.removed);
+            out.extend(pending.approved);
+            if passes {
+                out.extend(pending.open);
             }
             if !out.is_empty() {
                 let (members, ids) = split(out);
@@ -98,14 +109,26 @@ impl Engine {
             }
             if row.is_leaving() {
                 // a member whose deletion is held keeps its memberships
-                if !rests && self.verdict(row.class) == Some(GuardVerdict::Pass) {
+                if !rests && self.goes_now(member, &row) {
                     pending.leaving.push(link);
                 }
             } else if edge.wish == Some(false) && !edge.ended {
                 // one that ended with an object that is back waits for its own record, which says whether it is back too
-                pending.removed_in_all += 1;
-                if !rests {
-                    pending.removed.push(link);
+                match self.decisions.standing(group, Operation::RemoveMembers, edge.offset) {
+                    Standing::Kept(held) => {
+                        // one whose time is over asks for a decision, however many others do not
+                        if pending.kept.as_ref().is_none_or(|kept| kept.cause < held.cause) {
+                            pending.kept = Some(held);
+                        }
+                    }
+                    Standing::Approved(_) if rests => {}
+                    Standing::Approved(_) => pending.approved.push(link),
+                    Standing::Open => {
+                        pending.open_in_all += 1;
+                        if !rests {
+                            pending.open.push(link);
+                        }
+                    }
                 }
             }
         }

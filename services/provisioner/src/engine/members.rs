@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use forestsync_domain::SourceAnchor;
-use forestsync_schemas::outcomes::{MemberAdded, MemberRemoved, OutcomeEvent};
+use forestsync_schemas::outcomes::{MemberAdded, MemberRemoved, Operation, OutcomeEvent};
 
 use super::failures::Wait;
 use super::{Engine, Flight, NewOutcome, Stage};
@@ -133,14 +133,16 @@ impl Engine {
         if !removed {
             return Ok(Some(OutcomeEvent::MemberAdded(MemberAdded { members: members.to_vec() })));
         }
-        let mut ended = Vec::new();
+        let (mut ended, mut uncounted) = (Vec::new(), Vec::new());
         for member in members {
             let leaves = self.store.object(member)?.is_some_and(|row| row.is_leaving());
             let edge = self.store.edge(group, member)?.unwrap_or_default();
             if leaves || edge.ended || edge.wish != Some(false) {
                 ended.push(member.clone());
+            } else if self.decisions.standing(group, Operation::RemoveMembers, edge.offset).is_approved() {
+                uncounted.push(member.clone());
             }
         }
-        Ok(Some(OutcomeEvent::MemberRemoved(MemberRemoved { members: members.to_vec(), ended })))
+        Ok(Some(OutcomeEvent::MemberRemoved(MemberRemoved { members: members.to_vec(), ended, uncounted })))
     }
 }

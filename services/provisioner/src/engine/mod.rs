@@ -1,7 +1,7 @@
 //! The engine: one task that owns the ledger, plans, sends through tasks of their own, and writes down what came back.
 //!
 //! ```text
-//!  intake -> review of the guard -> plan -> intents durable -> requests      (tasks, at most `in_flight`)
+//!  intake -> review of the guards -> plan -> intents durable -> requests      (tasks, at most `in_flight`)
 //!     ^                                                           |
 //!     +--- indexes <- ledger <- outcomes durable <---- replies <--+          one append for all that came meanwhile
 //! ```
@@ -10,12 +10,14 @@
 //! anew what comes next, so nothing needs to be remembered but the row, a [`Stage`] and what is on its way.
 
 mod answers;
+mod decisions;
 mod dispatch;
 mod doubt;
 mod extensions;
 mod failures;
 mod fold;
 mod guard;
+mod inherit;
 mod intake;
 mod links;
 mod members;
@@ -48,6 +50,7 @@ use crate::error::ProvisionerError;
 use crate::status::Status;
 use crate::store::{Intent, Store, Write};
 use crate::target::{CloudObject, Done, Failure, Target};
+use decisions::Decisions;
 use extensions::Extensions;
 pub(crate) use fold::fold;
 use guard::GuardView;
@@ -75,6 +78,7 @@ pub enum CrashPoint {
 /// The streams of one configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Streams {
+    pub control: StreamName,
     pub desired: StreamName,
     pub outcomes: StreamName,
 }
@@ -92,6 +96,8 @@ enum Stage {
     Trash(String),
     /// Of a group: it was there and was updated instead of created.
     Upserted,
+    /// Of a group that carried our anchor when it was found: its members, then its owners, are to be read.
+    Inherited { members_read: bool },
     /// Of one to be deleted: it was ours at this time.
     Ours(Instant),
     /// Of one to be deleted that may never have been created: not found; looked for again then.
@@ -129,6 +135,8 @@ enum Purpose {
     Manager,
     /// Why an owner was refused.
     Owners,
+    /// What a group has that was found.
+    Inherit,
     Verify(Box<Intent>, Option<Done>),
     Write(Box<Write>),
 }
@@ -156,6 +164,7 @@ pub(crate) struct Engine {
     flows: HashMap<CloudClass, Vec<String>>,
     extensions: Extensions,
     guard: GuardView,
+    decisions: Decisions,
     ready: Ready,
     timers: Timers,
     /// Those that failed too often and are tried from time to time.
@@ -236,6 +245,7 @@ impl Engine {
             flows: HashMap::new(),
             extensions: Extensions::default(),
             guard: GuardView::default(),
+            decisions: Decisions::default(),
             ready: Ready::default(),
             timers: Timers::default(),
             quiet: Timers::default(),
@@ -287,11 +297,13 @@ impl Engine {
 
     /// Works until told to stop, or until something is wrong that waiting cannot heal.
     pub(crate) async fn run(mut self, log: &dyn Log, shutdown: CancellationToken) -> Result<(), ProvisionerError> {
+        self.follow_decisions(log).await?;
         let mut reader = log.reader(&self.streams.desired, self.desired_next).await?;
         while !shutdown.is_cancelled() {
             self.collect().await?;
             self.finish_turn().await?;
             self.intake(reader.as_mut()).await?;
+            self.hear()?;
             self.fire_timers();
             self.review_guard()?;
             self.prepare_extensions(&shutdown).await?;
@@ -322,6 +334,7 @@ impl Engine {
                 let finished = finished?;
                 self.note_finished(finished).await?;
             }
+            Some(heard) = self.decisions.next() => self.decided(heard)?,
             records = reader.next(intake::CHUNK), if !self.has_all() => self.take_in(records?)?,
             () = tokio::time::sleep_until(next.unwrap_or(now)), if next.is_some() => {}
         }

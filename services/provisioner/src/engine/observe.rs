@@ -8,10 +8,11 @@ use forestsync_schemas::outcomes::Operation;
 
 use super::Engine;
 use super::fold::unknown;
+use super::guard::Kind;
 use super::turn::Note;
 use crate::error::ProvisionerError;
 use crate::status::{HeldItem, QuarantinedItem};
-use crate::store::{Changed, EdgeRow, Failed, ObjectRow, Removal, Removed};
+use crate::store::{Changed, EdgeRow, Failed, Held, ObjectRow, Removal, Removed};
 
 /// Indexes over the ledger, kept in memory and rebuilt when it is opened.
 #[derive(Debug, Default)]
@@ -22,8 +23,10 @@ pub(super) struct Index {
     pub not_writable: BTreeMap<CloudClass, u64>,
     /// Objects to be deleted, by class.
     pub leaving: BTreeMap<CloudClass, BTreeSet<SourceAnchor>>,
-    /// Counts the changes of `leaving`.
-    pub leaving_version: u64,
+    /// What guards judge, with the offset since which it is wished.
+    pub guarded: BTreeMap<Kind, BTreeMap<SourceAnchor, u64>>,
+    /// Counts the changes of `guarded`.
+    pub guarded_version: u64,
     pub held: BTreeMap<(SourceAnchor, Operation), HeldItem>,
     pub quarantined: BTreeMap<(SourceAnchor, Operation), QuarantinedItem>,
     /// Memberships that rest: group and member.
@@ -68,34 +71,52 @@ impl Index {
             add(&mut self.not_writable, class, false, !class.is_writable());
         }
         let leaving = self.leaving.entry(now.class).or_default();
-        let moved = if now.is_leaving() { leaving.insert(anchor.clone()) } else { leaving.remove(anchor) };
-        if moved {
-            self.leaving_version += 1;
+        if now.is_leaving() {
+            leaving.insert(anchor.clone());
+        } else {
+            leaving.remove(anchor);
         }
+        self.guarded(anchor, before, now);
         self.lists(anchor, now);
+    }
+
+    fn guarded(&mut self, anchor: &SourceAnchor, before: Option<&ObjectRow>, now: &ObjectRow) {
+        let of = |row: &ObjectRow| -> Vec<(Kind, u64)> {
+            let since = |operation| row.wish.as_ref().map_or(0, |wish| wish.since(operation));
+            row.guarded().map(|operation| ((operation, row.class), since(operation))).collect()
+        };
+        let (was, is) = (before.map(of).unwrap_or_default(), of(now));
+        if was == is {
+            return;
+        }
+        self.guarded_version += 1;
+        for (kind, _) in was {
+            if let Some(all) = self.guarded.get_mut(&kind) {
+                all.remove(anchor);
+            }
+        }
+        for (kind, since) in is {
+            self.guarded.entry(kind).or_default().insert(anchor.clone(), since);
+        }
     }
 
     fn lists(&mut self, anchor: &SourceAnchor, now: &ObjectRow) {
         let name = || now.wish.as_ref().map(|w| w.name.clone()).unwrap_or_default();
-        for (operation, detail) in
-            [(Operation::Delete, now.held.as_ref()), (Operation::RemoveMembers, now.members_held.as_ref())]
-        {
-            let key = (anchor.clone(), operation);
-            match detail {
-                Some(detail) => {
-                    let item = HeldItem {
-                        anchor: anchor.clone(),
-                        class: now.class,
-                        operation,
-                        name: name(),
-                        detail: detail.clone(),
-                    };
-                    self.held.insert(key, item);
-                }
-                None => {
-                    self.held.remove(&key);
-                }
-            }
+        let mine = (anchor.clone(), Operation::Create)..=(anchor.clone(), Operation::Rename);
+        let gone = self.held.range(mine).map(|(key, _)| key.clone()).filter(|(_, operation)| !now.is_held(*operation));
+        for key in gone.collect::<Vec<_>>() {
+            self.held.remove(&key);
+        }
+        for (operation, Held { cause, detail }) in &now.held {
+            let item = HeldItem {
+                anchor: anchor.clone(),
+                class: now.class,
+                operation: *operation,
+                cause: *cause,
+                name: name(),
+                detail: detail.clone(),
+            };
+            self.held.insert((anchor.clone(), *operation), item);
         }
         // one place for all writes of the object itself, one for its manager or owner
         for (place, failed) in [(Operation::Update, now.failure()), (Operation::SetManager, now.lead_failure())] {
@@ -157,7 +178,7 @@ fn set(members: &mut BTreeSet<SourceAnchor>, member: &SourceAnchor, is: bool) {
 
 /// What others look at in an object.
 fn face(row: &ObjectRow) -> (Option<&str>, bool, bool, bool) {
-    (row.live_id(), row.is_wished(), row.is_coming(), row.held.is_some())
+    (row.live_id(), row.is_wished(), row.is_coming(), row.is_held(Operation::Delete))
 }
 
 impl Engine {

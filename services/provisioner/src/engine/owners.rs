@@ -63,7 +63,7 @@ impl Engine {
     }
 
     /// The group has a turn when something becomes of this owner.
-    fn wait_for_owner(&mut self, group: &SourceAnchor, owner: &SourceAnchor) {
+    pub(super) fn wait_for_owner(&mut self, group: &SourceAnchor, owner: &SourceAnchor) {
         self.index.reports.entry(owner.clone()).or_default().insert(group.clone());
     }
 

@@ -7,14 +7,15 @@ use forestsync_rules::diff;
 use forestsync_runtime::clock;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
 use forestsync_schemas::outcomes::{
-    ExportError, ExportQuarantined, ExportReleased, MatchedBy, NotWritable, Operation, OutcomeEvent,
+    AttributeChanges, ExportError, ExportQuarantined, MatchedBy, NotWritable, Operation, OutcomeEvent,
 };
 use tokio::time::Instant;
 
 use super::fold::unread;
+use super::guard::{Gate, gate, stale_hold};
 use super::{Engine, NewOutcome, Purpose, Stage};
 use crate::error::ProvisionerError;
-use crate::store::{Failed, ObjectRow, Wish, WishKind, Write};
+use crate::store::{ENABLED, Failed, NAME, ObjectRow, Wish, WishKind, Write};
 use crate::target::{Call, CloudObject};
 
 /// Times that an object is not found until it is looked up.
@@ -35,7 +36,12 @@ pub(super) enum Plan {
 
 /// The moment a failure lets its write be tried again.
 pub(super) fn instant_of(failed: &Failed) -> Instant {
-    let ahead = failed.retry_at.saturating_sub(clock::now().as_millisecond());
+    instant(failed.retry_at)
+}
+
+/// The moment of a time in milliseconds since 1970.
+pub(super) fn instant(time: i64) -> Instant {
+    let ahead = time.saturating_sub(clock::now().as_millisecond());
     Instant::now() + Duration::from_millis(u64::try_from(ahead).unwrap_or_default())
 }
 
@@ -95,9 +101,7 @@ impl Engine {
         if let Some(event) = not_writable_event(row, wish, not_writable) {
             return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
         }
-        if row.held.is_some() {
-            let detail = "the object is wished again".to_owned();
-            let event = OutcomeEvent::ExportReleased(ExportReleased { operation: Operation::Delete, detail });
+        if let Some(event) = stale_hold(row) {
             return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
         }
         if !wish.class.is_writable() {
@@ -126,7 +130,10 @@ impl Engine {
             // what was a default when it was created is left as it is for as long as there is no value
             managed.retain(|name| attributes.contains_key(name) || !at_creation.contains_key(name));
             managed.retain(|name| !left_alone.contains(name));
-            let changes = diff::diff(&row.confirmed, attributes, &managed);
+            let mut changes = diff::diff(&row.confirmed, attributes, &managed);
+            if let Some(event) = self.guard_changes(anchor, row, wish, &mut changes) {
+                return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
+            }
             if let Some(id) = row.live_id().filter(|_| !changes.is_empty()) {
                 let vanished = row.failure().is_some_and(|f| f.attempts >= MISSED && f.status == Some(404));
                 if vanished {
@@ -143,6 +150,9 @@ impl Engine {
         if self.missed.remove(anchor) {
             return Ok(self.look_up(anchor, wish.class, attributes));
         }
+        if let Some(plan) = self.plan_inheritance(anchor, row)? {
+            return Ok(plan);
+        }
         match wish.class {
             CloudClass::User => self.plan_manager(anchor, row, manager.as_ref()),
             _ => match self.plan_owner(anchor, row)? {
@@ -150,6 +160,35 @@ impl Engine {
                 plan => Ok(plan),
             },
         }
+    }
+
+    /// Takes what a guard holds out of these changes; the rest of them goes. Returns what is to be said first.
+    fn guard_changes(
+        &mut self,
+        anchor: &SourceAnchor,
+        row: &ObjectRow,
+        wish: &Wish,
+        changes: &mut AttributeChanges,
+    ) -> Option<OutcomeEvent> {
+        for operation in row.guarded() {
+            let name = if operation == Operation::Disable { ENABLED } else { NAME };
+            if !changes.contains_key(name) {
+                continue;
+            }
+            let Some(holds) = self.holds(anchor, row, wish, operation) else {
+                self.tail_waits.insert(anchor.clone());
+                changes.clear();
+                return None;
+            };
+            match gate(operation, holds, row.held.get(&operation)) {
+                Gate::Open => {}
+                Gate::Say(event) => return Some(event),
+                Gate::Closed => {
+                    changes.remove(name);
+                }
+            }
+        }
+        None
     }
 
     pub(super) fn look_up(&self, anchor: &SourceAnchor, class: CloudClass, attributes: &CloudAttributes) -> Plan {

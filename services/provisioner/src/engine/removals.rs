@@ -3,17 +3,20 @@
 use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
-use forestsync_rules::guard::GuardVerdict;
-use forestsync_schemas::desired::CloudClass;
-use forestsync_schemas::outcomes::{ExportHeld, ExportReleased, ObjectRelinquished, Operation, OutcomeEvent};
+use forestsync_runtime::clock;
+use forestsync_schemas::desired::{CloudClass, CloudValue};
+use forestsync_schemas::outcomes::{
+    AttributeChange, AttributeChanges, DeletionDeferred, ObjectRelinquished, Operation, OutcomeEvent,
+};
 use tokio::time::Instant;
 
-use super::guard::words;
-use super::plan::Plan;
+use super::failures::later;
+use super::guard::{Gate, gate, stale_hold};
+use super::plan::{Plan, instant};
 use super::turn::Note;
 use super::{Engine, NewOutcome, Purpose, Stage};
 use crate::error::ProvisionerError;
-use crate::store::{EdgeRow, Life, ObjectRow, Wish, Write};
+use crate::store::{ENABLED, EdgeRow, Life, ObjectRow, Wish, Write};
 use crate::target::Call;
 
 /// How long it is believed of an object that nobody else owns it.
@@ -28,34 +31,61 @@ impl Engine {
         wish: &Wish,
     ) -> Result<Plan, ProvisionerError> {
         let Some(id) = row.live_id() else { return Ok(self.plan_doubtful_removal(anchor, row, wish)) };
-        let Some(verdict) = self.verdict(row.class) else {
+        if let Some(event) = stale_hold(row) {
+            return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
+        }
+        let Some(holds) = self.holds(anchor, row, wish, Operation::Delete) else {
             self.tail_waits.insert(anchor.clone());
             return Ok(Plan::Nothing);
         };
-        let operation = Operation::Delete;
-        let detail = words(verdict, plural(row.class));
-        let event = match (verdict, &row.held) {
-            (GuardVerdict::Hold { .. }, Some(_)) => return Ok(Plan::Nothing),
-            (GuardVerdict::Hold { .. }, None) => OutcomeEvent::ExportHeld(ExportHeld { operation, detail }),
-            (GuardVerdict::Pass, Some(_)) => OutcomeEvent::ExportReleased(ExportReleased { operation, detail }),
-            (GuardVerdict::Pass, None) => {
-                if self.rests(anchor, row.failure()) {
-                    return Ok(Plan::Nothing);
-                }
-                let looked = matches!(self.stages.get(anchor), Some(Stage::Ours(at)) if at.elapsed() < KNOWN_OURS);
-                if !looked {
-                    // somebody else may have taken it over since
-                    let call = Call::Read { class: row.class, id: id.to_owned(), attributes: Vec::new() };
-                    return Ok(Plan::Ask(call, Purpose::Own));
-                }
-                if self.must_leave_groups(anchor)? {
-                    return Ok(Plan::Nothing);
-                }
-                self.stages.remove(anchor);
-                return Ok(Plan::Write(Call::Delete { class: row.class, id: id.to_owned() }, Write::Delete));
-            }
+        match gate(Operation::Delete, holds, row.held.get(&Operation::Delete)) {
+            Gate::Closed => return Ok(Plan::Nothing),
+            Gate::Say(event) => return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event))),
+            Gate::Open => {}
+        }
+        let waits = row.deferred().filter(|until| *until > clock::now().as_millisecond());
+        if let Some(until) = waits.filter(|_| row.is_disabled()) {
+            self.quiet.wake(anchor, instant(until));
+            return Ok(Plan::Nothing);
+        }
+        if self.rests(anchor, row.failure()) {
+            return Ok(Plan::Nothing);
+        }
+        let looked = matches!(self.stages.get(anchor), Some(Stage::Ours(at)) if at.elapsed() < KNOWN_OURS);
+        if !looked {
+            // somebody else may have taken it over since
+            let call = Call::Read { class: row.class, id: id.to_owned(), attributes: Vec::new() };
+            return Ok(Plan::Ask(call, Purpose::Own));
+        }
+        if waits.is_some() {
+            return Ok(disable(row, id));
+        }
+        if row.deferred().is_none() && self.defers(row) {
+            let until = later(self.config.tenant.grace);
+            let uncounted = self.standing(anchor, wish, Operation::Delete).is_approved();
+            let event = OutcomeEvent::DeletionDeferred(DeletionDeferred { until, uncounted });
+            return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
+        }
+        if self.must_leave_groups(anchor)? {
+            return Ok(Plan::Nothing);
+        }
+        self.stages.remove(anchor);
+        Ok(Plan::Write(Call::Delete { class: row.class, id: id.to_owned() }, Write::Delete))
+    }
+
+    /// Whether deletions of such objects are deferred.
+    fn defers(&self, row: &ObjectRow) -> bool {
+        row.class == CloudClass::User && !self.config.tenant.grace.is_zero()
+    }
+
+    /// Whether an object that is to go goes now, so that it leaves its groups.
+    pub(super) fn goes_now(&self, anchor: &SourceAnchor, row: &ObjectRow) -> bool {
+        let Some(wish) = &row.wish else { return false };
+        let is_due = match row.deferred() {
+            Some(until) => until <= clock::now().as_millisecond(),
+            None => !self.defers(row),
         };
-        Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)))
+        is_due && matches!(self.holds(anchor, row, wish, Operation::Delete), Some(Err(_)))
     }
 
     /// An object that is let go: nothing is asked and nothing is sent, it is only said.
@@ -72,9 +102,7 @@ impl Engine {
             return Plan::Nothing;
         }
         self.stages.remove(anchor);
-        if row.held.is_some() {
-            let detail = "the object is let go instead of deleted".to_owned();
-            let event = OutcomeEvent::ExportReleased(ExportReleased { operation: Operation::Delete, detail });
+        if let Some(event) = stale_hold(row) {
             return Plan::Report(NewOutcome::of(anchor, row, wish, event));
         }
         if row.is_managed() {
@@ -125,13 +153,12 @@ impl Engine {
         }
         Ok(must)
     }
-
-    /// The verdict on a class's removals, if everything wished was seen when it was given.
-    pub(super) fn verdict(&self, class: CloudClass) -> Option<GuardVerdict> {
-        self.guard.verdict(class, self.index.leaving_version).filter(|_| self.at_tail)
-    }
 }
 
-fn plural(class: CloudClass) -> &'static str {
-    if class == CloudClass::User { "users" } else { "groups" }
+/// The write that disables a user who is deleted later.
+fn disable(row: &ObjectRow, id: &str) -> Plan {
+    let change = AttributeChange { before: row.confirmed.get(ENABLED).cloned(), after: Some(CloudValue::Bool(false)) };
+    let changes = AttributeChanges::from([(ENABLED.to_owned(), change)]);
+    let call = Call::Update { class: row.class, id: id.to_owned(), changes: changes.clone(), anchor: None };
+    Plan::Write(call, Write::Update { changes })
 }

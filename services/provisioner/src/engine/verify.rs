@@ -7,10 +7,7 @@ use forestsync_domain::SourceAnchor;
 use forestsync_rules::diff;
 use forestsync_runtime::clock;
 use forestsync_schemas::desired::CloudAttributes;
-use forestsync_schemas::outcomes::{
-    AttributeChanges, ManagerChanged, ObjectDeprovisioned, ObjectProvisioned, ObjectRestored, ObjectUpdated,
-    OutcomeEvent,
-};
+use forestsync_schemas::outcomes::{AttributeChanges, ManagerChanged, ObjectProvisioned, ObjectRestored, OutcomeEvent};
 use tokio::time::Instant;
 
 use super::failures::Wait;
@@ -80,8 +77,9 @@ impl Engine {
                 cloud_id = Some(object.id);
                 Some(OutcomeEvent::ObjectProvisioned(ObjectProvisioned { attributes: object.attributes }))
             }
-            (Write::Update { changes }, Reply::Object(Some(object))) => holds(&object.attributes, changes)
-                .then(|| OutcomeEvent::ObjectUpdated(ObjectUpdated { changes: changes.clone() })),
+            (Write::Update { changes }, Reply::Object(Some(object))) => {
+                holds(&object.attributes, changes).then(|| self.updated(anchor, changes)).transpose()?
+            }
             (Write::Restore { .. }, Reply::Object(Some(object))) => {
                 cloud_id = Some(object.id);
                 Some(OutcomeEvent::ObjectRestored(ObjectRestored { attributes: object.attributes }))
@@ -95,9 +93,7 @@ impl Engine {
                 None
             }
             // soon after it was made it may be there and not be seen
-            (Write::Delete, Reply::Object(None)) if !self.is_young(anchor)? => {
-                Some(OutcomeEvent::ObjectDeprovisioned(ObjectDeprovisioned { restorable: true }))
-            }
+            (Write::Delete, Reply::Object(None)) if !self.is_young(anchor)? => Some(self.deprovisioned(anchor, true)?),
             (Write::SetManager { before, after }, Reply::Manager(id)) => {
                 let wished = match after {
                     Some(manager) => self.store.object(manager)?.and_then(|m| m.cloud_id),

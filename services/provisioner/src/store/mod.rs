@@ -20,7 +20,9 @@ use std::path::PathBuf;
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::CloudClass;
 
-pub(crate) use rows::{EdgeRow, Failed, Flow, Intent, Life, Meta, ObjectRow, Wish, WishKind, Write};
+pub(crate) use rows::{
+    Deferral, ENABLED, EdgeRow, Failed, Flow, Held, Intent, Life, Meta, NAME, ObjectRow, Since, Wish, WishKind, Write,
+};
 pub(crate) use tx::{Changed, Removal, Removed, Tx};
 
 /// Why the ledger is unusable.

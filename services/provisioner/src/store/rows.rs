@@ -1,8 +1,11 @@
 //! What the ledger keeps, per object, per membership, per write on its way.
 
+use std::collections::BTreeMap;
+
 use forestsync_domain::SourceAnchor;
-use forestsync_schemas::desired::{CloudAttributes, CloudClass, ExtensionDeclared};
-use forestsync_schemas::outcomes::{AttributeChanges, Operation, StopCause};
+use forestsync_rules::diff;
+use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue, ExtensionDeclared};
+use forestsync_schemas::outcomes::{AttributeChanges, HoldCause, Operation, StopCause};
 use serde::{Deserialize, Serialize};
 
 /// What is managed of a class.
@@ -23,7 +26,24 @@ pub(crate) struct Wish {
     pub name: String,
     pub trace: Option<String>,
     pub kind: WishKind,
+    pub since: Since,
 }
+
+/// Since which offset of `desired` the same has been wished of what guards judge; without a meaning where it is not wished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Since {
+    /// That it is gone.
+    pub removed: u64,
+    /// That it is disabled.
+    pub disabled: u64,
+    /// That it has its userPrincipalName.
+    pub named: u64,
+}
+
+/// The attribute that disables an account.
+pub(crate) const ENABLED: &str = "accountEnabled";
+/// The name for signing in.
+pub(crate) const NAME: &str = "userPrincipalName";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum WishKind {
@@ -50,7 +70,41 @@ pub(crate) enum WishKind {
     },
 }
 
+impl WishKind {
+    /// The value that is wished of an attribute.
+    fn value(&self, name: &str) -> Option<&CloudValue> {
+        match self {
+            Self::Present { attributes, .. } => attributes.get(name),
+            Self::Removed | Self::LetGo { .. } => None,
+        }
+    }
+}
+
+impl Since {
+    /// That of a wish at `offset` which follows `before`.
+    pub(crate) fn new(before: Option<&Wish>, offset: u64, kind: &WishKind) -> Self {
+        let kept = |same: fn(&WishKind, &WishKind) -> bool, since: fn(&Self) -> u64| {
+            before.filter(|wish| same(&wish.kind, kind)).map_or(offset, |wish| since(&wish.since))
+        };
+        Self {
+            removed: kept(|a, b| *a == WishKind::Removed && a == b, |since| since.removed),
+            disabled: kept(|a, b| a.value(ENABLED) == b.value(ENABLED), |since| since.disabled),
+            named: kept(|a, b| a.value(NAME) == b.value(NAME), |since| since.named),
+        }
+    }
+}
+
 impl Wish {
+    /// Since which offset what a guard judges has been wished.
+    pub(crate) fn since(&self, operation: Operation) -> u64 {
+        match operation {
+            Operation::Delete => self.since.removed,
+            Operation::Disable => self.since.disabled,
+            Operation::Rename => self.since.named,
+            _ => self.offset,
+        }
+    }
+
     /// Whether the tenant should hold the object.
     pub(crate) fn is_presence(&self) -> bool {
         matches!(self.kind, WishKind::Present { .. })
@@ -102,6 +156,22 @@ impl Failed {
     }
 }
 
+/// Why a write is held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Held {
+    pub cause: HoldCause,
+    pub detail: String,
+}
+
+/// A deletion that comes later.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Deferral {
+    /// Milliseconds since 1970.
+    pub until: i64,
+    /// Offset of the wish that was deferred.
+    pub offset: u64,
+}
+
 /// An object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ObjectRow {
@@ -124,10 +194,10 @@ pub(crate) struct ObjectRow {
     pub failed: Option<Failed>,
     /// Of a user's manager, or of a group's owner.
     pub lead_failed: Option<Failed>,
-    /// Its deletion is held, with these words.
-    pub held: Option<String>,
-    /// Removals of its members are held.
-    pub members_held: Option<String>,
+    /// What is held.
+    pub held: BTreeMap<Operation, Held>,
+    /// Its deletion was let pass and deferred; see [`ObjectRow::deferred`].
+    pub deferral: Option<Deferral>,
     /// The attributes last reported as not writable; empty for the whole object.
     pub reported: Option<Vec<String>>,
     /// When we made it or brought it back, in milliseconds since 1970; 0 if we did not.
@@ -154,8 +224,8 @@ impl ObjectRow {
             owner_made: 0,
             failed: None,
             lead_failed: None,
-            held: None,
-            members_held: None,
+            held: BTreeMap::new(),
+            deferral: None,
             reported: None,
             made: 0,
             maybe: None,
@@ -217,6 +287,58 @@ impl ObjectRow {
     /// Whether it is to be deleted.
     pub(crate) fn is_leaving(&self) -> bool {
         self.is_managed() && self.wish.as_ref().is_some_and(Wish::is_removal)
+    }
+
+    /// What guards judge before it is done.
+    pub(crate) fn guarded(&self) -> impl Iterator<Item = Operation> {
+        let deletes = self.is_leaving() && self.deferred().is_none();
+        let of = [
+            deletes.then_some(Operation::Delete),
+            self.disables().then_some(Operation::Disable),
+            self.renames().then_some(Operation::Rename),
+        ];
+        of.into_iter().flatten()
+    }
+
+    /// When it is deleted, in milliseconds since 1970, if that was deferred: until then it is disabled.
+    pub(crate) fn deferred(&self) -> Option<i64> {
+        let deferral = self.deferral.filter(|_| self.is_leaving())?;
+        // one that was wished again since begins anew
+        let since = self.wish.as_ref().map(|w| w.since.removed)?;
+        (since <= deferral.offset).then_some(deferral.until)
+    }
+
+    /// Whether the tenant is known to hold it disabled.
+    pub(crate) fn is_disabled(&self) -> bool {
+        self.confirmed.get(ENABLED) == Some(&CloudValue::Bool(false))
+    }
+
+    /// Whether it is held for this.
+    pub(crate) fn is_held(&self, operation: Operation) -> bool {
+        self.held.contains_key(&operation)
+    }
+
+    fn disables(&self) -> bool {
+        let wished = self.wish.as_ref().and_then(|w| w.kind.value(ENABLED));
+        wished == Some(&CloudValue::Bool(false)) && self.writes(ENABLED)
+    }
+
+    fn renames(&self) -> bool {
+        self.confirmed.contains_key(NAME)
+            && self.wish.as_ref().is_some_and(|w| w.kind.value(NAME).is_some())
+            && self.writes(NAME)
+    }
+
+    /// Whether this attribute of a managed user differs from what is wished.
+    fn writes(&self, name: &str) -> bool {
+        let Some(WishKind::Present { attributes, left_alone, .. }) = self.wish.as_ref().map(|w| &w.kind) else {
+            return false;
+        };
+        let names = [name.to_owned()];
+        self.is_managed()
+            && self.class == CloudClass::User
+            && !left_alone.contains(&names[0])
+            && !diff::diff(&self.confirmed, attributes, &names).is_empty()
     }
 
     /// Whether it will come to life soon, if nothing fails.

@@ -23,7 +23,14 @@ fn full_row() -> ObjectRow {
         owner: None,
         not_writable: Vec::new(),
     };
-    let wish = Wish { offset: 7, class: CloudClass::User, name: "CN=a".into(), trace: None, kind };
+    let wish = Wish {
+        offset: 7,
+        class: CloudClass::User,
+        name: "CN=a".into(),
+        trace: None,
+        kind,
+        since: crate::store::Since::default(),
+    };
     ObjectRow { wish: Some(wish), confirmed: attributes, ..ObjectRow::new(CloudClass::User) }
 }
 

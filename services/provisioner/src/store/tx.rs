@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{EdgeRow, Flow, Intent, Meta, ObjectRow, Store, StoreError, codec, keys};
 
-/// A removal the guard remembers.
+/// A removal, or a change of an account, that the guards remember.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Removal {
     /// Milliseconds since 1970.
@@ -21,6 +21,10 @@ pub(crate) struct Removal {
 pub(crate) enum Removed {
     Object(CloudClass),
     MemberOf(SourceAnchor),
+    /// A user was disabled.
+    Disabled,
+    /// A user got another userPrincipalName.
+    Renamed,
 }
 
 /// What a transaction changed.

@@ -18,14 +18,16 @@ use forestsync_log::{EmbeddedLog, Lease, Log, NewRecord, StreamName};
 use forestsync_practice::tenant::{Knobs, PracticeTenant, TenantControl, TenantDump, TenantOptions};
 use forestsync_practice::tls::PrivateCa;
 use forestsync_provisioner::{CrashPoint, Provisioner, ProvisionerConfig, ProvisionerError, Status, TenantConfig};
+use forestsync_schemas::control::{ControlContext, ControlEvent, DecidedWrite, HeldDecided, Verdict};
 use forestsync_schemas::desired::{
     AttributeFlowDeclared, CloudAttributes, CloudClass, CloudValue, DesiredContext, DesiredEvent, DesiredRecord,
     ExtensionDeclared, ExtensionType, LinkDesired, LinkRemoved, ObjectDesired, ObjectRemoved, RemovalReason,
     SourceObject,
 };
-use forestsync_schemas::outcomes::{ExportFailed, ExportQuarantined, ObjectRelinquished, OutcomeEvent};
+use forestsync_schemas::outcomes::{ExportFailed, ExportQuarantined, ObjectRelinquished, Operation, OutcomeEvent};
 use forestsync_schemas::tenant::TenantRecord;
-use forestsync_schemas::{EventBody as _, EventId, OutcomeRecord};
+use forestsync_schemas::{ControlRecord, EventBody as _, EventId, OutcomeRecord};
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -235,6 +237,25 @@ impl Lab {
             NewRecord::new(Some(key), record.encode().unwrap())
         });
         writer.append(records.collect()).await.unwrap();
+    }
+
+    /// Decides about writes as `forestsync approve` and `forestsync reject` do, having seen all wishes there are.
+    pub async fn decide(&self, verdict: Verdict, writes: &[(u32, Operation)], expires: Timestamp) {
+        let tail = self.log.tail(&Self::stream("desired")).await.unwrap();
+        let writes = writes.iter().map(|(n, operation)| DecidedWrite { anchor: anchor(*n), operation: *operation });
+        let event = ControlEvent::HeldDecided(HeldDecided {
+            verdict,
+            writes: writes.collect(),
+            desired_offset: tail - 1,
+            reason: "ticket 4711".into(),
+            expires,
+        });
+        let stream = Self::stream("control");
+        let mut writer = self.log.writer(&stream).await.unwrap();
+        let id = EventId::of([&writer.next_offset().to_be_bytes()[..]]);
+        let context = ControlContext { configuration: "contoso".into(), actor: "anna".into() };
+        let record = ControlRecord { id, time: forestsync_runtime::clock::now(), context, event };
+        writer.append(vec![NewRecord::new(Some(id.to_string()), record.encode().unwrap())]).await.unwrap();
     }
 
     /// Opens a provisioner, once the one before has let go of everything.

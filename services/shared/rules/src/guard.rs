@@ -13,13 +13,13 @@ pub struct GuardLimits {
     pub count: u64,
     /// At most this share of what is managed, from 0 to 1. Anything that is no number counts as 0.
     pub share: f64,
-    /// This many members of one group may always go, so that small groups can be emptied.
-    pub member_minimum: u64,
+    /// This many may always, of the members of one group and of changes of accounts, so that small groups can be emptied.
+    pub minimum: u64,
 }
 
 impl Default for GuardLimits {
     fn default() -> Self {
-        Self { count: 500, share: 0.2, member_minimum: 10 }
+        Self { count: 500, share: 0.2, minimum: 10 }
     }
 }
 
@@ -66,9 +66,17 @@ pub fn objects(limits: &GuardLimits, managed: u64, done_in_window: u64, pending:
 /// The verdict on taking `pending` members out of one group after `done_in_window` of them.
 ///
 /// `managed_members` is the number of the group's members before the removals of the window. The limit is the lower of
-/// the count and the share, but never less than [`GuardLimits::member_minimum`].
+/// the count and the share, but never less than [`GuardLimits::minimum`].
 pub fn members(limits: &GuardLimits, managed_members: u64, done_in_window: u64, pending: u64) -> GuardVerdict {
-    judge(lower(limits, managed_members).max(limits.member_minimum), managed_members, done_in_window, pending)
+    judge(lower(limits, managed_members).max(limits.minimum), managed_members, done_in_window, pending)
+}
+
+/// The verdict on `pending` changes of accounts, such as disabling them, after `done_in_window` of them.
+///
+/// `managed` is the number of accounts. The limit is the lower of the count and the share, but never less than
+/// [`GuardLimits::minimum`].
+pub fn changes(limits: &GuardLimits, managed: u64, done_in_window: u64, pending: u64) -> GuardVerdict {
+    judge(lower(limits, managed).max(limits.minimum), managed, done_in_window, pending)
 }
 
 #[cfg(test)]
@@ -109,6 +117,14 @@ mod tests {
         assert_eq!(members(&limits, 11, 0, 11), GuardVerdict::Hold { pending: 11, managed: 11, limit: 10 });
         assert_eq!(members(&limits, 1_000, 0, 200), GuardVerdict::Pass);
         assert_eq!(members(&limits, 1_000, 1, 200), GuardVerdict::Hold { pending: 200, managed: 1_000, limit: 200 });
+    }
+
+    #[test]
+    fn few_accounts_may_always_change() {
+        let limits = GuardLimits::default();
+        assert_eq!(changes(&limits, 12, 0, 10), GuardVerdict::Pass);
+        assert_eq!(changes(&limits, 12, 1, 10), GuardVerdict::Hold { pending: 10, managed: 12, limit: 10 });
+        assert_eq!(changes(&limits, 1_000, 0, 201), GuardVerdict::Hold { pending: 201, managed: 1_000, limit: 200 });
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use forestsync_domain::ObjectGuid;
 use forestsync_schemas::desired::{CloudAttributes, LinkDesired, ObjectRemoved, RemovalReason};
 use forestsync_schemas::outcomes::{
-    ExportFailed, ExportHeld, ExportQuarantined, ExportReleased, ExportResumed, ExportStopped, MemberAdded,
-    ObjectProvisioned, ObjectUpdated, OutcomeContext, StopCause,
+    DeletionDeferred, ExportFailed, ExportHeld, ExportQuarantined, ExportReleased, ExportResumed, ExportStopped,
+    MemberAdded, ObjectProvisioned, ObjectUpdated, OutcomeContext, StopCause,
 };
 use forestsync_schemas::{EventBody as _, EventId};
 use jiff::Timestamp;
@@ -126,11 +126,17 @@ fn a_newer_wish_of_a_membership_lifts_its_trouble() {
 
 #[test]
 fn held_member_removals_stay_held_until_they_are_released() {
-    let held = |operation| OutcomeEvent::ExportHeld(ExportHeld { operation, detail: "12 of 40".into() });
+    let held = |operation| {
+        OutcomeEvent::ExportHeld(ExportHeld { operation, cause: HoldCause::Guard, detail: "12 of 40".into() })
+    };
     let mut story = Story::default();
     story.outcome("g", 5, held(Operation::RemoveMembers));
     story.outcome("g", 5, failed(Operation::RemoveMembers, &["a"]));
-    let removed = forestsync_schemas::outcomes::MemberRemoved { members: vec![anchor("a")], ended: Vec::new() };
+    let removed = forestsync_schemas::outcomes::MemberRemoved {
+        members: vec![anchor("a")],
+        ended: Vec::new(),
+        uncounted: Vec::new(),
+    };
     story.outcome("g", 5, OutcomeEvent::MemberRemoved(removed));
     story.outcome("h", 5, held(Operation::RemoveMembers));
     let released = ExportReleased { operation: Operation::RemoveMembers, detail: "2 of 40".into() };
@@ -139,13 +145,46 @@ fn held_member_removals_stay_held_until_they_are_released() {
     assert_eq!((told.failed.len(), told.held.len()), (0, 1));
     assert_eq!(told.held[0].anchor, "g");
     let hint = told.held[0].hint.as_deref().unwrap();
-    assert!(hint.contains("--count-guard") && hint.contains("--share-guard"), "{hint}");
+    assert!(hint.contains("forestsync approve") && hint.contains("forestsync reject"), "{hint}");
+    assert_eq!((told.held[0].cause.as_deref(), told.held[0].members), (Some("guard"), Some(0)));
+}
+
+#[test]
+fn a_group_that_is_held_tells_how_many_members_should_go() {
+    let added = |members: &[&str]| {
+        OutcomeEvent::MemberAdded(MemberAdded { members: members.iter().map(|name| anchor(name)).collect() })
+    };
+    let held = ExportHeld { operation: Operation::RemoveMembers, cause: HoldCause::Guard, detail: "x".into() };
+    let link = |member: &str| DesiredEvent::LinkDesired(LinkDesired { group: anchor("g"), member: anchor(member) });
+    let mut story = Story::default();
+    story.outcome("g", 5, added(&["a", "b", "c", "d"])).outcome("g", 9, OutcomeEvent::ExportHeld(held));
+    for name in ["g", "a", "b", "c"] {
+        story.wish(group(name, "x"));
+    }
+    // d is to go itself, and c stays
+    story.wish(link("c"));
+    let told = story.tell();
+    assert_eq!((told.held[0].members, told.desired_offset), (Some(2), Some(4)));
+}
+
+#[test]
+fn what_is_deleted_later_is_neither_held_nor_pending() {
+    let provisioned = OutcomeEvent::ObjectProvisioned(ObjectProvisioned { attributes: BTreeMap::new() });
+    let deferred = DeletionDeferred { until: Timestamp::UNIX_EPOCH, uncounted: false };
+    let mut story = Story::default();
+    story.outcome("g", 0, provisioned).outcome("g", 1, OutcomeEvent::DeletionDeferred(deferred));
+    let (reason, class) = (RemovalReason::Deleted, CloudClass::Group);
+    let removed = ObjectRemoved { anchor: anchor("g"), class, revision: 2, reason, keep: false, source: source() };
+    story.wish(group("g", "x")).wish(DesiredEvent::ObjectRemoved(removed));
+    let told = story.tell();
+    assert_eq!((told.held.len(), told.deferred.len(), told.lag.objects_pending), (0, 1, 0));
+    assert_eq!(told.deferred[0].retry_at.as_deref(), Some("1970-01-01T00:00:00Z"));
 }
 
 #[test]
 fn an_update_is_pending_until_it_is_done() {
     let provisioned = || OutcomeEvent::ObjectProvisioned(ObjectProvisioned { attributes: BTreeMap::new() });
-    let updated = || OutcomeEvent::ObjectUpdated(ObjectUpdated { changes: BTreeMap::new() });
+    let updated = || OutcomeEvent::ObjectUpdated(ObjectUpdated { changes: BTreeMap::new(), uncounted: Vec::new() });
     for (answered, failure, wishes, pending) in [
         (Some(1), false, ["x", "y"], 0),
         (None, false, ["x", "y"], 1),

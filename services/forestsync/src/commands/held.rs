@@ -1,0 +1,241 @@
+//! `forestsync held`, `approve` and `reject`: what waits for somebody's decision, and the decision.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use forestsync_domain::{Dn, SourceAnchor};
+use forestsync_runtime::clock;
+use forestsync_schemas::control::{DecidedWrite, Verdict};
+use forestsync_schemas::outcomes::Operation;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{DecideArgs, FilterArgs, HeldArgs, HeldCause, HeldClass, HeldOperation};
+use crate::exit::{Exit, UsageError};
+use crate::output::printable;
+use crate::status::{self, Hold, Issue, LISTED, Waiting, seconds};
+use crate::{config, control, output};
+
+/// How long an approval holds unless it is said.
+const APPROVED: Duration = Duration::from_hours(24);
+/// How long a rejection holds unless it is said.
+const REJECTED: Duration = Duration::from_hours(30 * 24);
+
+/// The JSON of `held --json`.
+#[derive(Debug, Serialize)]
+struct Listing {
+    /// Why the configuration emits nothing, if it does not; no decision changes that.
+    holds: Vec<Hold>,
+    /// Held writes.
+    held: Vec<Issue>,
+    /// Deletions that come later.
+    deferred: Vec<Issue>,
+}
+
+/// The JSON of `approve --json` and `reject --json`.
+#[derive(Debug, Serialize)]
+struct Decided {
+    verdict: Verdict,
+    /// Nothing was written down.
+    dry_run: bool,
+    reason: String,
+    expires: Timestamp,
+    writes: Vec<Issue>,
+}
+
+/// Lists what is held. Something held leads to [`Exit::Held`].
+pub async fn held(args: HeldArgs) -> Result<Exit> {
+    let settings = config::load(&args.config.config)?;
+    let filter = Filter::new(&args.filter)?;
+    let log = settings.existing_log()?;
+    let Waiting { holds, mut held, mut deferred, .. } = status::waiting(log.as_ref(), &settings.configuration).await?;
+    held.retain(|issue| filter.has(issue));
+    deferred.retain(|issue| filter.has(issue));
+    let exit = if holds.is_empty() && held.is_empty() { Exit::Done } else { Exit::Held };
+    let report = Listing { holds, held, deferred };
+    if args.json {
+        output::json(&report)?;
+    } else {
+        output::text(&render(&report, args.all))?;
+        if !report.held.is_empty() {
+            output::note(
+                "hint: forestsync approve lets it go, forestsync reject keeps it as it is; both take --reason",
+            );
+        }
+    }
+    Ok(exit)
+}
+
+/// Lets held writes go, whatever the guards say.
+pub async fn approve(args: DecideArgs) -> Result<Exit> {
+    decide(args, Verdict::Approve).await
+}
+
+/// Keeps held writes, and deletions that come later, from being done.
+pub async fn reject(args: DecideArgs) -> Result<Exit> {
+    decide(args, Verdict::Reject).await
+}
+
+async fn decide(args: DecideArgs, verdict: Verdict) -> Result<Exit> {
+    let settings = config::load(&args.config.config)?;
+    let filter = Filter::new(&args.filter)?;
+    if args.objects.is_empty() && !args.all && args.filter.is_empty() {
+        let hint = "name objects, or use --all, --operation, --class, --under or --cause";
+        return Err(UsageError::new("nothing says what is decided about", hint).into());
+    }
+    if args.reason.trim().is_empty() {
+        return Err(UsageError::new("the reason is empty", "say why, for those who read the log later").into());
+    }
+    let log = settings.existing_log()?;
+    let waiting = status::waiting(log.as_ref(), &settings.configuration).await?;
+    let mut found = waiting.held;
+    if verdict == Verdict::Reject {
+        found.extend(waiting.deferred);
+    }
+    let chosen = choose(found, &filter, &args.objects)?;
+    let Some(desired_offset) = waiting.desired_offset.filter(|_| !chosen.is_empty()) else {
+        output::note("nothing of that is held\nhint: forestsync held shows what is");
+        return Ok(Exit::Failed);
+    };
+    let lasts = args.lasts.unwrap_or(if verdict == Verdict::Approve { APPROVED } else { REJECTED });
+    let lasts = SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX);
+    let expires = clock::now().checked_add(lasts).unwrap_or(Timestamp::MAX);
+    let writes = chosen.iter().map(write_of).collect::<Result<Vec<_>>>()?;
+    if !args.dry_run {
+        let reason = args.reason.clone();
+        let decision = control::Decision { verdict, writes, desired_offset, reason, expires };
+        control::decide(log.as_ref(), &settings.configuration, decision).await?;
+    }
+    let decided = Decided { verdict, dry_run: args.dry_run, reason: args.reason, expires, writes: chosen };
+    if args.json {
+        output::json(&decided)?;
+    } else {
+        output::text(&render_decided(&decided))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Those that are named; all of them, if none is. Each name must mean something that is held.
+fn choose(found: Vec<Issue>, filter: &Filter, objects: &[String]) -> Result<Vec<Issue>> {
+    let found: Vec<Issue> = found.into_iter().filter(|issue| filter.has(issue)).collect();
+    if objects.is_empty() {
+        return Ok(found);
+    }
+    let is = |issue: &Issue, name: &str| {
+        issue.anchor == name
+            || issue.dn.as_ref().is_some_and(|dn| {
+                dn.eq_ignore_ascii_case(name) || parse(dn).zip(parse(name)).is_some_and(|(a, b)| a.key() == b.key())
+            })
+    };
+    if let Some(name) = objects.iter().find(|name| !found.iter().any(|issue| is(issue, name))) {
+        let hint = "forestsync held shows what is; nothing was decided";
+        return Err(UsageError::new(format!("{} is not held", printable(name)), hint).into());
+    }
+    Ok(found.into_iter().filter(|issue| objects.iter().any(|name| is(issue, name))).collect())
+}
+
+fn parse(dn: &str) -> Option<Dn> {
+    dn.parse().ok()
+}
+
+fn write_of(issue: &Issue) -> Result<DecidedWrite> {
+    let operation = operation_of(issue).with_context(|| format!("{} is no operation", issue.operation))?;
+    Ok(DecidedWrite { anchor: SourceAnchor::from(issue.anchor.clone()), operation })
+}
+
+fn operation_of(issue: &Issue) -> Option<Operation> {
+    Operation::deserialize(serde_json::Value::from(issue.operation.as_str())).ok()
+}
+
+/// Which of what is held.
+#[derive(Debug)]
+struct Filter {
+    args: FilterArgs,
+    under: Option<Dn>,
+}
+
+impl Filter {
+    fn new(args: &FilterArgs) -> Result<Self, UsageError> {
+        let under = match &args.under {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|error| {
+                UsageError::new(format!("--under {text}: {error}"), "write it as in OU=Staff,DC=corp,DC=example")
+            })?),
+        };
+        Ok(Self { args: args.clone(), under })
+    }
+
+    fn has(&self, issue: &Issue) -> bool {
+        let operation = || operation_of(issue).and_then(HeldOperation::of);
+        let class = |class: HeldClass| issue.class == if class == HeldClass::User { "user" } else { "group" };
+        let cause = |cause: HeldCause| {
+            issue.cause.as_deref()
+                == Some(match cause {
+                    HeldCause::Guard => "guard",
+                    HeldCause::Undecided => "undecided",
+                    HeldCause::Rejected => "rejected",
+                    HeldCause::Lapsed => "lapsed",
+                })
+        };
+        let under = |ancestor: &Dn| issue.dn.as_deref().and_then(parse).is_some_and(|dn| dn.is_within(ancestor));
+        (self.args.operation.is_empty() || operation().is_some_and(|o| self.args.operation.contains(&o)))
+            && self.args.class.is_none_or(class)
+            && self.args.cause.is_none_or(cause)
+            && self.under.as_ref().is_none_or(under)
+    }
+}
+
+fn render(report: &Listing, all: bool) -> String {
+    let whole = report.holds.iter().flat_map(|hold| {
+        let title =
+            format!("The whole configuration is held: forest {}: {}", hold.forest, hold.reason.replace('_', " "));
+        [title, format!("  {}", hold.detail), format!("  hint: {}", hold.hint)]
+    });
+    let mut lines: Vec<String> = whole.collect();
+    for (title, issues) in [("Held", &report.held), ("Deleted later, disabled until then", &report.deferred)] {
+        if !issues.is_empty() {
+            lines.push(format!("{title}: {}", issues.len()));
+            lines.extend(list(issues, all));
+        }
+    }
+    if lines.is_empty() {
+        lines.push("nothing is held".to_owned());
+    }
+    lines.join("\n") + "\n"
+}
+
+fn render_decided(decided: &Decided) -> String {
+    let word = match (decided.verdict, decided.dry_run) {
+        (Verdict::Approve, false) => "approved",
+        (Verdict::Approve, true) => "would be approved",
+        (Verdict::Reject, false) => "rejected",
+        (Verdict::Reject, true) => "would be rejected",
+    };
+    let count = output::count(decided.writes.len() as u64, "write");
+    let mut lines = vec![format!("{count} {word}, until {}", seconds(&decided.expires.to_string()))];
+    lines.extend(list(&decided.writes, true));
+    lines.join("\n") + "\n"
+}
+
+fn list(issues: &[Issue], all: bool) -> Vec<String> {
+    let shown = if all { issues.len() } else { LISTED };
+    let mut table = output::table(&["object", "what", "cause", "since"]);
+    for issue in issues.iter().take(shown) {
+        let what = match issue.members {
+            Some(members) => format!("{} ({members})", issue.operation.replace('_', " ")),
+            None => issue.operation.clone(),
+        };
+        let cause = issue.cause.clone().or_else(|| issue.retry_at.as_deref().map(|at| format!("at {}", seconds(at))));
+        let name = printable(issue.dn.as_deref().unwrap_or(&issue.anchor));
+        table.add_row([name, what, cause.unwrap_or_default(), seconds(&issue.since)]);
+    }
+    let mut lines: Vec<String> = output::render(&table).lines().map(str::to_owned).collect();
+    let mut details: Vec<&str> = issues.iter().map(|issue| issue.detail.as_str()).collect();
+    details.sort_unstable();
+    details.dedup();
+    lines.extend(details.iter().take(LISTED).map(|detail| format!("  {}", printable(detail))));
+    if issues.len() > shown {
+        lines.push(format!("  and {} more: use --all", issues.len() - shown));
+    }
+    lines
+}

@@ -1,0 +1,188 @@
+//! What people decided about held writes: a fold of `control.<configuration>`, kept in memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use forestsync_domain::SourceAnchor;
+use forestsync_log::{Log, LogReader, Record, StreamName};
+use forestsync_runtime::clock;
+use forestsync_schemas::ControlRecord;
+use forestsync_schemas::control::{ControlEvent, Verdict};
+use forestsync_schemas::outcomes::{HoldCause, Operation};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Engine;
+use crate::error::{ProvisionerError, decode};
+use crate::store::Held;
+
+/// Records read at a time.
+const CHUNK: usize = 256;
+/// Chunks that wait to be taken.
+const WAITING: usize = 4;
+
+type Heard = Result<Vec<Record>, ProvisionerError>;
+
+/// Decisions by write, and where further ones come from.
+#[derive(Debug, Default)]
+pub(super) struct Decisions {
+    by_write: HashMap<(SourceAnchor, Operation), Arc<Decision>>,
+    /// The last offset of `desired` that somebody had seen who decided about an operation.
+    seen: HashMap<Operation, u64>,
+    /// Counts what was heard.
+    version: u64,
+    heard: Option<mpsc::Receiver<Heard>>,
+    follower: Option<JoinHandle<()>>,
+}
+
+/// A decision, shared by its writes.
+#[derive(Debug)]
+struct Decision {
+    verdict: Verdict,
+    /// The last offset of `desired` that it covers.
+    covers: u64,
+    /// Milliseconds since 1970.
+    expires: i64,
+    actor: String,
+    reason: String,
+}
+
+/// What was decided about a write.
+#[derive(Debug, Clone)]
+pub(super) enum Standing {
+    /// Nothing that still counts: the guards judge it.
+    Open,
+    /// It goes; in words.
+    Approved(String),
+    /// It does not.
+    Kept(Held),
+}
+
+impl Standing {
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    pub(super) fn is_approved(&self) -> bool {
+        matches!(self, Self::Approved(_))
+    }
+}
+
+impl Decisions {
+    /// What was decided about a write that has been wished since this offset.
+    pub(super) fn standing(&self, anchor: &SourceAnchor, operation: Operation, since: u64) -> Standing {
+        if self.by_write.is_empty() {
+            return Standing::Open;
+        }
+        let decision = self.by_write.get(&(anchor.clone(), operation)).filter(|d| since <= d.covers);
+        let Some(Decision { verdict, expires, actor, reason, .. }) = decision.map(Arc::as_ref) else {
+            return Standing::Open;
+        };
+        let is_over = clock::now().as_millisecond() >= *expires;
+        match (verdict, is_over) {
+            (Verdict::Approve, true) => Standing::Open,
+            (Verdict::Approve, false) => Standing::Approved(format!("approved by {actor}: {reason}")),
+            (Verdict::Reject, false) => {
+                Standing::Kept(Held { cause: HoldCause::Rejected, detail: format!("rejected by {actor}: {reason}") })
+            }
+            (Verdict::Reject, true) => Standing::Kept(Held {
+                cause: HoldCause::Lapsed,
+                detail: format!("the time is over for which {actor} rejected it: {reason}"),
+            }),
+        }
+    }
+
+    /// Whether somebody decided about others when this could be seen that has been wished since this offset.
+    pub(super) fn were_made_about_others(&self, operation: Operation, since: u64) -> bool {
+        self.seen.get(&operation).is_some_and(|seen| since <= *seen)
+    }
+
+    /// Counts what was heard: a judgement of an earlier count is void.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Takes the decisions of these records in; whom they concern.
+    fn take_in(&mut self, stream: &StreamName, records: &[Record]) -> Result<Vec<SourceAnchor>, ProvisionerError> {
+        let mut concerned = Vec::new();
+        for record in records {
+            let ControlRecord { context, event, .. } = decode(stream, record)?;
+            let ControlEvent::HeldDecided(event) = event else { continue };
+            let decision = Arc::new(Decision {
+                verdict: event.verdict,
+                covers: event.desired_offset,
+                expires: event.expires.as_millisecond(),
+                actor: context.actor,
+                reason: event.reason,
+            });
+            for write in event.writes {
+                let seen = self.seen.entry(write.operation).or_default();
+                *seen = event.desired_offset.max(*seen);
+                concerned.push(write.anchor.clone());
+                self.by_write.insert((write.anchor, write.operation), Arc::clone(&decision));
+            }
+            self.version += 1;
+        }
+        Ok(concerned)
+    }
+
+    /// The next records, when there are some; cancel-safe. Never where nobody follows the stream.
+    pub(super) async fn next(&mut self) -> Option<Heard> {
+        match &mut self.heard {
+            Some(heard) => heard.recv().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Decisions {
+    fn drop(&mut self) {
+        if let Some(follower) = &self.follower {
+            follower.abort();
+        }
+    }
+}
+
+impl Engine {
+    /// Takes all decisions in that are there, and follows those to come.
+    pub(super) async fn follow_decisions(&mut self, log: &dyn Log) -> Result<(), ProvisionerError> {
+        let mut reader = log.reader(&self.streams.control, 0).await?;
+        loop {
+            let records = reader.poll(CHUNK).await?;
+            if records.is_empty() {
+                break;
+            }
+            self.decisions.take_in(&self.streams.control, &records)?;
+        }
+        let (sender, heard) = mpsc::channel(WAITING);
+        self.decisions.heard = Some(heard);
+        self.decisions.follower = Some(tokio::spawn(follow(reader, sender)));
+        Ok(())
+    }
+
+    /// Takes decisions in that came meanwhile.
+    pub(super) fn hear(&mut self) -> Result<(), ProvisionerError> {
+        while let Some(heard) = self.decisions.heard.as_mut().and_then(|heard| heard.try_recv().ok()) {
+            self.decided(heard)?;
+        }
+        Ok(())
+    }
+
+    /// Takes these decisions in; whom they concern has a turn.
+    pub(super) fn decided(&mut self, heard: Heard) -> Result<(), ProvisionerError> {
+        for anchor in self.decisions.take_in(&self.streams.control, &heard?)? {
+            self.ready.push(&anchor);
+        }
+        Ok(())
+    }
+}
+
+async fn follow(mut reader: Box<dyn LogReader>, sender: mpsc::Sender<Heard>) {
+    loop {
+        let heard = reader.next(CHUNK).await.map_err(ProvisionerError::from);
+        let is_over = heard.is_err();
+        if sender.send(heard).await.is_err() || is_over {
+            return;
+        }
+    }
+}
