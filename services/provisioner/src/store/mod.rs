@@ -20,6 +20,8 @@ use std::path::PathBuf;
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::CloudClass;
 
+use crate::error::ProvisionerError;
+
 pub(crate) use rows::{
     Deferral, ENABLED, EdgeRow, Failed, Flow, Held, Intent, Life, Meta, NAME, ObjectRow, Since, Wish, WishKind, Write,
 };
@@ -163,8 +165,13 @@ impl Store {
     }
 
     /// Returns when everything applied so far is on the disk.
-    pub(crate) async fn flush(&self) -> Result<(), StoreError> {
-        self.tree.flush_async().await.map(|_bytes| ()).map_err(StoreError::Database)
+    ///
+    /// Not by `flush_async`: that waits in one of the few threads which sled writes with, holding a lock that all databases
+    /// of the process share. As soon as as many ledgers as there are threads do so, nothing is ever written again.
+    pub(crate) async fn flush(&self) -> Result<(), ProvisionerError> {
+        let tree = self.tree.clone();
+        tokio::task::spawn_blocking(move || tree.flush()).await?.map_err(StoreError::Database)?;
+        Ok(())
     }
 }
 

@@ -106,3 +106,27 @@ fn old_removals_are_forgotten() {
     store.forget_removals(20).unwrap();
     assert_eq!(store.removals().unwrap().iter().map(|r| r.at).collect::<Vec<_>>(), [20, 30]);
 }
+
+/// Ledgers of one process share sled's threads and its one lock. A thread of its own waits here, for those of a runtime
+/// may all be stuck.
+#[test]
+fn many_ledgers_in_one_process_do_not_stop_each_other() {
+    let (done, finished) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let ledgers = (0..32).map(|n| Store::open(&folder.path().join(n.to_string())).unwrap().store);
+        let tasks = ledgers.map(|store| runtime.spawn(write_and_flush(store, 100))).collect::<Vec<_>>();
+        done.send(tasks.into_iter().try_for_each(|task| runtime.block_on(task))).unwrap();
+    });
+    finished.recv_timeout(std::time::Duration::from_mins(1)).expect("every ledger goes on").unwrap();
+}
+
+async fn write_and_flush(store: Store, times: u32) {
+    for time in 0..times {
+        let mut tx = store.tx();
+        *tx.object(&anchor(&format!("a{time}")), CloudClass::User).unwrap() = full_row();
+        tx.commit().unwrap();
+        store.flush().await.unwrap();
+    }
+}
