@@ -144,3 +144,20 @@ async fn two_provisioners_do_not_share_a_configuration() {
     let error = second.unwrap_err();
     assert!(matches!(error, ProvisionerError::Writer(_)) && error.is_retryable());
 }
+
+/// Who died before a group was made, and finds one then, has not made it: it is somebody else's that was not seen before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_found_in_place_of_a_creation_may_be_somebody_elses() {
+    let mut lab = Lab::new().await;
+    lab.config.tenant.quarantine_after = 1;
+    let group_of_exchange = serde_json::json!({"displayName": "There", "uniqueName": common::anchor(100).unique_name(),
+        "mailNickname": "g", "mailEnabled": true, "securityEnabled": true});
+    lab.control.seed_group(group_of_exchange, &[]).unwrap();
+    lab.knobs(|k| k.visibility.filters = Duration::from_hours(1));
+    lab.wish(vec![user(1, &[]), group(100), member(100, 1)]).await;
+    assert!(lab.crash(CrashPoint::IntentDurable, 0).await);
+    lab.knobs(|k| k.visibility.filters = Duration::ZERO);
+    lab.settle().await;
+    assert_eq!(lab.types(100).await, ["ExportQuarantined"]);
+    assert_eq!(lab.quarantined(100).await.unwrap().error.code, "mail_enabled");
+}

@@ -282,7 +282,7 @@ impl Engine {
 }
 
 /// Why an object is not ours to write, if it is not.
-fn foreign(object: &CloudObject) -> Option<(&'static str, &'static str)> {
+pub(super) fn foreign(object: &CloudObject) -> Option<(&'static str, &'static str)> {
     if object.synced {
         Some(("directory_synced", "the cloud object belongs to Azure AD Connect"))
     } else if object.mail_enabled {

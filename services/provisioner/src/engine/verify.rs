@@ -10,6 +10,7 @@ use forestsync_schemas::desired::CloudAttributes;
 use forestsync_schemas::outcomes::{AttributeChanges, ManagerChanged, ObjectProvisioned, ObjectRestored, OutcomeEvent};
 use tokio::time::Instant;
 
+use super::answers::foreign;
 use super::failures::Wait;
 use super::turn::Note;
 use super::{Engine, Flight, NewOutcome, Stage, Verify};
@@ -73,7 +74,7 @@ impl Engine {
     ) -> Result<(), ProvisionerError> {
         let mut cloud_id = flight.cloud_id.clone();
         let event = match (&intent.write, reply) {
-            (Write::Create { .. }, Reply::Found { live: Some(object), .. }) if !object.synced => {
+            (Write::Create { .. }, Reply::Found { live: Some(object), .. }) if foreign(&object).is_none() => {
                 cloud_id = Some(object.id);
                 Some(OutcomeEvent::ObjectProvisioned(ObjectProvisioned { attributes: object.attributes }))
             }
