@@ -189,7 +189,7 @@ impl Understudy {
                 }
             }
             Call::Create { anchor, .. } => done(201, Some(format!("{INVENTED}{anchor}"))),
-            Call::Restore { id } => {
+            Call::Restore { id, .. } => {
                 let mut played = self.played();
                 if let Some(object) = played.deleted.get(id).cloned() {
                     played.restored.insert(id.clone(), restored(object));

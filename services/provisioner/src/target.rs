@@ -30,7 +30,7 @@ pub(crate) enum Call {
     /// Writes attributes; `anchor` as well where the object does not carry it yet.
     Update { class: CloudClass, id: String, changes: AttributeChanges, anchor: Option<SourceAnchor> },
     /// Brings a soft-deleted object back.
-    Restore { id: String },
+    Restore { id: String, without: Option<Yielded> },
     /// Deletes.
     Delete { class: CloudClass, id: String },
     /// Sets or clears a user's manager.
@@ -47,6 +47,13 @@ pub(crate) enum Call {
     AddEach { group: String, members: Vec<String> },
     /// Removes members, each for itself.
     RemoveMembers { group: String, members: Vec<String> },
+}
+
+/// What a soft-deleted object does without when it comes back, because others have it by now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Yielded {
+    /// What a user is called instead of the name that it had.
+    pub name: Option<String>,
 }
 
 impl Call {

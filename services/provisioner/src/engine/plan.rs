@@ -16,7 +16,7 @@ use super::guard::{Gate, gate, stale_hold};
 use super::{Engine, NewOutcome, Purpose, Stage};
 use crate::error::ProvisionerError;
 use crate::store::{ENABLED, Failed, NAME, ObjectRow, Wish, WishKind, Write};
-use crate::target::{Call, CloudObject};
+use crate::target::{Call, CloudObject, Yielded};
 
 /// Times that an object is not found until it is looked up.
 pub(super) const MISSED: u32 = 3;
@@ -207,7 +207,7 @@ impl Engine {
         let class = wish.class;
         let whole = || at_creation.clone().into_iter().chain(attributes.clone()).collect::<CloudAttributes>();
         match self.stages.get(anchor) {
-            Some(Stage::Trash(id)) => restore(id),
+            Some(Stage::Trash(id)) => restore(id, yielded(row, attributes)),
             Some(Stage::Upserted) => {
                 let attributes = self.interesting(class, attributes);
                 Plan::Ask(Call::ReadGroup { anchor: anchor.clone(), attributes }, Purpose::LookUp)
@@ -337,8 +337,22 @@ impl Engine {
     }
 }
 
-fn restore(id: &str) -> Plan {
-    Plan::Write(Call::Restore { id: id.to_owned() }, Write::Restore { id: id.to_owned() })
+fn restore(id: &str, without: Option<Yielded>) -> Plan {
+    Plan::Write(Call::Restore { id: id.to_owned(), without }, Write::Restore { id: id.to_owned() })
+}
+
+/// What an object comes back without, once it was refused because others have its name or its addresses now: they are
+/// theirs, and the wish says what it is to have.
+fn yielded(row: &ObjectRow, attributes: &CloudAttributes) -> Option<Yielded> {
+    let failed = row.failure().filter(|failed| failed.operation == Operation::Restore)?;
+    if !matches!(failed.attribute.as_deref(), Some("userPrincipalName" | "proxyAddresses")) {
+        return None;
+    }
+    let name = match attributes.get("userPrincipalName") {
+        Some(CloudValue::Text(name)) if row.class == CloudClass::User => Some(name.clone()),
+        _ => None,
+    };
+    Some(Yielded { name })
 }
 
 /// What must be reported as not writable, unless it was.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::extensions::Names;
 use super::objects::anchor_text;
-use crate::target::Call;
+use crate::target::{Call, Yielded};
 
 /// A request, alone or inside a batch.
 #[derive(Debug, Clone)]
@@ -141,9 +141,9 @@ pub(super) fn of(call: &Call, root: &str, names: &Names, no_filter: bool, out: &
             let path = format!("/{}/{}", set_of(*class), segment(id));
             out.push(Request::new(Method::PATCH, path, Some(Value::Object(body))));
         }
-        Call::Restore { id } => {
+        Call::Restore { id, without } => {
             let path = format!("/directory/deletedItems/{}/restore", segment(id));
-            out.push(Request::new(Method::POST, path, None));
+            out.push(Request::new(Method::POST, path, without.as_ref().map(restoring)));
         }
         Call::Delete { class, id } => {
             out.push(Request::new(Method::DELETE, format!("/{}/{}", set_of(*class), segment(id)), None));
@@ -180,6 +180,15 @@ pub(super) fn of(call: &Call, root: &str, names: &Names, no_filter: bool, out: &
             Request::new(Method::DELETE, path, None)
         })),
     }
+}
+
+/// Graph's way to bring back who cannot have everything again (graph.md section 6).
+fn restoring(without: &Yielded) -> Value {
+    let mut body = json!({"autoReconcileProxyConflict": true});
+    if let Some(name) = &without.name {
+        body["newUserPrincipalName"] = json!(name);
+    }
+    body
 }
 
 fn create(names: &Names, class: CloudClass, anchor: &SourceAnchor, attributes: &CloudAttributes) -> Request {
