@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Lab, removed, text, user};
+use common::{Lab, group, member, no_member, removed, text, user};
 use forestsync_schemas::desired::CloudClass;
 
 /// Graph restores nobody whose name or address somebody else has now, unless it is told what to do about it.
@@ -46,4 +46,25 @@ async fn does_not_come_back_while_its_name_is_taken() {
     let status = running.until(|s| s.quarantined_total == 0 && s.idle).await;
     running.end().await;
     assert_eq!((status.held_total, lab.property(1, "userPrincipalName")), (0, Some("eva@emea.example".into())));
+}
+
+/// A deletion that is answered by absence was a deletion all the same: what comes back has the members it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn has_its_old_members_however_its_deletion_was_answered() {
+    let lab = Lab::new().await;
+    let users = (1..=3).map(|n| user(n, &[]));
+    lab.wish(users.chain([group(100), member(100, 1), member(100, 2)]).collect()).await;
+    lab.settle().await;
+    let id = lab.id(100);
+    lab.control.fail_next("DELETE", &format!("groups/{}", id.clone().unwrap()), 404, 1, true);
+    lab.wish(vec![no_member(100, 1), no_member(100, 2), removed(100, CloudClass::Group)]).await;
+    lab.settle().await;
+    assert_eq!(
+        lab.types(100).await.iter().rev().take(2).collect::<Vec<_>>(),
+        [&"ObjectDeprovisioned", &"ExportFailed"]
+    );
+    // the projector names the memberships anew
+    lab.wish(vec![group(100), member(100, 3)]).await;
+    lab.settle().await;
+    assert_eq!((lab.id(100), lab.members(100, 1..=3)), (id, vec![3]));
 }

@@ -70,10 +70,8 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             row.held.clear();
             (row.deferral, row.maybe) = (None, None);
             row.settled = row.settled.max(settled);
-            // what is restored comes back with the memberships that it had (graph.md section 6)
-            if !e.restorable {
-                forget_memberships(tx, anchor)?;
-            }
+            // what is restored comes back with the memberships that it had (graph.md section 6), and whether it can be is
+            // not certain where the tenant answered that it is not there; what is made anew has none
             if !e.uncounted {
                 tx.remember(offset, Removal { at, what: Removed::Object(class) });
             }
