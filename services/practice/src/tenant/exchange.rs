@@ -141,7 +141,7 @@ impl Inner {
         let mut used = 0.0;
         if let Some(scale) = self.knobs.quota_scale.filter(|s| *s > 0.0) {
             let users = self.directory.listing(Kind::User, false).len();
-            match self.quota.take(cost, scale, users, now) {
+            match self.quota.take(cost, scale, self.knobs.quota_haste, users, now) {
                 Ok(share) => used = share,
                 Err(refusal) => return Err(self.too_many(&refusal, tenant)),
             }

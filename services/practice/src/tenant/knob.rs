@@ -55,7 +55,7 @@ pub enum Knob {
     ThrottledSilently,
     /// A batch with a throttled item is 424 as a whole instead of 200.
     ThrottledBatch424,
-    /// The documented quotas, scaled so that a small population meets them.
+    /// The documented quotas, scaled so that a small population meets them and need not wait for minutes.
     Quota,
     /// The items of a batch run in their order instead of any.
     BatchInOrder,
@@ -273,9 +273,9 @@ impl Knob {
                 throttle(knobs, None);
                 knobs.batch_throttled_424 = true;
             }
-            Self::Quota => knobs.quota_scale = Some(0.05),
+            Self::Quota => (knobs.quota_scale, knobs.quota_haste) = (Some(0.02), 60.0),
             Self::BatchInOrder => knobs.batch_any_order = false,
-            Self::TokenEndsInBatch => knobs.token_operations = Some(170),
+            Self::TokenEndsInBatch => knobs.token_operations = Some(50),
             Self::TokenShort => knobs.token_lifetime = Duration::from_secs(3),
             Self::AnswersLost => knobs.lose_every = Some(7),
             Self::Unavailable => knobs.unavailable_every = Some(17),

@@ -141,6 +141,8 @@ pub struct Knobs {
     pub visibility: Visibility,
     /// Factor on Microsoft's documented quotas; `None` turns throttling off.
     pub quota_scale: Option<f64>,
+    /// How many times faster than documented what was used of a quota comes back; more than 0.
+    pub quota_haste: f64,
     /// The form of `Retry-After`.
     pub retry_after: RetryAfter,
     /// Every so many operations, alone or in a batch, one answers 429 whatever the quota says.
@@ -201,6 +203,7 @@ impl Default for Knobs {
             latency: Duration::ZERO,
             visibility: Visibility::default(),
             quota_scale: None,
+            quota_haste: 1.0,
             retry_after: RetryAfter::default(),
             throttle_every: None,
             throttle_wait: Duration::from_secs(1),

@@ -1,7 +1,7 @@
 //! The documented quotas of identity and access, per application and tenant, as token buckets.
 //!
 //! Resource units: 3,500 per 10 s under 50 users, 5,000 up to 500, 8,000 above; writes: 3,000 per 150 s. A factor
-//! scales both. Throttled calls still count, so a client that ignores `Retry-After` waits longer.
+//! scales both, and another one shortens the time. Throttled calls still count, so a client that ignores `Retry-After` waits longer.
 
 use std::time::Duration;
 
@@ -63,7 +63,14 @@ impl Quota {
     }
 
     /// Takes the cost; the answer is the share of the quota in use (1.0 is all of it).
-    pub(super) fn take(&mut self, cost: Cost, scale: f64, users: usize, now: Instant) -> Result<f64, Refusal> {
+    pub(super) fn take(
+        &mut self,
+        cost: Cost,
+        scale: f64,
+        haste: f64,
+        users: usize,
+        now: Instant,
+    ) -> Result<f64, Refusal> {
         let units = scale
             * match users {
                 0..50 => 3_500.0,
@@ -71,12 +78,13 @@ impl Quota {
                 _ => 8_000.0,
             };
         let writes = scale * WRITES;
-        self.units.refill(units, UNITS_WINDOW, now);
-        self.writes.refill(writes, WRITES_WINDOW, now);
+        let (units_window, writes_window) = (UNITS_WINDOW / haste, WRITES_WINDOW / haste);
+        self.units.refill(units, units_window, now);
+        self.writes.refill(writes, writes_window, now);
         let (asked_units, asked_writes) = (f64::from(cost.units), f64::from(cost.writes));
-        let short_units = (asked_units - self.units.left) * UNITS_WINDOW / units;
+        let short_units = (asked_units - self.units.left) * units_window / units;
         let short_writes =
-            if cost.writes == 0 { 0.0 } else { (asked_writes - self.writes.left) * WRITES_WINDOW / writes };
+            if cost.writes == 0 { 0.0 } else { (asked_writes - self.writes.left) * writes_window / writes };
         let wait = short_units.max(short_writes);
         if wait > 0.0 {
             // It counts, but no client is locked out for more than a tenth of the window.

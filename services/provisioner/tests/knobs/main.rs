@@ -1,0 +1,128 @@
+//! A random small population through the provisioner, under each knob of the practice tenant alone and under seeded
+//! mixes: the tenant ends as it was wished, or differs in exactly what the provisioner says is held or quarantined.
+//!
+//! `FORESTSYNC_SOAK=1` runs many more mixes. `FORESTSYNC_SEED=17` runs the mix of that seed alone.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod course;
+mod model;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use course::Course;
+use forestsync_practice::tenant::{Counters, Knob};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Runs at a time: most of one is waiting.
+const AT_ONCE: usize = 6;
+/// Mixes, and how many of them there are with `FORESTSYNC_SOAK`.
+const MIXES: u64 = 50;
+const MANY_MIXES: u64 = 1_000;
+
+/// Runs all of these, some at a time, and checks their exchanges.
+async fn run_all(runs: Vec<(Vec<Knob>, u64)>) {
+    let folder = tempfile::tempdir().unwrap();
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let mut tasks = JoinSet::new();
+    for (place, (knobs, seed)) in runs.into_iter().enumerate() {
+        let (record, slots) = (folder.path().join(format!("{place}.jsonl")), Arc::clone(&slots));
+        tasks.spawn(async move {
+            let _slot = slots.acquire().await.unwrap();
+            let begun = tokio::time::Instant::now();
+            let course = Course { knobs, seed, record };
+            let done = tokio::spawn(course::run(course.clone())).await;
+            println!("{:6.1?} seed {seed}, {:?}", begun.elapsed(), course.knobs);
+            (course, done)
+        });
+    }
+    let (mut records, mut strange, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    while let Some(done) = tasks.join_next().await {
+        let (Course { knobs, seed, record }, done) = done.unwrap();
+        match done {
+            Ok(counters) => {
+                if let [knob] = knobs.as_slice() {
+                    assert!(struck(*knob, &counters), "{knob:?} was not met: {counters:?}");
+                }
+                if knobs.contains(&Knob::UnknownProperties) { strange.push(record) } else { records.push(record) }
+            }
+            Err(_) => failed.push(format!("seed {seed}, {knobs:?}; its last exchanges:\n{}", last(&record))),
+        }
+    }
+    assert!(failed.is_empty(), "these failed (the panics are above):\n{}", failed.join("\n"));
+    keep_contract(&records, &[]);
+    keep_contract(&strange, &["response-unknown-property"]);
+}
+
+/// The end of a record of exchanges.
+fn last(record: &Path) -> String {
+    let all = std::fs::read_to_string(record).unwrap_or_default();
+    let lines = all.lines().rev().take(3).map(|line| line.chars().take(1_500).collect::<String>());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a knob had its effect, by what the tenant counted; true of those whose effect it does not count.
+fn struck(knob: Knob, counters: &Counters) -> bool {
+    let answered = |status: u16| counters.errors.contains_key(&status);
+    match knob {
+        Knob::ThrottledSeconds
+        | Knob::ThrottledFraction
+        | Knob::ThrottledDate
+        | Knob::ThrottledSilently
+        | Knob::ThrottledBatch424
+        | Knob::Quota => counters.throttled > 0,
+        Knob::TokenEndsInBatch => counters.unauthorized > 0,
+        Knob::AnswersLost => counters.answers_lost > 0,
+        Knob::Unavailable => answered(503),
+        Knob::LateReferences | Knob::TwoReplicas => answered(404),
+        Knob::PrivilegedUsers | Knob::ObjectQuota => answered(403),
+        Knob::DeletedFilterRefused | Knob::UnverifiedDomain => answered(400),
+        _ => true,
+    }
+}
+
+/// Checks exchanges against Microsoft's description of Graph, for those who have it beside the project.
+fn keep_contract(records: &[PathBuf], ignore: &[&str]) {
+    let checker = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/graph/check_exchange.py");
+    let has_schema = |python: &&str| {
+        std::process::Command::new(python).args(["-c", "import jsonschema"]).output().is_ok_and(|o| o.status.success())
+    };
+    let python = ["python3", "/usr/bin/python3"].into_iter().find(has_schema).filter(|_| checker.exists());
+    let Some(python) = python else {
+        return println!("skipped: the exchange checker or python's jsonschema is not here");
+    };
+    if records.is_empty() {
+        return;
+    }
+    let ignore = ignore.iter().flat_map(|kind| ["--ignore", kind]);
+    let outcome = std::process::Command::new(python).arg(checker).args(ignore).args(records).output().unwrap();
+    let said = String::from_utf8_lossy(&outcome.stdout);
+    let said = said.lines().take(40).collect::<Vec<_>>().join("\n");
+    assert!(outcome.status.success(), "{said}{}", String::from_utf8_lossy(&outcome.stderr));
+    println!("exchanges that keep the contract: {said}");
+}
+
+fn seed() -> Option<u64> {
+    std::env::var("FORESTSYNC_SEED").ok()?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_knob_alone() {
+    let plain = [(Vec::new(), 0)];
+    let alone = Knob::ALL.into_iter().zip(1..).map(|(knob, seed)| (vec![knob], seed));
+    run_all(plain.into_iter().chain(alone).collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mixes_of_knobs() {
+    let all = std::env::var_os("FORESTSYNC_SOAK").is_some_and(|v| v != "0");
+    let seeds = match seed() {
+        Some(seed) => seed..seed + 1,
+        None => 0..if all { MANY_MIXES } else { MIXES },
+    };
+    run_all(seeds.map(|seed| (Knob::mix(seed), seed)).collect()).await;
+}
