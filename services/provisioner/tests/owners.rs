@@ -155,6 +155,20 @@ async fn an_owner_that_was_deleted_before_it_could_be_taken_away_is_taken_away_w
     }
 }
 
+/// An owner that is deleted leaves the group as its member first: the group gets to that, though what became of the owner is
+/// not known before it is deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_whose_removal_was_not_answered_leaves_as_a_member() {
+    let lab = owned(1).await;
+    lab.wish(vec![member(100, 1)]).await;
+    lab.settle().await;
+    lab.control.fail_next("DELETE", "owners", 500, 1, true);
+    lab.wish(vec![group_with_owner(100, Some(2)), common::no_member(100, 1), removed(1, CloudClass::User)]).await;
+    lab.settle().await;
+    assert_eq!((lab.id(1), lab.owners(100, 2..=5), lab.members(100, 2..=5)), (None, vec![2], vec![5]));
+    assert!(lab.tenant.counters().writes < 30, "{:?}", lab.tenant.counters());
+}
+
 /// The same beside an owner that was let go, and will not be back.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_several_former_owners_any_may_be_back_first() {

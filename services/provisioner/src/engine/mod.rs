@@ -183,6 +183,8 @@ pub(crate) struct Engine {
     pace: Pace,
     outage: Pause,
     denial: Pause,
+    /// Groups, and owners whose removal from them found nobody while they were to be deleted.
+    parting: HashSet<(SourceAnchor, SourceAnchor)>,
     denied: HashSet<SourceAnchor>,
     /// The stop that was written down, and whether anything was answered, and written, since.
     stop_said: Option<StopCause>,
@@ -256,6 +258,7 @@ impl Engine {
             singly: HashSet::new(),
             parked: Vec::new(),
             unpark_at: None,
+            parting: HashSet::new(),
             denied: HashSet::new(),
             stop_said: store_stop,
             answers: false,

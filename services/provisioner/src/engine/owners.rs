@@ -27,8 +27,11 @@ impl Engine {
         }
         let wished = row.wished_owner();
         let (owner, adds) = match wished {
-            Some(owner) if !row.owners.contains(owner) => (owner.clone(), true),
-            _ => match self.stale_owner(row)? {
+            Some(owner) if !row.owners.contains(owner) => {
+                self.parting.remove(&(anchor.clone(), owner.clone()));
+                (owner.clone(), true)
+            }
+            _ => match self.stale_owner(anchor, row)? {
                 Some(owner) => (owner, false),
                 None => return Ok(Plan::Nothing),
             },
@@ -48,7 +51,9 @@ impl Engine {
             return Ok(Plan::Nothing);
         }
         // one that was deleted owns nothing for as long as it is not back, and one that was let go keeps what it has
-        let Some(id) = self.store.object(&owner)?.and_then(|o| o.live_id().map(str::to_owned)) else {
+        let is_parting = !adds && self.is_parting(anchor, &owner)?;
+        let known = self.store.object(&owner)?.filter(|_| !is_parting);
+        let Some(id) = known.and_then(|o| o.live_id().map(str::to_owned)) else {
             // any of those that are to go may be back first
             for other in row.owners.iter().filter(|other| Some(*other) != wished).chain([&owner]) {
                 self.wait_for_owner(anchor, other);
@@ -73,12 +78,23 @@ impl Engine {
         Ok(self.store.object(owner)?.is_none_or(|o| o.live_id().is_none() || o.is_leaving()))
     }
 
+    /// Nothing more is learnt of this owner before it is deleted, or wished again. To ask until then would keep the group
+    /// from its memberships, for which the deletion may wait.
+    fn part(&mut self, group: &SourceAnchor, owner: &SourceAnchor) {
+        self.parting.insert((group.clone(), owner.clone()));
+        self.wait_for_owner(group, owner);
+    }
+
+    fn is_parting(&self, group: &SourceAnchor, owner: &SourceAnchor) -> Result<bool, StoreError> {
+        Ok(self.parting.contains(&(group.clone(), owner.clone())) && self.ends(owner)?)
+    }
+
     /// An owner that is not wished: one that is there before others, of which nothing can be taken away.
-    fn stale_owner(&self, row: &ObjectRow) -> Result<Option<SourceAnchor>, StoreError> {
+    fn stale_owner(&self, group: &SourceAnchor, row: &ObjectRow) -> Result<Option<SourceAnchor>, StoreError> {
         let wished = row.wished_owner();
         let mut found = None;
         for owner in row.owners.iter().filter(|owner| Some(*owner) != wished) {
-            if self.store.object(owner)?.is_some_and(|o| o.live_id().is_some()) {
+            if self.store.object(owner)?.is_some_and(|o| o.live_id().is_some()) && !self.is_parting(group, owner)? {
                 return Ok(Some(owner.clone()));
             }
             found = found.or_else(|| Some(owner.clone()));
@@ -120,7 +136,7 @@ impl Engine {
         };
         if removing && failure.kind == FailureKind::NotFound && self.ends(owner)? {
             self.turn.clear_intent(anchor);
-            self.wait_for_owner(anchor, owner);
+            self.part(anchor, owner);
             return Ok(());
         }
         if removing && failure.kind == FailureKind::NotFound && !self.is_young_owner(anchor, owner)? {
@@ -165,7 +181,7 @@ impl Engine {
             self.turn.outcome(outcome);
         } else if owns != removing {
             if removing && self.ends(&owner)? {
-                self.wait_for_owner(anchor, &owner);
+                self.part(anchor, &owner);
                 return Ok(());
             }
             if removing && self.is_young_owner(anchor, &owner)? {
