@@ -315,7 +315,7 @@ fn activating_names_no_secret_but_that_of_the_log() {
             let error = forest.reading.read_password().unwrap_err().to_string();
             assert!(error.contains("/nonexistent"), "{}: {error}", path.display());
         }
-        let error = settings.tenant.read_secret().unwrap_err().to_string();
+        let error = settings.tenant.read_credential().unwrap_err().to_string();
         assert!(error.contains("/nonexistent"), "{}: {error}", path.display());
     }
 }
@@ -344,8 +344,16 @@ fn secrets(table: &Table, path: &str) -> Vec<String> {
         for table in tables {
             found.extend(secrets(table, &format!("{path}.")));
         }
-        let secret =
-            ["password_file", "password_env", "client_secret_file", "client_secret_env"].contains(&key.as_str());
+        let secret = [
+            "password_file",
+            "password_env",
+            "client_secret_file",
+            "client_secret_env",
+            "private_key_file",
+            "certificate_file",
+            "federated_token_file",
+        ]
+        .contains(&key.as_str());
         if secret && value.as_str() != Some("/nonexistent") {
             found.push(path);
         }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::config::SettingsError;
 use crate::instance::InstanceError;
 use forestsync_log::WriterError;
+use forestsync_provisioner::CredentialError;
 use forestsync_runtime::secret::SecretError;
 
 /// How a command ended. The numbers are part of the interface and never change their meaning.
@@ -41,7 +42,8 @@ impl Exit {
     /// The exit an error leads to.
     pub fn of(error: &anyhow::Error) -> Self {
         for cause in error.chain() {
-            if cause.is::<SettingsError>() || cause.is::<SecretError>() || cause.is::<UsageError>() {
+            let secret = cause.is::<SecretError>() || cause.is::<CredentialError>();
+            if secret || cause.is::<SettingsError>() || cause.is::<UsageError>() {
                 return Self::Usage;
             }
             let running = matches!(cause.downcast_ref(), Some(InstanceError::Running { .. }));
@@ -91,6 +93,11 @@ impl UsageError {
     /// A secret that could not be had: which key of which file wants it.
     pub fn secret(file: &Path, key: &str, error: &SecretError) -> Self {
         Self::new(format!("{}: {key}.{error}", file.display()), SECRET_HINT)
+    }
+
+    /// The tenant's credential that could not be had.
+    pub fn credential(file: &Path, error: &CredentialError) -> Self {
+        Self::new(format!("{}: tenant.{error}", file.display()), error.hint())
     }
 }
 

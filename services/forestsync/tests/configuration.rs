@@ -150,12 +150,12 @@ fn custom_clouds_must_be_https() {
 #[test]
 fn secrets_are_not_read_with_the_file_and_never_shown() {
     let settings = read(GOOD).unwrap();
-    assert!(settings.tenant.read_secret().is_err());
+    assert!(settings.tenant.read_credential().is_err());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("forestsync.toml");
     std::fs::write(&path, GOOD).unwrap();
     std::fs::write(folder.path().join("secret"), "hunter2\n").unwrap();
     let settings = config::load(&path).unwrap();
-    let secret = settings.tenant.read_secret().unwrap();
-    assert!(!format!("{settings:?} {secret:?}").contains("hunter2"));
+    let credential = settings.tenant.read_credential().unwrap();
+    assert!(!format!("{settings:?} {credential:?}").contains("hunter2"));
 }

@@ -5,6 +5,7 @@
 //! Where a practice peer and the real one differ, the real one is right.
 
 pub mod forest;
+pub mod identity;
 pub mod oracle;
 pub mod population;
 pub mod tenant;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use forestsync_rules::guard::GuardLimits;
-use secrecy::SecretString;
 use url::Url;
+
+use crate::credential::Credential;
 
 /// Most requests Graph takes in one `$batch`.
 pub(crate) const LARGEST_BATCH: usize = 20;
@@ -102,10 +103,10 @@ pub struct ExtensionApp {
 pub struct TenantConfig {
     /// The tenant's id or one of its domains.
     pub tenant_id: String,
-    /// The application's (client) id.
+    /// The application's (client) id; empty for the machine's own managed identity.
     pub client_id: String,
-    /// The application's secret.
-    pub client_secret: SecretString,
+    /// How the application proves itself.
+    pub credential: Credential,
     /// Where tokens come from; https.
     pub authority: Url,
     /// Graph's root without version; https.
@@ -150,11 +151,11 @@ pub struct TenantConfig {
 
 impl TenantConfig {
     /// The product's defaults for a tenant in the cloud given by its two URLs.
-    pub fn new(tenant_id: String, client_id: String, client_secret: SecretString, authority: Url, graph: Url) -> Self {
+    pub fn new(tenant_id: String, client_id: String, credential: Credential, authority: Url, graph: Url) -> Self {
         Self {
             tenant_id,
             client_id,
-            client_secret,
+            credential,
             authority,
             graph,
             ca_file: None,
@@ -180,8 +181,10 @@ impl TenantConfig {
 
     /// Refuses what cannot work.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        for (what, text) in [("tenant_id", &self.tenant_id), ("client_id", &self.client_id)] {
-            if text.trim().is_empty() {
+        let needs_client = !matches!(self.credential, Credential::ManagedIdentity);
+        for (what, text, needed) in [("tenant_id", &self.tenant_id, true), ("client_id", &self.client_id, needs_client)]
+        {
+            if needed && text.trim().is_empty() {
                 return Err(ConfigError::Empty(what));
             }
         }

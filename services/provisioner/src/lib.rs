@@ -33,11 +33,13 @@
 
 mod check;
 mod config;
+mod credential;
 mod domains;
 mod engine;
 mod error;
 mod graph;
 mod holders;
+mod permissions;
 mod provisioner;
 mod rehearsal;
 mod staging;
@@ -48,8 +50,10 @@ mod target;
 pub mod service;
 pub mod settings;
 
-pub use check::{CheckLine, check};
+pub use check::{CheckLine, CheckOutcome, check};
 pub use config::{Cloud, ConfigError, ExtensionApp, ProvisionerConfig, SoftMatch, TenantConfig, cloud, clouds};
+pub use credential::form::CredentialKind;
+pub use credential::{Credential, CredentialError, FileProblem};
 #[doc(hidden)]
 pub use engine::CrashPoint;
 pub use error::ProvisionerError;

@@ -128,9 +128,9 @@ impl Service for ProvisionerService {
     fn load(path: &Path) -> Result<Loaded<Self>, StartError> {
         let loaded = Self::settings(path)?;
         for configuration in &loaded.own.configurations {
-            configuration.tenant.read_secret().map_err(|error| StartError::Unusable {
+            configuration.tenant.read_credential().map_err(|error| StartError::Unusable {
                 message: format!("{}: configurations.{}.tenant.{error}", path.display(), configuration.name),
-                hint: "put it there, readable for the account that runs the provisioner".to_owned(),
+                hint: error.hint().to_owned(),
             })?;
         }
         Ok(loaded)
@@ -159,12 +159,11 @@ impl Workers for ProvisionerService {
         let log = self.log()?;
         let own = self.configurations.iter().find(|c| streams::outcomes(&c.name) == lease.stream().as_str());
         let own = own.ok_or_else(|| WorkerError::fatal(format!("{} is no stream of ours", lease.stream())))?;
-        // read anew each time, so that a new secret needs no restart
-        let secret = own.tenant.read_secret().map_err(WorkerError::fatal)?;
+        let credential = own.tenant.read_credential().map_err(WorkerError::fatal)?;
         let config = ProvisionerConfig {
             configuration: own.name.clone(),
             directory: self.data.join(&own.name).join("provisioner"),
-            tenant: own.tenant.config(&own.guard, secret),
+            tenant: own.tenant.config(&own.guard, credential),
         };
         if own.mode == Mode::Staging {
             let staging = Staging::open_with_lease(&config, log, lease).map_err(worker_error)?;

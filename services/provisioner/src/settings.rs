@@ -2,18 +2,19 @@
 //! and what is wrong with them.
 //!
 //! `forestsync.toml` has both once, the provisioner's own file once for each configuration. Nothing here touches the
-//! network, and no secret is read.
+//! network, and no secret is read. What a credential is made of is in [`credential`](crate::Credential).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forestsync_rules::guard::GuardLimits;
 use forestsync_runtime::config::{Findings, duration, string_or_table};
-use forestsync_runtime::secret::{SecretError, SecretRef, SecretString};
 use serde::Deserialize;
 use url::Url;
 
 use crate::config::{ExtensionApp, SoftMatch, TenantConfig, clouds};
+use crate::credential::form::{self, CredentialKind};
+use crate::credential::{Credential, CredentialError};
 
 /// The tenant as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -21,12 +22,20 @@ use crate::config::{ExtensionApp, SoftMatch, TenantConfig, clouds};
 pub struct TenantForm {
     /// The directory (tenant) id, or one of its domains.
     pub tenant_id: String,
-    /// The application (client) id.
-    pub client_id: String,
+    /// The application (client) id. With a managed identity it is that of a user-assigned one, or not written.
+    pub client_id: Option<String>,
+    /// How the application proves itself; needed where no other key says so.
+    pub credential: Option<CredentialKind>,
     /// File that holds the client secret.
     pub client_secret_file: Option<PathBuf>,
     /// Environment variable that holds the client secret.
     pub client_secret_env: Option<String>,
+    /// PEM file that holds the certificate that is registered with the application.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM file that holds the certificate's key, unless it stands in the same file.
+    pub private_key_file: Option<PathBuf>,
+    /// File that holds the workload's token; unless written, the one that `AZURE_FEDERATED_TOKEN_FILE` names.
+    pub federated_token_file: Option<PathBuf>,
     /// Where the tenant lives.
     #[serde(default)]
     pub cloud: CloudForm,
@@ -196,12 +205,10 @@ fn default_window() -> Duration {
 pub struct TenantSettings {
     /// Directory id, or a domain of it.
     pub tenant_id: String,
-    /// Application id.
+    /// Application id; empty for the machine's own managed identity.
     pub client_id: String,
-    /// Where the client secret is.
-    pub client_secret: SecretRef,
-    /// The folder that `client_secret` is relative to.
-    pub base: PathBuf,
+    /// How the application proves itself: where the parts are, not what is in them.
+    pub credential: Credential,
     /// Where tokens come from.
     pub authority: Url,
     /// Microsoft Graph.
@@ -251,16 +258,17 @@ impl TenantSettings {
                 "write the directory (tenant) id shown in the Entra admin center, or one of the tenant's domains",
             );
         }
-        if !id_like(&tenant.client_id) {
-            found.add(
-                format!("{key}.client_id"),
-                format!("{:?} is no application id", tenant.client_id),
-                "write the application (client) id of the app registration",
-            );
+        let credential = form::check(key, tenant, base, found);
+        let is_managed = matches!(credential, Some(Credential::ManagedIdentity));
+        let wrong = match &tenant.client_id {
+            None if is_managed => None,
+            None => Some("is missing".to_owned()),
+            Some(id) => (!id_like(id)).then(|| format!("{id:?} is no application id")),
+        };
+        if let Some(message) = wrong {
+            let hint = "write the application (client) id of the app registration";
+            found.add(format!("{key}.client_id"), message, hint);
         }
-        let client_secret =
-            SecretRef { file: tenant.client_secret_file.clone(), env: tenant.client_secret_env.clone() };
-        found.secret(key, "client_secret", &client_secret);
         if tenant.writes_per_150_seconds == 0 {
             found.add(
                 format!("{key}.writes_per_150_seconds"),
@@ -275,9 +283,8 @@ impl TenantSettings {
         let (authority, graph) = check_cloud(&format!("{key}.cloud"), &tenant.cloud, found)?;
         Some(Self {
             tenant_id: tenant.tenant_id.clone(),
-            client_id: tenant.client_id.clone(),
-            client_secret,
-            base: base.to_owned(),
+            client_id: tenant.client_id.clone().unwrap_or_default(),
+            credential: credential?,
             authority,
             graph,
             ca_file: tenant.ca_file.as_ref().map(|file| base.join(file)),
@@ -290,17 +297,18 @@ impl TenantSettings {
         })
     }
 
-    /// Reads the client secret.
-    pub fn read_secret(&self) -> Result<SecretString, SecretError> {
-        self.client_secret.read("client_secret", &self.base)
+    /// The credential, once all its parts could be read: what is missing or broken is told before any work begins.
+    pub fn read_credential(&self) -> Result<Credential, CredentialError> {
+        self.credential.probe()?;
+        Ok(self.credential.clone())
     }
 
     /// What a provisioner is told.
-    pub fn config(&self, guard: &GuardSettings, secret: SecretString) -> TenantConfig {
+    pub fn config(&self, guard: &GuardSettings, credential: Credential) -> TenantConfig {
         let mut config = TenantConfig::new(
             self.tenant_id.clone(),
             self.client_id.clone(),
-            secret,
+            credential,
             self.authority.clone(),
             self.graph.clone(),
         );

@@ -4,10 +4,11 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::{Lab, anchor, desired, group, removed, text, user, user_attributes};
-use forestsync_provisioner::check;
+use forestsync_provisioner::{CheckLine, Credential, check};
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue, DesiredEvent};
 use forestsync_schemas::outcomes::{MatchedBy, OutcomeEvent};
 use serde_json::json;
@@ -329,20 +330,27 @@ async fn a_name_that_is_taken_is_free_later() {
 #[tokio::test(flavor = "multi_thread")]
 async fn check_tells_what_is_missing() {
     let lab = Lab::new().await;
-    let good = check(&lab.config.tenant).await;
-    assert!(good.iter().all(|line| line.ok), "{good:#?}");
+    let all = BTreeSet::from([CloudClass::User, CloudClass::Group]);
+    let good = check(&lab.config.tenant, &all).await;
+    assert!(good.iter().all(CheckLine::is_ok), "{good:#?}");
     assert!(good.iter().any(|line| line.what == "domains" && line.detail.contains("emea.example")));
+    let least = good.iter().find(|line| line.what == "least permissions").unwrap();
+    let (needed, more) = least.detail.split_once("; the token carries also ").unwrap();
+    assert_eq!(needed, "User.ReadWrite.All, Group.ReadWrite.All, Domain.Read.All, Organization.Read.All");
+    assert!(more.contains("Application.ReadWrite.All"), "{more}");
 
     lab.control.revoke_permission("Group.ReadWrite.All", true);
     lab.control.revoke_permission("Directory.ReadWrite.All", true);
-    let less = check(&lab.config.tenant).await;
+    let less = check(&lab.config.tenant, &all).await;
     let bad = less.iter().find(|line| line.what == "permission to write groups").unwrap();
-    assert!(!bad.ok && bad.hint.as_ref().unwrap().contains("Group.ReadWrite.All"));
+    assert!(!bad.is_ok() && bad.hint.as_ref().unwrap().contains("Group.ReadWrite.All"));
+    let users = check(&lab.config.tenant, &BTreeSet::from([CloudClass::User])).await;
+    assert!(users.iter().all(CheckLine::is_ok), "groups are not written: {users:#?}");
 
     let mut wrong = lab.config.tenant.clone();
-    wrong.client_secret = "wrong".to_owned().into();
-    let lines = check(&wrong).await;
-    assert!(!lines[0].ok && lines[0].detail.contains("AADSTS7000215"), "{lines:?}");
+    wrong.credential = Credential::Given("wrong".to_owned().into());
+    let lines = check(&wrong, &all).await;
+    assert!(!lines[0].is_ok() && lines[0].detail.contains("AADSTS7000215"), "{lines:?}");
 
     let mut stranger = lab.config.tenant.clone();
     let ca = forestsync_practice::tls::PrivateCa::new().unwrap();
@@ -350,8 +358,8 @@ async fn check_tells_what_is_missing() {
     std::fs::write(&file, ca.pem()).unwrap();
     stranger.ca_file = Some(file);
     let begun = tokio::time::Instant::now();
-    let lines = check(&stranger).await;
-    assert!(!lines[0].ok && lines[0].detail.to_lowercase().contains("certificate"), "{lines:?}");
+    let lines = check(&stranger, &all).await;
+    assert!(!lines[0].is_ok() && lines[0].detail.to_lowercase().contains("certificate"), "{lines:?}");
     assert!(begun.elapsed().as_secs() < 15);
 }
 

@@ -1,8 +1,13 @@
 //! `forestsync check`.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use forestsync_collector::{CheckLine, CheckOutcome};
+use forestsync_provisioner::Credential;
+use forestsync_rules::filter::FilterClass;
 use forestsync_rules::flow::{TestResult, run_tests};
+use forestsync_schemas::desired::CloudClass;
 use serde::Serialize;
 
 use crate::cli::ReadArgs;
@@ -55,7 +60,11 @@ fn of_test(result: &TestResult) -> Line {
 }
 
 fn of_tenant(part: String, line: forestsync_provisioner::CheckLine) -> Line {
-    let result = if line.ok { "ok" } else { "problem" };
+    let result = match line.outcome {
+        forestsync_provisioner::CheckOutcome::Ok => "ok",
+        forestsync_provisioner::CheckOutcome::Warning => "warning",
+        forestsync_provisioner::CheckOutcome::Failed => "problem",
+    };
     Line { part, check: line.what, result, detail: line.detail, hint: line.hint }
 }
 
@@ -113,15 +122,31 @@ async fn check_forest(forest: &ForestSettings) -> Result<Vec<Line>> {
 
 async fn check_tenant(settings: &Settings) -> Vec<Line> {
     let part = || "tenant".to_owned();
-    let secret = match settings.tenant.read_secret() {
-        Ok(secret) => secret,
-        Err(error) => return vec![secret_problem(part(), "client secret", &error)],
+    let name = settings.tenant.credential.name();
+    let credential = match settings.tenant.read_credential() {
+        Ok(credential) => credential,
+        Err(error) => {
+            let hint = Some(error.hint().to_owned());
+            return vec![Line { hint, ..secret_problem(part(), name, &error) }];
+        }
     };
-    let mut lines = vec![secret_ok(part(), "client secret")];
-    let config = tenant_config(settings, RunOptions::default(), secret);
+    let mut lines = Vec::new();
+    // a certificate has a line of its own, and a managed identity has nothing that could be read
+    if !matches!(credential, Credential::Certificate { .. } | Credential::ManagedIdentity) {
+        lines.push(secret_ok(part(), name));
+    }
+    let config = tenant_config(settings, RunOptions::default(), credential);
+    let classes = cloud_classes(settings);
+    let found = Box::pin(forestsync_provisioner::check(&config, &classes)).await;
+    lines.extend(found.into_iter().map(|line| of_tenant(part(), line)));
     lines
-        .extend(Box::pin(forestsync_provisioner::check(&config)).await.into_iter().map(|line| of_tenant(part(), line)));
-    lines
+}
+
+/// The classes that are written to the tenant.
+fn cloud_classes(settings: &Settings) -> BTreeSet<CloudClass> {
+    let written = [(FilterClass::User, CloudClass::User), (FilterClass::Group, CloudClass::Group)];
+    let in_scope = &settings.rules.scope.classes;
+    written.into_iter().filter(|(class, _)| in_scope.contains(class)).map(|(_, class)| class).collect()
 }
 
 fn render(lines: &[Line]) -> String {

@@ -134,8 +134,8 @@ async fn findings(settings: &Settings, data: Option<PathBuf>, query: Query) -> R
 
 /// Findings on what the tenant holds.
 async fn taken(settings: &Settings, data: Option<PathBuf>, filter: &LintFilter) -> Result<Vec<LintRow>> {
-    let secret = settings.tenant.read_secret()?;
-    let mut holders = Holders::new(&tenant_config(settings, RunOptions::default(), secret))?;
+    let credential = settings.tenant.read_credential()?;
+    let mut holders = Holders::new(&tenant_config(settings, RunOptions::default(), credential))?;
     let mut progress = Tally::new("users and groups of the tenant");
     let mut rows = Vec::new();
     while let Some(page) = holders.next().await? {

@@ -83,8 +83,8 @@ async fn compute(settings: &Settings, changed: Option<&Settings>, stop: Cancella
 
 /// A provisioner's configuration with its ledger in `directory`.
 pub(super) fn provisioner_config(settings: &Settings, directory: PathBuf) -> Result<ProvisionerConfig> {
-    let secret = settings.tenant.read_secret().map_err(|e| UsageError::secret(&settings.path, "tenant", &e))?;
-    let tenant = tenant_config(settings, RunOptions::default(), secret);
+    let credential = settings.tenant.read_credential().map_err(|e| UsageError::credential(&settings.path, &e))?;
+    let tenant = tenant_config(settings, RunOptions::default(), credential);
     Ok(ProvisionerConfig { configuration: settings.configuration.clone(), directory, tenant })
 }
 

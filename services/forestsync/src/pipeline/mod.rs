@@ -89,7 +89,8 @@ impl Pipeline {
         let passwords =
             settings.forests.iter().map(|f| f.reading.read_password().map_err(named(format!("forests.{}", f.name()))));
         let passwords = passwords.collect::<Result<Vec<_>, _>>()?;
-        let secret = settings.tenant.read_secret().map_err(named("tenant".to_owned()))?;
+        let credential = settings.tenant.read_credential();
+        let credential = credential.map_err(|e| UsageError::credential(&settings.path, &e))?;
         let instance = Instance::take(&settings.data)?;
         let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(settings.log_dir())?);
         let settings = &parts::settled(settings, log.as_ref()).await?;
@@ -102,7 +103,7 @@ impl Pipeline {
             collectors.push((forest.name().to_owned(), status));
         }
         let projector = parts::projector(&mut tasks, settings, &collectors, &log, &stop);
-        let provisioner = parts::provisioner(&mut tasks, settings, options, secret, &log, &stop).await?;
+        let provisioner = parts::provisioner(&mut tasks, settings, options, credential, &log, &stop).await?;
         let view = View { collectors, projector, provisioner };
         let needed = view.passes().into_iter().map(|rows| vec![1; rows.len()]).collect();
         let desired = streams::desired(&settings.configuration).parse()?;

@@ -10,7 +10,7 @@ use forestsync_projector::activation::Projection;
 use forestsync_projector::settings::SourcesError;
 use forestsync_projector::{Projector, ProjectorConfig, ProjectorStatus, SourceConfig};
 use forestsync_provisioner::settings::Mode;
-use forestsync_provisioner::{Provisioner, ProvisionerConfig, Staging, Status, TenantConfig};
+use forestsync_provisioner::{Credential, Provisioner, ProvisionerConfig, Staging, Status, TenantConfig};
 use forestsync_rules::settings::Rules;
 use forestsync_runtime::secret::SecretString;
 use forestsync_schemas::control::ConfigurationActivated;
@@ -31,8 +31,8 @@ pub fn forest_config(forest: &ForestSettings, password: SecretString) -> ForestC
 }
 
 /// The tenant's configuration for the provisioner.
-pub fn tenant_config(settings: &Settings, options: RunOptions, secret: SecretString) -> TenantConfig {
-    let mut config = settings.tenant.config(&settings.guard, secret);
+pub fn tenant_config(settings: &Settings, options: RunOptions, credential: Credential) -> TenantConfig {
+    let mut config = settings.tenant.config(&settings.guard, credential);
     config.guard.count = options.count_guard.unwrap_or(config.guard.count);
     config.guard.share = options.share_guard.unwrap_or(config.guard.share);
     config
@@ -106,14 +106,14 @@ pub(super) async fn provisioner(
     tasks: &mut JoinSet<Result<()>>,
     settings: &Settings,
     options: RunOptions,
-    secret: SecretString,
+    credential: Credential,
     log: &Arc<dyn Log>,
     stop: &CancellationToken,
 ) -> Result<watch::Receiver<Status>> {
     let config = ProvisionerConfig {
         configuration: settings.configuration.clone(),
         directory: settings.provisioner_dir(),
-        tenant: tenant_config(settings, options, secret),
+        tenant: tenant_config(settings, options, credential),
     };
     let stop = stop.clone();
     if settings.mode == Mode::Staging {

@@ -15,9 +15,8 @@ use uuid::Uuid;
 
 use super::clock;
 use super::context::Tenant;
+use super::credentials::Credentials;
 use super::reply::GraphError;
-
-const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The permissions in a token.
 pub(super) type Roles = Arc<BTreeSet<String>>;
@@ -41,7 +40,7 @@ pub(super) struct Tokens {
 const MOST: usize = 10_000;
 
 impl Tokens {
-    fn issue(&mut self, tenant: &Tenant, scope: &str, lifetime: Duration, now: Instant) -> String {
+    pub(super) fn issue(&mut self, tenant: &Tenant, scope: &str, lifetime: Duration, now: Instant) -> String {
         self.issued.retain(|_, a| a.expires > now);
         if self.issued.len() >= MOST {
             self.issued.clear();
@@ -118,14 +117,15 @@ fn bearer(authorization: Option<&str>) -> Option<&str> {
 }
 
 /// A refusal of the token endpoint.
-struct Refused {
+#[derive(Debug)]
+pub(super) struct Refused {
     status: u16,
     error: &'static str,
     code: u32,
     text: String,
 }
 
-fn refused(status: u16, error: &'static str, code: u32, text: impl Into<String>) -> Refused {
+pub(super) fn refused(status: u16, error: &'static str, code: u32, text: impl Into<String>) -> Refused {
     Refused { status, error, code, text: text.into() }
 }
 
@@ -148,19 +148,26 @@ fn by_code(code: u32) -> Refused {
     }
 }
 
+/// A token request: the tenant and the endpoint that its path names, and its form.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub name: &'a str,
+    pub endpoint: &'a str,
+    pub form: &'a HashMap<String, String>,
+}
+
 /// Answers a token request: status and body.
 pub(super) fn token(
-    tokens: &mut Tokens,
+    (tokens, credentials): (&mut Tokens, &Credentials),
     tenant: &Tenant,
-    name: &str,
-    form: &HashMap<String, String>,
+    asked: Asked<'_>,
     lifetime: Duration,
     fault: Option<u32>,
     now: Instant,
 ) -> (u16, Value) {
     let checked = match fault {
         Some(code) => Err(by_code(code)),
-        None => check(tenant, name, form),
+        None => check(credentials, tenant, asked),
     };
     match checked {
         Ok(scope) => {
@@ -190,7 +197,8 @@ fn refusal_body(refused: &Refused) -> Value {
     })
 }
 
-fn check(tenant: &Tenant, name: &str, form: &HashMap<String, String>) -> Result<String, Refused> {
+fn check(credentials: &Credentials, tenant: &Tenant, asked: Asked<'_>) -> Result<String, Refused> {
+    let Asked { name, endpoint, form } = asked;
     if !name.eq_ignore_ascii_case(&tenant.id) && tenant.verified(name).is_none() {
         let text = format!("Tenant '{name}' not found. Check to make sure you have the correct tenant ID.");
         return Err(refused(400, "invalid_request", 90_002, text));
@@ -223,43 +231,14 @@ fn check(tenant: &Tenant, name: &str, form: &HashMap<String, String>) -> Result<
         return Err(refused(401, "invalid_client", 7_000_218, text));
     }
     if let Some(secret) = form.get("client_secret") {
-        if secret != tenant.secret.expose() {
+        if !credentials.takes_secret(secret) {
             let text = format!(
                 "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '{client}'."
             );
             return Err(refused(401, "invalid_client", 7_000_215, text));
         }
     } else {
-        check_assertion(field("client_assertion_type"), field("client_assertion"), client)?;
+        credentials.check(field("client_assertion_type"), field("client_assertion"), client, endpoint)?;
     }
     Ok(scope.to_owned())
-}
-
-/// An assertion must be a JWT in force, about this client or (federated) about something else. Signatures are not checked.
-fn check_assertion(kind: &str, assertion: &str, client: &str) -> Result<(), Refused> {
-    let bad = |text: &str| refused(401, "invalid_client", 700_027, text);
-    if kind != ASSERTION {
-        return Err(refused(400, "invalid_request", 900_144, "The client_assertion_type is missing or not supported."));
-    }
-    let parts: Vec<&str> = assertion.split('.').collect();
-    let [header, payload, _] = parts.as_slice() else { return Err(bad("The client assertion is not a signed JWT.")) };
-    let decode = |part: &str| {
-        let bytes = URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).ok()?;
-        serde_json::from_slice::<Value>(&bytes).ok()
-    };
-    let (Some(header), Some(payload)) = (decode(header), decode(payload)) else {
-        return Err(bad("The client assertion is not a signed JWT."));
-    };
-    if header.get("alg").and_then(Value::as_str).is_none_or(|a| a.eq_ignore_ascii_case("none")) {
-        return Err(bad("The client assertion is not signed."));
-    }
-    let expires = payload.get("exp").and_then(Value::as_i64).unwrap_or(0);
-    if expires <= clock::now().as_second() {
-        return Err(refused(401, "invalid_client", 700_024, "Client assertion is not within its valid time range."));
-    }
-    let own = payload.get("iss").and_then(Value::as_str) == Some(client);
-    if own && payload.get("sub").and_then(Value::as_str) != Some(client) {
-        return Err(bad("The subject of the client assertion is not the client."));
-    }
-    Ok(())
 }

@@ -28,7 +28,6 @@ pub(super) struct Domain {
 pub(super) struct Tenant {
     pub id: String,
     pub client_id: String,
-    pub secret: super::options::ClientSecret,
     pub domains: Vec<Domain>,
     pub privileged: BTreeSet<String>,
 }

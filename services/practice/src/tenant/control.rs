@@ -14,7 +14,7 @@ use super::context::security_identifier;
 use super::counters::{Counters, TenantDump, WriteRecord};
 use super::directory::{Directory, Kind};
 use super::exchange::Shared;
-use super::options::Knobs;
+use super::options::{ClientSecret, FederatedCredential, Knobs};
 
 /// Faults waiting to happen.
 #[derive(Debug, Default)]
@@ -183,6 +183,27 @@ impl TenantControl {
     /// Token requests fail with this AADSTS number (such as 7000222, an expired secret); `None` ends that.
     pub fn refuse_tokens(&self, code: Option<u32>) {
         self.shared.lock().faults.token_error = code;
+    }
+
+    /// These secrets of the application are accepted from now on, and no others. An application may have several, so that
+    /// they can be changed without a gap.
+    pub fn set_secrets(&self, secrets: Vec<ClientSecret>) {
+        self.shared.lock().credentials.secrets = secrets;
+    }
+
+    /// Registers a certificate (PEM) with the application. Returns its thumbprint as it stands in `x5t#S256`.
+    pub fn register_certificate(&self, pem: &str) -> Result<String> {
+        self.shared.lock().credentials.register(pem)
+    }
+
+    /// Takes a certificate off the application, by its thumbprint. Tokens that were given out stay valid.
+    pub fn forget_certificate(&self, thumbprint: &str) {
+        self.shared.lock().credentials.forget(thumbprint);
+    }
+
+    /// Tokens of these issuers are accepted for the application from now on, and no others.
+    pub fn set_federated_credentials(&self, credentials: Vec<FederatedCredential>) {
+        self.shared.lock().credentials.federated = credentials;
     }
 
     /// Puts a user into the tenant as another tool would have, without any check: read-only properties such as

@@ -12,6 +12,7 @@ use super::clock;
 use super::context::{Ctx, Tenant};
 use super::control::Faults;
 use super::counters::{Counters, WriteRecord};
+use super::credentials::Credentials;
 use super::directory::{Directory, Kind};
 use super::options::{Knobs, RetryAfter};
 use super::reply::{Content, GraphError, Ids, Outcome, Write};
@@ -30,6 +31,7 @@ pub(super) struct Inner {
     pub knobs: Knobs,
     pub quota: Quota,
     pub tokens: Tokens,
+    pub credentials: Credentials,
     pub counters: Counters,
     pub faults: Faults,
     pub writes: VecDeque<WriteRecord>,

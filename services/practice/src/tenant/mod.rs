@@ -16,6 +16,7 @@ mod clock;
 mod context;
 mod control;
 mod counters;
+mod credentials;
 mod deleted;
 mod delta;
 mod devices;
@@ -27,6 +28,7 @@ mod kinds;
 mod knob;
 mod links;
 mod lists;
+mod metadata;
 mod misc;
 mod options;
 mod record;
@@ -53,7 +55,10 @@ use tokio_util::sync::CancellationToken;
 pub use control::TenantControl;
 pub use counters::{Counters, GroupDump, TenantDump, UserDump, WriteRecord};
 pub use knob::{Expected, Knob, LATE, Subject, Subjects};
-pub use options::{ClientSecret, Knobs, MissingMember, RetryAfter, Seed, TenantOptions, Visibility};
+pub use metadata::Metadata;
+pub use options::{
+    ClientSecret, FederatedCredential, Knobs, MissingMember, RetryAfter, Seed, TenantOptions, Visibility,
+};
 
 use crate::tls::PrivateCa;
 use context::{Domain, Tenant};
@@ -99,6 +104,14 @@ impl PracticeTenant {
         let address = listener.local_addr().context("the listener has no address")?;
         let own = address.ip().to_string();
         let tls = ca.server_config(&["localhost", "127.0.0.1", "::1", &own], &["h2", "http/1.1"])?;
+        let mut credentials = credentials::Credentials {
+            secrets: vec![options.client_secret.clone()],
+            federated: options.federated_credentials.clone(),
+            ..credentials::Credentials::default()
+        };
+        for certificate in &options.certificates {
+            credentials.register(certificate).context("a certificate of the application")?;
+        }
         let shared = Arc::new(Shared {
             tenant: tenant(&options),
             inner: Mutex::new(Inner {
@@ -106,6 +119,7 @@ impl PracticeTenant {
                 knobs: options.knobs,
                 quota: throttle::Quota::new(now),
                 tokens: auth::Tokens::default(),
+                credentials,
                 counters: Counters::default(),
                 faults: control::Faults::default(),
                 writes: VecDeque::new(),
@@ -141,6 +155,11 @@ impl PracticeTenant {
     /// The authority: tokens come from `{authority}/{tenant}/oauth2/v2.0/token`.
     pub fn authority_url(&self) -> String {
         self.graph_url()
+    }
+
+    /// Serves the endpoint of a managed identity to which the application's permissions are granted, until it is dropped.
+    pub async fn metadata(&self) -> Result<Metadata> {
+        Metadata::start(Arc::clone(&self.shared)).await
     }
 
     /// The port it listens on.
@@ -201,7 +220,6 @@ fn tenant(options: &TenantOptions) -> Tenant {
     Tenant {
         id: options.tenant_id.clone(),
         client_id: options.client_id.clone(),
-        secret: options.client_secret.clone(),
         domains,
         privileged: options.privileged_users.iter().map(|u| u.to_lowercase()).collect::<BTreeSet<_>>(),
     }

@@ -31,6 +31,19 @@ impl std::fmt::Debug for ClientSecret {
     }
 }
 
+/// Tokens of another issuer that the application may prove itself with (workload identity federation).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FederatedCredential {
+    /// The token's `iss`.
+    pub issuer: String,
+    /// The token's `sub`.
+    pub subject: String,
+    /// One of the token's `aud`; `api://AzureADTokenExchange` in the global cloud.
+    pub audience: String,
+    /// The issuer's RSA public key in DER (RFC 8017), which Entra ID would fetch from the issuer.
+    pub key: Vec<u8>,
+}
+
 /// Everything fixed for the life of one practice tenant, and the knobs it starts with.
 #[derive(Clone, Debug)]
 pub struct TenantOptions {
@@ -40,8 +53,12 @@ pub struct TenantOptions {
     pub tenant_id: String,
     /// The application id that may ask for tokens.
     pub client_id: String,
-    /// Its secret.
+    /// Its secret. Secrets, certificates and issuers may change at run time.
     pub client_secret: ClientSecret,
+    /// The certificates that are registered with it, in PEM.
+    pub certificates: Vec<String>,
+    /// The issuers whose tokens are taken for it.
+    pub federated_credentials: Vec<FederatedCredential>,
     /// The `….onmicrosoft.com` domain: verified, managed, the default.
     pub initial_domain: String,
     /// Further verified, managed domains.
@@ -80,6 +97,8 @@ impl Default for TenantOptions {
             tenant_id: "7f3a1c52-0d6e-4b8f-9a21-5c4e8d7b6a10".into(),
             client_id: "2b9d4e60-81c7-4f35-a0be-6d1f7c92e483".into(),
             client_secret: ClientSecret::new("practice-secret"),
+            certificates: Vec::new(),
+            federated_credentials: Vec::new(),
             initial_domain: "practice.onmicrosoft.com".into(),
             verified_domains: Vec::new(),
             federated_domains: Vec::new(),

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth;
-use super::exchange::{Answer, Arrived, Shared};
+use super::exchange::{Answer, Arrived, Inner, Shared};
 use super::record::{self, Recorder};
 use super::reply::GraphError;
 use super::request::{GraphRequest, Payload};
@@ -147,16 +147,21 @@ async fn connection(tcp: TcpStream, acceptor: TlsAcceptor, router: Router, stop:
 async fn token(
     State(app): State<App>,
     Path(tenant): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
     form: Result<Form<HashMap<String, String>>, FormRejection>,
 ) -> Response {
     let latency = app.shared.lock().knobs.latency;
     pause(latency).await;
     let form = form.map(|Form(form)| form).unwrap_or_default();
+    let endpoint = format!("{}/{tenant}/oauth2/v2.0/token", base(&uri, &headers));
+    let asked = auth::Asked { name: &tenant, endpoint: &endpoint, form: &form };
     let mut inner = app.shared.lock();
     inner.counters.token_requests += 1;
-    let (lifetime, fault) = (inner.knobs.token_lifetime, inner.faults.token_error);
+    let Inner { tokens, credentials, knobs, faults, .. } = &mut *inner;
+    let known = (tokens, &*credentials);
     let (status, body) =
-        auth::token(&mut inner.tokens, &app.shared.tenant, &tenant, &form, lifetime, fault, Instant::now());
+        auth::token(known, &app.shared.tenant, asked, knobs.token_lifetime, faults.token_error, Instant::now());
     drop(inner);
     let headers =
         [(header::CONTENT_TYPE, "application/json; charset=utf-8"), (header::CACHE_CONTROL, "no-store, no-cache")];

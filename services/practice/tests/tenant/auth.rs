@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use forestsync_practice::identity::TokenIssuer;
+use forestsync_practice::tenant::ClientSecret;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::client::{peer, user};
@@ -41,29 +44,65 @@ async fn the_token_endpoint_refuses_with_codes() {
     assert!(good.body["access_token"].as_str().unwrap().starts_with("eyJ"));
 }
 
+const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
 #[tokio::test]
-async fn an_assertion_is_taken_for_a_secret() {
+async fn an_assertion_by_certificate_needs_one_that_is_registered() {
     let peer = peer(|_| {}).await;
     let client = "2b9d4e60-81c7-4f35-a0be-6d1f7c92e483";
-    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
     let part = |v: Value| URL_SAFE_NO_PAD.encode(v.to_string());
-    let jwt = |sub: &str, exp: i64| {
-        let payload = part(json!({"iss": client, "sub": sub, "exp": exp}));
-        format!("{}.{payload}.c2ln", part(json!({"alg": "PS256", "typ": "JWT"})))
-    };
-    let later = 4_000_000_000;
+    let payload = part(json!({"iss": client, "sub": client, "exp": 4_000_000_000_u64}));
+    let unsigned = format!("{}.{payload}.c2ln", part(json!({"alg": "PS256", "typ": "JWT"})));
+    for assertion in [unsigned.as_str(), "nonsense"] {
+        let changes = [("client_secret", ""), ("client_assertion_type", ASSERTION), ("client_assertion", assertion)];
+        let answer = peer.ask_token(&changes).await;
+        assert_eq!(answer.is(401).body["error_codes"], json!([700_027]));
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_a_trusted_issuer_is_taken_for_a_secret() {
+    let peer = peer(|_| {}).await;
+    let (subject, audience) = ("system:serviceaccount:sync:forestsync", "api://AzureADTokenExchange");
+    let (ours, other) = (TokenIssuer::new("https://cluster").unwrap(), TokenIssuer::new("https://other").unwrap());
+    let impostor = TokenIssuer::new("https://cluster").unwrap();
+    peer.tenant.control().set_federated_credentials(vec![ours.credential(subject, audience)]);
+    let (now, hour) = (Timestamp::from_second(now()).unwrap(), SignedDuration::from_hours(1));
+    let token = |issuer: &TokenIssuer, subject, audience, now| issuer.token(subject, audience, now, hour).unwrap();
     let cases = [
-        (jwt(client, later), 200, Value::Null),
-        (jwt(client, 1_000), 401, json!([700_024])),
-        (jwt("other", later), 401, json!([700_027])),
-        ("nonsense".to_owned(), 401, json!([700_027])),
+        (token(&ours, subject, audience, now), 200, Value::Null),
+        (token(&other, subject, audience, now), 401, json!([700_211])),
+        (token(&ours, subject, "api://other", now), 401, json!([700_212])),
+        (token(&ours, "system:other", audience, now), 401, json!([700_213])),
+        (token(&ours, subject, audience, now - hour * 2), 401, json!([700_024])),
+        (token(&impostor, subject, audience, now), 401, json!([700_027])),
     ];
     for (assertion, status, codes) in cases {
         let changes =
-            [("client_secret", ""), ("client_assertion_type", kind), ("client_assertion", assertion.as_str())];
-        let answer = peer.ask_token(&changes).await;
-        assert_eq!(answer.is(status).body["error_codes"], codes);
+            [("client_secret", ""), ("client_assertion_type", ASSERTION), ("client_assertion", assertion.as_str())];
+        assert_eq!(peer.ask_token(&changes).await.is(status).body["error_codes"], codes);
     }
+    peer.tenant.control().set_federated_credentials(Vec::new());
+    let assertion = token(&ours, subject, audience, now);
+    let changes =
+        [("client_secret", ""), ("client_assertion_type", ASSERTION), ("client_assertion", assertion.as_str())];
+    assert_eq!(peer.ask_token(&changes).await.is(401).body["error_codes"], json!([700_211]));
+}
+
+/// The wall clock in seconds, as a file's time tells it.
+fn now() -> i64 {
+    let made = tempfile::NamedTempFile::new().unwrap().as_file().metadata().unwrap().modified().unwrap();
+    i64::try_from(made.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()).unwrap()
+}
+
+#[tokio::test]
+async fn secrets_change_at_run_time() {
+    let peer = peer(|_| {}).await;
+    let ask = async |secret: &str| peer.ask_token(&[("client_secret", secret)]).await.status;
+    peer.tenant.control().set_secrets(vec![ClientSecret::new("practice-secret"), ClientSecret::new("second")]);
+    assert_eq!((ask("practice-secret").await, ask("second").await), (200, 200));
+    peer.tenant.control().set_secrets(vec![ClientSecret::new("second")]);
+    assert_eq!((ask("practice-secret").await, ask("second").await), (401, 200));
 }
 
 #[tokio::test]

@@ -45,6 +45,18 @@ pub(super) fn client(config: &TenantConfig) -> Result<reqwest::Client, ConfigErr
     builder.build().map_err(|e| ConfigError::Client(format!("the HTTP client cannot be set up: {e}")))
 }
 
+/// The client for the managed identity's endpoint: on this machine or its link, plain HTTP, never through a proxy.
+pub(super) fn metadata_client(config: &TenantConfig) -> Result<reqwest::Client, ConfigError> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("forestsync/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_rustls()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(config.connect_timeout)
+        .timeout(config.request_timeout);
+    builder.build().map_err(|e| ConfigError::Client(format!("the HTTP client cannot be set up: {e}")))
+}
+
 /// Requests to one tenant's Graph.
 #[derive(Debug)]
 pub(super) struct Http {

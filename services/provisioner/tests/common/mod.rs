@@ -17,7 +17,9 @@ use forestsync_domain::{ObjectGuid, SourceAnchor};
 use forestsync_log::{EmbeddedLog, Lease, Log, NewRecord, StreamName};
 use forestsync_practice::tenant::{Knobs, PracticeTenant, TenantControl, TenantDump, TenantOptions};
 use forestsync_practice::tls::PrivateCa;
-use forestsync_provisioner::{CrashPoint, Provisioner, ProvisionerConfig, ProvisionerError, Status, TenantConfig};
+use forestsync_provisioner::{
+    CrashPoint, Credential, Provisioner, ProvisionerConfig, ProvisionerError, Status, TenantConfig,
+};
 use forestsync_schemas::control::{ControlContext, ControlEvent, DecidedWrite, HeldDecided, Verdict};
 use forestsync_schemas::desired::{
     AttributeFlowDeclared, CloudAttributes, CloudClass, CloudValue, DesiredContext, DesiredEvent, DesiredRecord,
@@ -189,7 +191,7 @@ impl Lab {
         let mut config = TenantConfig::new(
             options.tenant_id.clone(),
             options.client_id.clone(),
-            options.client_secret.expose().to_owned().into(),
+            Credential::Given(options.client_secret.expose().to_owned().into()),
             tenant.authority_url().parse().unwrap(),
             tenant.graph_url().parse().unwrap(),
         );
