@@ -73,7 +73,7 @@ pub async fn check(config: &TenantConfig, classes: &BTreeSet<CloudClass>) -> Vec
         }
     };
     let giver = match config.credential {
-        Credential::ManagedIdentity => "the managed identity of this machine",
+        Credential::ManagedIdentity { .. } => "the managed identity of this machine",
         _ => config.authority.as_str(),
     };
     lines.push(CheckLine::ok("token", format!("given by {giver}")));
@@ -112,7 +112,7 @@ fn credential(config: &TenantConfig) -> Result<Vec<CheckLine>, CheckLine> {
             }
             Ok(vec![line])
         }
-        Ok(Material::Secret(_) | Material::Assertion(_) | Material::Managed) => Ok(Vec::new()),
+        Ok(Material::Secret(_) | Material::Assertion(_) | Material::Managed(_)) => Ok(Vec::new()),
     }
 }
 
@@ -128,7 +128,7 @@ fn token_hint(credential: &Credential) -> &'static str {
             "check tenant_id, client_id, the issuer, subject and audience of the application's federated credential, the \
              cloud, and ca_file"
         }
-        Credential::ManagedIdentity => {
+        Credential::ManagedIdentity { .. } => {
             "check that this machine has a managed identity, and client_id if it has several"
         }
     }

@@ -181,7 +181,7 @@ impl TenantConfig {
 
     /// Refuses what cannot work.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let needs_client = !matches!(self.credential, Credential::ManagedIdentity);
+        let needs_client = !matches!(self.credential, Credential::ManagedIdentity { .. });
         for (what, text, needed) in [("tenant_id", &self.tenant_id, true), ("client_id", &self.client_id, needs_client)]
         {
             if needed && text.trim().is_empty() {

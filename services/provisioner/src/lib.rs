@@ -19,6 +19,8 @@
 //! - **Failures** are decided by status, `error.code` and `details`, never by message texts. They wait on the object's
 //!   or the membership's own clock and end in quarantine; a changed wish lifts it, and what may pass by itself is tried on
 //!   silently. What concerns all objects pauses the whole provisioner, is written down when it lasts, and quarantines none.
+//! - **Credentials** are read anew for every token, so that a new one counts without a restart; one that is no good stops
+//!   nothing for as long as what worked before is taken.
 //! - **Absence**: soon after something was written, a 404 or a list without it is delay. What an error may have left in the
 //!   tenant is looked for before it is forgotten.
 //! - **Let go**: an object that is to be kept is not written any more, nor are its memberships; what is known of it is

@@ -106,7 +106,7 @@ mod tests {
 
     fn config() -> TenantConfig {
         let url = |text: &str| text.parse().unwrap();
-        let credential = Credential::ManagedIdentity;
+        let credential = Credential::ManagedIdentity { endpoint: None };
         TenantConfig::new("t".into(), String::new(), credential, url("https://login/"), url("https://graph/"))
     }
 

@@ -132,7 +132,7 @@ async fn check_tenant(settings: &Settings) -> Vec<Line> {
     };
     let mut lines = Vec::new();
     // a certificate has a line of its own, and a managed identity has nothing that could be read
-    if !matches!(credential, Credential::Certificate { .. } | Credential::ManagedIdentity) {
+    if !matches!(credential, Credential::Certificate { .. } | Credential::ManagedIdentity { .. }) {
         lines.push(secret_ok(part(), name));
     }
     let config = tenant_config(settings, RunOptions::default(), credential);

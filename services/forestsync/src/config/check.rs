@@ -45,6 +45,10 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
         forests.push(check_forest(&key, forest, base, &mut found));
     }
     let tenant = TenantSettings::check("tenant", &file.tenant, base, &mut found);
+    if file.log.is_some() && file.tenant.tenant_id.is_none() && tenant.is_some() {
+        let hint = "write it: other services on the shared log know by it which configurations are for the same tenant";
+        found.add("tenant.tenant_id", "is left to the environment, and [log] names a log that services share", hint);
+    }
     let guard = GuardSettings::check("", &file.delete_guard, &file.disable_guard, &file.upn_guard, &mut found);
     let names: Vec<String> = file.forests.iter().map(|forest| forest.name.clone()).collect();
     let rules = Rules::compile(&file.rules(), &names).unwrap_or_else(|problems| {

@@ -158,7 +158,7 @@ pub(super) struct Asked<'a> {
 
 /// Answers a token request: status and body.
 pub(super) fn token(
-    (tokens, credentials): (&mut Tokens, &Credentials),
+    (tokens, credentials): (&mut Tokens, &mut Credentials),
     tenant: &Tenant,
     asked: Asked<'_>,
     lifetime: Duration,
@@ -197,7 +197,7 @@ fn refusal_body(refused: &Refused) -> Value {
     })
 }
 
-fn check(credentials: &Credentials, tenant: &Tenant, asked: Asked<'_>) -> Result<String, Refused> {
+fn check(credentials: &mut Credentials, tenant: &Tenant, asked: Asked<'_>) -> Result<String, Refused> {
     let Asked { name, endpoint, form } = asked;
     if !name.eq_ignore_ascii_case(&tenant.id) && tenant.verified(name).is_none() {
         let text = format!("Tenant '{name}' not found. Check to make sure you have the correct tenant ID.");

@@ -1,7 +1,7 @@
 //! What the application may prove itself with, and the check of client assertions.
 //!
 //! An assertion whose issuer is the client is one by certificate: PS256 (or RS256, which Entra ID takes as well), the
-//! thumbprint in `x5t#S256`, made out to the token endpoint. Any other one must come from an issuer that was registered.
+//! thumbprint in `x5t#S256`, made out to the token endpoint, used once. Any other one must come from an issuer that was registered.
 //! The AADSTS numbers are those of graph.md section 12.
 
 use std::collections::BTreeMap;
@@ -32,6 +32,8 @@ pub(super) struct Credentials {
     /// By thumbprint, as it stands in `x5t#S256`.
     pub(super) certificates: BTreeMap<String, Registered>,
     pub federated: Vec<FederatedCredential>,
+    /// The `jti` of assertions by certificate that were taken, with their `exp`.
+    pub(super) used: BTreeMap<String, i64>,
 }
 
 #[derive(Debug)]
@@ -70,12 +72,13 @@ impl Credentials {
     }
 
     /// Whether an assertion of this type proves the client at this token endpoint.
-    pub(super) fn check(&self, kind: &str, assertion: &str, client: &str, endpoint: &str) -> Result<(), Refused> {
+    pub(super) fn check(&mut self, kind: &str, assertion: &str, client: &str, endpoint: &str) -> Result<(), Refused> {
         if kind != TYPE {
             let text = "The client_assertion_type is missing or not supported.";
             return Err(refused(400, "invalid_request", 900_144, text));
         }
-        let jwt = Jwt::parse(assertion).ok_or_else(|| bad(700_027, "The client assertion is not a signed JWT."))?;
+        let jwt = Jwt::parse(assertion).filter(Jwt::is_typed);
+        let jwt = jwt.ok_or_else(|| bad(700_027, "The client assertion is not a signed JWT."))?;
         if jwt.claim("iss") == Some(client) {
             self.check_own(&jwt, client, endpoint)
         } else {
@@ -83,7 +86,7 @@ impl Credentials {
         }
     }
 
-    fn check_own(&self, jwt: &Jwt, client: &str, endpoint: &str) -> Result<(), Refused> {
+    fn check_own(&mut self, jwt: &Jwt, client: &str, endpoint: &str) -> Result<(), Refused> {
         let thumbprint = jwt.header.get("x5t#S256").and_then(Value::as_str).unwrap_or_default();
         let Some(registered) = self.certificates.get(thumbprint) else {
             return Err(bad(700_027, "The certificate used to sign the client assertion is not registered."));
@@ -101,7 +104,21 @@ impl Credentials {
             let text = "The provided certificate is not within its specified validity time period.";
             return Err(bad(1_000_502, text));
         }
-        Ok(())
+        self.spend(jwt, now)
+    }
+
+    /// Takes an assertion once. Entra ID does not say that it looks; a client that sends one twice is wrong all the same
+    /// (RFC 7523 section 3, `jti`).
+    fn spend(&mut self, jwt: &Jwt, now: i64) -> Result<(), Refused> {
+        self.used.retain(|_, ends| *ends > now);
+        let ends = jwt.claims.get("exp").and_then(Value::as_i64).unwrap_or_default();
+        match jwt.claim("jti").filter(|id| !id.is_empty()) {
+            None => Err(bad(700_027, "The client assertion has no identifier (jti).")),
+            Some(id) if self.used.insert(id.to_owned(), ends).is_some() => {
+                Err(bad(50_013, "The client assertion was used before."))
+            }
+            Some(_) => Ok(()),
+        }
     }
 
     fn check_federated(&self, jwt: &Jwt) -> Result<(), Refused> {
@@ -140,6 +157,10 @@ impl<'a> Jwt<'a> {
         let bytes = |part: &str| URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).ok();
         let json = |part: &str| serde_json::from_slice::<Value>(&bytes(part)?).ok();
         Some(Self { signed, signature: bytes(signature)?, header: json(header)?, claims: json(claims)? })
+    }
+
+    fn is_typed(&self) -> bool {
+        self.header.get("typ").and_then(Value::as_str).is_none_or(|kind| kind.eq_ignore_ascii_case("JWT"))
     }
 
     fn claim(&self, name: &str) -> Option<&str> {

@@ -1,8 +1,8 @@
 //! The endpoint of a managed identity, as a machine or an app service in Azure has it: plain HTTP, on loopback.
 //!
 //! Both forms are served (graph.md section 12): that of virtual machines, `/metadata/identity/oauth2/token` with the
-//! header `Metadata: true`, and that of App Service, any path with the header `X-IDENTITY-HEADER`. Its tokens are those
-//! of the practice tenant.
+//! header `Metadata: true`, and that of App Service, here `/msi/token`, with the header `X-IDENTITY-HEADER`. Its tokens
+//! are those of the practice tenant.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;

@@ -159,7 +159,7 @@ async fn token(
     let mut inner = app.shared.lock();
     inner.counters.token_requests += 1;
     let Inner { tokens, credentials, knobs, faults, .. } = &mut *inner;
-    let known = (tokens, &*credentials);
+    let known = (tokens, credentials);
     let (status, body) =
         auth::token(known, &app.shared.tenant, asked, knobs.token_lifetime, faults.token_error, Instant::now());
     drop(inner);

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeyPair;
+use aws_lc_rs::signature::RSA_PSS_SHA256;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use forestsync_practice::identity::TokenIssuer;
+use forestsync_practice::identity::{AppCertificate, TokenIssuer};
 use forestsync_practice::tenant::ClientSecret;
 use jiff::{SignedDuration, Timestamp};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use crate::client::{peer, user};
@@ -46,17 +51,110 @@ async fn the_token_endpoint_refuses_with_codes() {
 
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
+/// A client assertion, signed by this key.
+fn assertion(key: &AppCertificate, header: &Value, claims: &Value) -> String {
+    let key = PrivatePkcs8KeyDer::from_pem_slice(key.key.as_bytes()).unwrap();
+    let key = KeyPair::from_pkcs8(key.secret_pkcs8_der()).unwrap();
+    let part = |v: &Value| URL_SAFE_NO_PAD.encode(v.to_string());
+    let signed = format!("{}.{}", part(header), part(claims));
+    let mut signature = vec![0; key.public_modulus_len()];
+    key.sign(&RSA_PSS_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// The value with some of its members replaced.
+fn with(value: &Value, changes: &Value) -> Value {
+    let mut value = value.clone();
+    value.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    value
+}
+
 #[tokio::test]
-async fn an_assertion_by_certificate_needs_one_that_is_registered() {
+async fn an_assertion_by_certificate_is_looked_at_in_full() {
     let peer = peer(|_| {}).await;
-    let client = "2b9d4e60-81c7-4f35-a0be-6d1f7c92e483";
-    let part = |v: Value| URL_SAFE_NO_PAD.encode(v.to_string());
-    let payload = part(json!({"iss": client, "sub": client, "exp": 4_000_000_000_u64}));
-    let unsigned = format!("{}.{payload}.c2ln", part(json!({"alg": "PS256", "typ": "JWT"})));
-    for assertion in [unsigned.as_str(), "nonsense"] {
+    let ask = async |assertion: &str| {
         let changes = [("client_secret", ""), ("client_assertion_type", ASSERTION), ("client_assertion", assertion)];
         let answer = peer.ask_token(&changes).await;
-        assert_eq!(answer.is(401).body["error_codes"], json!([700_027]));
+        (answer.status, answer.body["error_codes"][0].as_u64())
+    };
+    let at = now();
+    let time = Timestamp::from_second(at).unwrap();
+    let [own, stranger] = [(); 2].map(|()| AppCertificate::new(time, SignedDuration::from_hours(1)).unwrap());
+    let ended = AppCertificate::new(time, SignedDuration::from_hours(-1)).unwrap();
+    let control = peer.tenant.control();
+    let thumbprint = control.register_certificate(&own.certificate).unwrap();
+    let of_ended = control.register_certificate(&ended.certificate).unwrap();
+
+    let client = "2b9d4e60-81c7-4f35-a0be-6d1f7c92e483";
+    let audience = format!("{}/7f3a1c52-0d6e-4b8f-9a21-5c4e8d7b6a10/oauth2/v2.0/token", peer.tenant.authority_url());
+    let header = json!({"alg": "PS256", "typ": "JWT", "x5t#S256": thumbprint});
+    let claims =
+        json!({"aud": audience, "iss": client, "sub": client, "jti": "good", "nbf": at, "iat": at, "exp": at + 300});
+    let good = assertion(&own, &header, &claims);
+    assert_eq!(ask(&good).await, (200, None));
+    assert_eq!(ask(&good).await, (401, Some(50_013)), "the same again");
+
+    let cases = [
+        (json!({}), json!({"jti": null}), 700_027),
+        (json!({}), json!({"aud": "https://login.microsoftonline.com/other/oauth2/v2.0/token"}), 700_023),
+        (json!({}), json!({"sub": "other"}), 700_021),
+        (json!({}), json!({"exp": at - 1}), 700_024),
+        (json!({}), json!({"exp": null}), 700_024),
+        (json!({}), json!({"nbf": at + 3_600}), 700_024),
+        (json!({"alg": "RS256"}), json!({}), 700_027),
+        (json!({"alg": "none"}), json!({}), 700_027),
+        (json!({"typ": "other"}), json!({}), 700_027),
+        (json!({"x5t#S256": null}), json!({}), 700_027),
+        (json!({"x5t#S256": of_ended}), json!({}), 700_027),
+    ];
+    for (n, (of_header, of_claims, code)) in cases.iter().enumerate() {
+        let claims = with(&with(&claims, &json!({"jti": format!("case {n}")})), of_claims);
+        let refused = ask(&assertion(&own, &with(&header, of_header), &claims)).await;
+        assert_eq!(refused, (401, Some(*code)), "{of_header} {of_claims}");
+    }
+    let fresh = |id: &str| with(&claims, &json!({"jti": id}));
+    assert_eq!(ask(&assertion(&stranger, &header, &fresh("a"))).await, (401, Some(700_027)), "another key");
+    let by_ended = with(&header, &json!({"x5t#S256": of_ended}));
+    assert_eq!(ask(&assertion(&ended, &by_ended, &fresh("b"))).await, (401, Some(1_000_502)), "the certificate ended");
+    let (signed, _) = good.rsplit_once('.').unwrap();
+    assert_eq!(ask(&format!("{signed}.c2ln")).await, (401, Some(700_027)), "not signed");
+    assert_eq!(ask("nonsense").await, (401, Some(700_027)));
+    control.forget_certificate(&thumbprint);
+    assert_eq!(ask(&assertion(&own, &header, &fresh("c"))).await, (401, Some(700_027)), "no longer registered");
+}
+
+/// Both forms of a managed identity's endpoint, and what they refuse.
+#[tokio::test]
+async fn a_managed_identity_is_given_tokens() {
+    let peer = peer(|_| {}).await;
+    let metadata = peer.tenant.metadata().await.unwrap();
+    let machine = format!("{}/metadata/identity/oauth2/token", metadata.root());
+    let ask = async |url: &str, header: (&str, &str), query: &str| {
+        let request = peer.http.get(format!("{url}?{query}")).header(header.0, header.1);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let resource = "resource=https://graph.microsoft.com";
+    let old = format!("api-version=2018-02-01&{resource}");
+    let new = format!("api-version=2019-08-01&{resource}");
+    let word = ("X-IDENTITY-HEADER", metadata.header());
+    for (url, header, query) in [(machine.as_str(), ("Metadata", "true"), &old), (&metadata.endpoint(), word, &new)] {
+        let (status, body) = ask(url, header, query).await;
+        assert_eq!((status, body["token_type"].as_str()), (200, Some("Bearer")), "{body}");
+        assert!(body["expires_on"].as_str().unwrap().parse::<i64>().unwrap() > now());
+        let users = peer.http.get(format!("{}/users", peer.root)).bearer_auth(body["access_token"].as_str().unwrap());
+        assert_eq!(users.send().await.unwrap().status(), 200);
+    }
+    let stranger = format!("{old}&client_id=other");
+    let other = format!("{}x", metadata.header());
+    for (url, header, query, status) in [
+        (machine.as_str(), ("Accept", "*/*"), old.as_str(), 400),
+        (&machine, ("Metadata", "true"), resource, 400),
+        (&machine, ("Metadata", "true"), "api-version=2018-02-01", 400),
+        (&machine, ("Metadata", "true"), &stranger, 400),
+        (&metadata.endpoint(), ("X-IDENTITY-HEADER", other.as_str()), &new, 401),
+    ] {
+        assert_eq!(ask(url, header, query).await.0, status, "{url} {query}");
     }
 }
 

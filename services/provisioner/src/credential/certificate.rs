@@ -223,3 +223,44 @@ impl ClientCertificate {
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)).into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA256, UnparsedPublicKey};
+    use forestsync_practice::identity::AppCertificate;
+    use forestsync_runtime::secret::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn an_assertion_says_what_entra_id_asks_for() {
+        let now = forestsync_runtime::clock::now();
+        let own = AppCertificate::new(now, SignedDuration::from_hours(24)).unwrap();
+        let parsed = parse(own.certificate.as_bytes()).unwrap();
+        let public_key = parsed.public_key.clone();
+        let certificate = parsed.with_key(own.key.as_bytes(), Path::new("app.pem")).unwrap();
+        let endpoint = "https://login.microsoftonline.com/contoso/oauth2/v2.0/token";
+        let assertion = || certificate.assertion("the-app", endpoint, now).unwrap().expose_secret().to_owned();
+        let (first, second) = (assertion(), assertion());
+        let (signed, signature) = first.rsplit_once('.').unwrap();
+        let key = UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, public_key);
+        key.verify(signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
+
+        let part = |token: &str, place: usize| -> Value {
+            let part = token.split('.').nth(place).unwrap();
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+        };
+        let der = CertificateDer::from_pem_slice(own.certificate.as_bytes()).unwrap();
+        let thumbprint = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &der));
+        assert_eq!(part(&first, 0), json!({"alg": "PS256", "typ": "JWT", "x5t#S256": thumbprint}));
+        let claims = part(&first, 1);
+        let at = now.as_second();
+        let expected = json!({
+            "aud": endpoint, "iss": "the-app", "sub": "the-app", "jti": claims["jti"], "iat": at, "nbf": at, "exp": at + 300
+        });
+        assert_eq!(claims, expected);
+        assert_ne!(claims["jti"], part(&second, 1)["jti"], "each one is used once");
+        let shown = format!("{certificate:?}");
+        assert!(shown.contains(&thumbprint) && !shown.contains("KeyPair"), "{shown}");
+    }
+}

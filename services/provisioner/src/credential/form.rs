@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use forestsync_runtime::config::Findings;
 use forestsync_runtime::secret::SecretRef;
 use serde::Deserialize;
+use url::Url;
 
 use super::Credential;
 use crate::settings::TenantForm;
@@ -62,7 +63,13 @@ pub(crate) fn check(key: &str, tenant: &TenantForm, base: &Path, found: &mut Fin
         CredentialKind::WorkloadIdentity => {
             Some(Credential::WorkloadIdentity { token: file(&tenant.federated_token_file) })
         }
-        CredentialKind::ManagedIdentity => Some(Credential::ManagedIdentity),
+        CredentialKind::ManagedIdentity => {
+            let endpoint = match &tenant.managed_identity_endpoint {
+                None => None,
+                Some(text) => Some(check_endpoint(key, text, found)?),
+            };
+            Some(Credential::ManagedIdentity { endpoint })
+        }
     }
 }
 
@@ -74,6 +81,7 @@ fn kind(key: &str, tenant: &TenantForm, found: &mut Findings) -> Option<Credenti
         ("certificate_file", tenant.certificate_file.is_some(), CredentialKind::Certificate),
         ("private_key_file", tenant.private_key_file.is_some(), CredentialKind::Certificate),
         ("federated_token_file", tenant.federated_token_file.is_some(), CredentialKind::WorkloadIdentity),
+        ("managed_identity_endpoint", tenant.managed_identity_endpoint.is_some(), CredentialKind::ManagedIdentity),
     ];
     let mut written = written.into_iter().filter(|(_, is_written, _)| *is_written);
     let Some((first, _, implied)) = written.next() else {
@@ -93,4 +101,16 @@ fn kind(key: &str, tenant: &TenantForm, found: &mut Findings) -> Option<Credenti
         return None;
     }
     Some(implied)
+}
+
+/// The root of a metadata service. It is on the machine or its link, and nothing secret is sent there, so plain HTTP does.
+fn check_endpoint(key: &str, text: &str, found: &mut Findings) -> Option<Url> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() && url.path() == "/" => Some(url),
+        _ => {
+            let hint = "write the root alone, as in \"http://169.254.169.254\"";
+            found.add(format!("{key}.managed_identity_endpoint"), format!("{text:?} is no root of a service"), hint);
+            None
+        }
+    }
 }

@@ -53,7 +53,7 @@ impl Engine {
 fn hint(cause: StopCause) -> &'static str {
     match cause {
         StopCause::NotAuthenticated => {
-            "check tenant, application and secret, and whether the secret has expired; `forestsync check` tells more"
+            "check tenant, application and credential, and whether it has expired; `forestsync check` tells more"
         }
         StopCause::NotPermitted => {
             "grant the application its permissions and consent to them; `forestsync check` tells which are missing"

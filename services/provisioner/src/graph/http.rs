@@ -109,11 +109,10 @@ impl Http {
         if !self.gate.is_ours() {
             return Err(forfeited());
         }
-        let token = self
-            .tokens
-            .token(force)
-            .await
-            .map_err(|e| Outage { cause: StopCause::NotAuthenticated, ..stopped(&e.to_string()) })?;
+        let token = self.tokens.token(force).await.map_err(|error| {
+            let cause = if error.is_retryable() { StopCause::NotAvailable } else { StopCause::NotAuthenticated };
+            Outage { cause, retry_after: error.retry_after(), ..stopped(&error.to_string()) }
+        })?;
         Ok((token, force))
     }
 

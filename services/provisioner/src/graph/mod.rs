@@ -23,7 +23,6 @@ use forestsync_schemas::trace;
 use serde_json::Value;
 
 use crate::config::{ConfigError, ExtensionApp, TenantConfig};
-use crate::credential::Credential;
 use crate::target::{Call, Extension, ExtensionState, Failure, Outage, Reply, Target};
 use answer::Answer;
 use deleted::Deleted;
@@ -62,11 +61,7 @@ impl Graph {
     fn behind(gate: Gate, config: &TenantConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         let client = http::client(config)?;
-        let transport = match config.credential {
-            Credential::ManagedIdentity => http::metadata_client(config)?,
-            _ => client.clone(),
-        };
-        let tokens: Arc<dyn TokenProvider> = Arc::new(EntraTokens::new(config, Arc::new(transport))?);
+        let tokens: Arc<dyn TokenProvider> = Arc::new(EntraTokens::new(config, client.clone())?);
         Ok(Self {
             http: Http::new(config, client, tokens, gate),
             batch_size: config.batch_size,

@@ -4,6 +4,8 @@
 //! `forestsync.toml` has both once, the provisioner's own file once for each configuration. Nothing here touches the
 //! network, and no secret is read. What a credential is made of is in [`credential`](crate::Credential).
 
+mod identity;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,17 +14,20 @@ use forestsync_runtime::config::{Findings, duration, string_or_table};
 use serde::Deserialize;
 use url::Url;
 
-use crate::config::{ExtensionApp, SoftMatch, TenantConfig, clouds};
+use crate::config::{ExtensionApp, SoftMatch, TenantConfig};
 use crate::credential::form::{self, CredentialKind};
-use crate::credential::{Credential, CredentialError};
+use crate::credential::{Credential, CredentialError, environment};
+use identity::Identity;
 
 /// The tenant as it is written.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TenantForm {
-    /// The directory (tenant) id, or one of its domains.
-    pub tenant_id: String,
-    /// The application (client) id. With a managed identity it is that of a user-assigned one, or not written.
+    /// The directory (tenant) id, or one of its domains. With a workload identity, unless written, what `AZURE_TENANT_ID`
+    /// says.
+    pub tenant_id: Option<String>,
+    /// The application (client) id. With a managed identity it is that of a user-assigned one, or not written; with a
+    /// workload identity, unless written, what `AZURE_CLIENT_ID` says.
     pub client_id: Option<String>,
     /// How the application proves itself; needed where no other key says so.
     pub credential: Option<CredentialKind>,
@@ -36,9 +41,10 @@ pub struct TenantForm {
     pub private_key_file: Option<PathBuf>,
     /// File that holds the workload's token; unless written, the one that `AZURE_FEDERATED_TOKEN_FILE` names.
     pub federated_token_file: Option<PathBuf>,
-    /// Where the tenant lives.
-    #[serde(default)]
-    pub cloud: CloudForm,
+    /// Where the managed identity is asked for, instead of what the environment says or `http://169.254.169.254`.
+    pub managed_identity_endpoint: Option<String>,
+    /// Where the tenant lives: `"global"` unless written, or, with a workload identity, where `AZURE_AUTHORITY_HOST` says.
+    pub cloud: Option<CloudForm>,
     /// PEM file with the certificates that the endpoints are trusted by; without it those of the machine.
     pub ca_file: Option<PathBuf>,
     /// The most writes within 150 seconds.
@@ -92,12 +98,6 @@ pub enum CloudForm {
         /// Microsoft Graph, https.
         graph: String,
     },
-}
-
-impl Default for CloudForm {
-    fn default() -> Self {
-        Self::Named("global".to_owned())
-    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -247,28 +247,19 @@ pub struct GuardSettings {
 impl TenantSettings {
     /// Gives a tenant its meaning. What is wrong goes to `found`, under `key`; relative paths are relative to `base`.
     pub fn check(key: &str, tenant: &TenantForm, base: &Path, found: &mut Findings) -> Option<Self> {
-        let id_like = |text: &str| {
-            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
-        };
-        if !id_like(&tenant.tenant_id) || matches!(tenant.tenant_id.as_str(), "common" | "organizations" | "consumers")
-        {
-            found.add(
-                format!("{key}.tenant_id"),
-                format!("{:?} is no tenant", tenant.tenant_id),
-                "write the directory (tenant) id shown in the Entra admin center, or one of the tenant's domains",
-            );
-        }
+        Self::check_where(key, tenant, base, environment, found)
+    }
+
+    /// The same, where the environment is what `var` says.
+    fn check_where(
+        key: &str,
+        tenant: &TenantForm,
+        base: &Path,
+        var: impl Fn(&str) -> Option<String>,
+        found: &mut Findings,
+    ) -> Option<Self> {
         let credential = form::check(key, tenant, base, found);
-        let is_managed = matches!(credential, Some(Credential::ManagedIdentity));
-        let wrong = match &tenant.client_id {
-            None if is_managed => None,
-            None => Some("is missing".to_owned()),
-            Some(id) => (!id_like(id)).then(|| format!("{id:?} is no application id")),
-        };
-        if let Some(message) = wrong {
-            let hint = "write the application (client) id of the app registration";
-            found.add(format!("{key}.client_id"), message, hint);
-        }
+        let identity = identity::check(key, tenant, credential.as_ref(), var, found);
         if tenant.writes_per_150_seconds == 0 {
             found.add(
                 format!("{key}.writes_per_150_seconds"),
@@ -280,10 +271,10 @@ impl TenantSettings {
             found.add(format!("{key}.in_flight"), "is not between 1 and 256", "use 16 unless you know better");
         }
         let extension_app = check_extension_app(key, tenant, found);
-        let (authority, graph) = check_cloud(&format!("{key}.cloud"), &tenant.cloud, found)?;
+        let Identity { tenant_id, client_id, authority, graph } = identity?;
         Some(Self {
-            tenant_id: tenant.tenant_id.clone(),
-            client_id: tenant.client_id.clone().unwrap_or_default(),
+            tenant_id,
+            client_id,
             credential: credential?,
             authority,
             graph,
@@ -389,39 +380,5 @@ fn is_uuid(text: &str) -> bool {
         && groups.iter().all(|g| g.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-fn check_cloud(key: &str, cloud: &CloudForm, found: &mut Findings) -> Option<(Url, Url)> {
-    match cloud {
-        CloudForm::Named(name) => {
-            let known = clouds();
-            if let Some(cloud) = known.iter().find(|c| c.name == name.as_str()) {
-                return Some((Url::parse(cloud.authority).ok()?, Url::parse(cloud.graph).ok()?));
-            }
-            let names: Vec<&str> = known.iter().map(|c| c.name).collect();
-            found.add(
-                key,
-                format!("{name:?} is no cloud"),
-                format!("known are {}; or {{ authority = \"https://…\", graph = \"https://…\" }}", names.join(", ")),
-            );
-            None
-        }
-        CloudForm::Custom { authority, graph } => {
-            let authority = check_https(&format!("{key}.authority"), authority, found);
-            let graph = check_https(&format!("{key}.graph"), graph, found);
-            authority.zip(graph)
-        }
-    }
-}
-
-fn check_https(key: &str, text: &str, found: &mut Findings) -> Option<Url> {
-    match Url::parse(text) {
-        Ok(url) if url.scheme() == "https" && url.host_str().is_some() => Some(url),
-        _ => {
-            found.add(
-                key,
-                format!("{text:?} is no https URL"),
-                "write it as in \"https://graph.microsoft.com\": tokens are never sent in the clear",
-            );
-            None
-        }
-    }
-}
+#[cfg(test)]
+mod tests;
