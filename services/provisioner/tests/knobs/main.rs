@@ -3,7 +3,7 @@
 //!
 //! `FORESTSYNC_SOAK=1` runs many more mixes. `FORESTSYNC_SEED=17` runs the mix of that seed alone.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -201,7 +201,7 @@ impl Model {
     fn rename(&mut self, random: &mut ChaCha8Rng) {
         let Some(n) = self.users.keys().copied().filter(|n| !self.renamed.contains(n)).choose(random) else { return };
         let name = self.new_name(n);
-        self.call(n, name);
+        self.call(n, &name);
     }
 
     /// A name that somebody else had, who was renamed or went.
@@ -210,15 +210,15 @@ impl Model {
         let Some(n) = heirs.choose(random) else { return };
         let free = self.free.iter().filter(|name| name.ends_with(domain(n))).choose(random).cloned();
         if let Some(name) = free {
-            self.call(n, name);
+            self.call(n, &name);
         }
     }
 
-    fn call(&mut self, n: u32, name: String) {
+    fn call(&mut self, n: u32, name: &str) {
         let Some(user) = self.users.get_mut(&n) else { return };
         self.renamed.insert(n);
-        self.free.remove(&name);
-        if let Some(CloudValue::Text(old)) = user.attributes.insert("userPrincipalName".into(), text(&name)) {
+        self.free.remove(name);
+        if let Some(CloudValue::Text(old)) = user.attributes.insert("userPrincipalName".into(), text(name)) {
             self.leave(n, old);
         }
     }
