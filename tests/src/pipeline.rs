@@ -125,6 +125,15 @@ impl Pipeline {
         self.command(arguments).output().expect("the forestsync binary is built; run the suites by tests/run")
     }
 
+    /// Runs a command that ends by itself and logs so much.
+    pub fn output_logging(&self, arguments: &[&str], log: &str) -> Output {
+        let mut command = self.command(arguments);
+        command
+            .env("FORESTSYNC_LOG", log)
+            .output()
+            .expect("the forestsync binary is built; run the suites by tests/run")
+    }
+
     /// Runs a command with `--json` and reads what it prints; panics with its messages if that is no JSON.
     pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let mut all = arguments.to_vec();

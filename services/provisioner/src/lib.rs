@@ -12,10 +12,12 @@
 //! - **One write** goes: intent durable in the ledger, request, outcome durable in the log, ledger. A process that dies
 //!   at any point finds the intent, *reads* the tenant, and either writes the outcome that is missing or starts anew.
 //!   Nothing is ever sent again because it is not known whether it arrived.
-//! - **The ledger** is a fold over the outcomes and the wishes: it may be lost and is rebuilt without any write.
+//! - **The ledger** is a fold over the outcomes and the wishes: it may be lost and is rebuilt without any write. Where the
+//!   outcomes are lost as well, objects are found by their anchors, and what they have is read before anything is written.
 //! - **Per object** at most one request is in flight; the newest wish wins, superseded ones are never sent.
-//! - **Removals** are considered only after everything up to the tail of `desired` was taken in, and only as many as the
-//!   delete guard lets pass; what is held is listed.
+//! - **Removals**, and users that are disabled or renamed, are considered only after everything up to the tail of `desired`
+//!   was taken in, and only as many as their guard lets pass; what is held is listed. What people decide about it comes from
+//!   `control.<configuration>`: an approval lets a write go, and no other with it.
 //! - **Failures** are decided by status, `error.code` and `details`, never by message texts. They wait on the object's
 //!   or the membership's own clock and end in quarantine; a changed wish lifts it, and what may pass by itself is tried on
 //!   silently. What concerns all objects pauses the whole provisioner, is written down when it lasts, and quarantines none.

@@ -29,7 +29,7 @@ pub(crate) struct Feature {
 }
 
 /// Writing before reading, so that the permission for the one is counted for the other.
-const FEATURES: [Feature; 8] = [
+const FEATURES: [Feature; 9] = [
     Feature {
         name: "write users",
         when: When::Class(CloudClass::User),
@@ -44,6 +44,11 @@ const FEATURES: [Feature; 8] = [
         name: "find existing users (soft_match)",
         when: When::SoftMatch,
         any: &["User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
+    },
+    Feature {
+        name: "see who holds a directory role (soft_match)",
+        when: When::SoftMatch,
+        any: &["Directory.Read.All", "Directory.ReadWrite.All"],
     },
     Feature {
         name: "write groups",
@@ -122,9 +127,10 @@ mod tests {
         assert_eq!(names(&config, &[CloudClass::Group]), [&["Group.ReadWrite.All"][..], &tenant].concat());
         assert_eq!(names(&config, &all), [&["User.ReadWrite.All", "Group.ReadWrite.All"][..], &tenant].concat());
         config.soft_match.mail = true;
-        assert_eq!(names(&config, &[CloudClass::User]), [&["User.ReadWrite.All"][..], &tenant].concat());
+        // which reads domains and organization as well
+        assert_eq!(names(&config, &[CloudClass::User]), ["User.ReadWrite.All", "Directory.Read.All"]);
         config.extension_app = Some(ExtensionApp { client_id: String::new(), object_id: String::new() });
-        let own = ["User.ReadWrite.All", "Group.ReadWrite.All", "Application.ReadWrite.OwnedBy"];
-        assert_eq!(names(&config, &all), [&own[..], &tenant].concat());
+        let own = ["User.ReadWrite.All", "Directory.Read.All", "Group.ReadWrite.All", "Application.ReadWrite.OwnedBy"];
+        assert_eq!(names(&config, &all), own);
     }
 }

@@ -214,7 +214,7 @@ impl Understudy {
             Call::ListMembers { group } | Call::ListOwners { group } => {
                 group.starts_with(INVENTED).then(|| Reply::Members(HashSet::new()))
             }
-            Call::LookUp { .. } | Call::Match { .. } | Call::ReadGroup { .. } => None,
+            Call::LookUp { .. } | Call::Match { .. } | Call::ReadGroup { .. } | Call::ListRoles { .. } => None,
         })
     }
 

@@ -23,6 +23,8 @@ pub(crate) enum Call {
     Read { class: CloudClass, id: String, attributes: Vec<String> },
     /// A user's manager.
     ReadManager { id: String },
+    /// The directory roles that a user holds.
+    ListRoles { user: String },
     /// All members of a group.
     ListMembers { group: String },
     /// Makes the object; of a group, makes it or updates the one that has the anchor.
@@ -77,6 +79,7 @@ impl Call {
             | Self::Read { .. }
             | Self::ReadGroup { .. }
             | Self::ReadManager { .. }
+            | Self::ListRoles { .. }
             | Self::ListMembers { .. }
             | Self::ListOwners { .. } => 0,
             Self::AddMembers { members, .. } => members.len().div_ceil(3) as u32,
@@ -157,7 +160,7 @@ pub(crate) enum Reply {
     Object(Option<CloudObject>),
     /// To `ReadManager`: the manager's id.
     Manager(Option<String>),
-    /// To `ListMembers` and `ListOwners`: their ids.
+    /// To `ListMembers`, `ListOwners` and `ListRoles`: their ids.
     Members(HashSet<String>),
     /// To a single write.
     Done(Done),

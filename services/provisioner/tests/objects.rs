@@ -137,6 +137,34 @@ async fn soft_match_is_off_by_default_and_takes_only_free_users() {
     assert_eq!(lab.property(3, "userPrincipalName"), Some(json!("user3@emea.example")));
 }
 
+/// Whoever can write a name in a directory must not become an administrator of the tenant by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_soft_match_takes_no_administrator_and_nobody_twice() {
+    let mut lab = Lab::with(|o| o.privileged_users = vec!["user1@emea.example".into()]).await;
+    let seed = |name: &str, mail: &str| {
+        let properties = json!({"userPrincipalName": name, "displayName": "Old", "mailNickname": "x", "mail": mail,
+            "accountEnabled": true});
+        lab.control.seed_user(properties).unwrap()
+    };
+    let (admin, shared) = (seed("user1@emea.example", "one@emea.example"), seed("x@emea.example", "two@emea.example"));
+    lab.config.tenant.soft_match.user_principal_name = true;
+    lab.config.tenant.soft_match.mail = true;
+    let mail = |n: u32| user(n, &[("mail", text("two@emea.example"))]);
+    lab.wish(vec![user(1, &[]), mail(2), mail(3)]).await;
+    let status = lab.settle().await;
+    let refused = lab.quarantined(1).await.unwrap();
+    assert_eq!((refused.error.code.as_str(), refused.attempts), ("privileged_match", 0));
+    assert!(refused.error.detail.contains(&admin), "{}", refused.error.detail);
+    let dump = lab.dump();
+    let of =
+        |id: &str| dump.users.iter().find(|u| u.id == id).unwrap().properties.get("onPremisesImmutableId").cloned();
+    assert_eq!(of(&admin), None, "nothing was written to it");
+    let adopted: Vec<u32> = [2, 3].into_iter().filter(|n| lab.id(*n).as_ref() == Some(&shared)).collect();
+    assert_eq!(adopted.len(), 1, "one of the two has it");
+    assert_eq!(of(&shared), Some(json!(anchor(adopted[0]).as_str())));
+    assert!(status.quarantined_total >= 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn restores_what_was_deleted() {
     for (holds, refused) in [(true, false), (false, true)] {

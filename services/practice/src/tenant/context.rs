@@ -221,11 +221,20 @@ impl Ctx<'_> {
 
     /// Refuses sensitive actions on administrators.
     pub(super) fn unprivileged(&self, id: Uuid) -> Result<(), Box<GraphError>> {
-        let marked = self.directory.get(id).is_some_and(|o| {
+        if self.is_privileged(id) { Err(GraphError::denied()) } else { Ok(()) }
+    }
+
+    /// Whether somebody is an administrator.
+    pub(super) fn is_privileged(&self, id: Uuid) -> bool {
+        self.directory.get(id).is_some_and(|o| {
             o.privileged
                 || o.text("userPrincipalName").is_some_and(|upn| self.tenant.privileged.contains(&upn.to_lowercase()))
-        });
-        if marked { Err(GraphError::denied()) } else { Ok(()) }
+        })
+    }
+
+    /// The same by id or name.
+    pub(super) fn holds_role(&self, name: &str) -> Result<bool, Box<GraphError>> {
+        Ok(self.is_privileged(self.read(Kind::User, name)?.0))
     }
 }
 

@@ -37,6 +37,20 @@ impl Reply {
         Self { status, content: Content::Json(Value::Object(body)), headers: Vec::new(), write: None }
     }
 
+    /// Adds the directory role that administrators hold to the last page of a list.
+    pub(super) fn with_role(mut self) -> Self {
+        if let Content::Json(body) = &mut self.content
+            && body.get("@odata.nextLink").is_none()
+            && let Some(values) = body.get_mut("value").and_then(Value::as_array_mut)
+        {
+            values.push(json!({
+                "@odata.type": "#microsoft.graph.directoryRole",
+                "id": "5b9f1e4c-2f0d-4b52-8c1b-9f6a1f0d7e21",
+            }));
+        }
+        self
+    }
+
     pub(super) fn number(n: u64) -> Self {
         Self { status: 200, content: Content::Number(n), headers: Vec::new(), write: None }
     }

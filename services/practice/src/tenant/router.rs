@@ -116,7 +116,9 @@ impl Ctx<'_> {
             }
             ("GET", [id, view @ ("memberOf" | "transitiveMemberOf" | "directReports"), tail @ ..]) => {
                 let ids = self.linking(Kind::User, id, view)?;
-                self.view(&ids, tail)
+                let reply = self.view(&ids, tail)?;
+                let holds_role = *view != "directReports" && tail.is_empty() && self.holds_role(id)?;
+                Ok(if holds_role { reply.with_role() } else { reply })
             }
             ("POST", [id, "revokeSignInSessions"]) => {
                 self.need(USER_WRITE)?;

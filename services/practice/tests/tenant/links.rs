@@ -26,6 +26,11 @@ async fn members_come_and_go_one_by_one() {
     peer.get(&format!("{at}/$count")).await.fails(400, "Request_BadRequest", "$count is not currently supported.");
     assert_eq!(peer.eventual(&format!("{at}/$count")).await.body, json!(2));
     assert_eq!(peer.get(&format!("/users/{ada}/memberOf?$select=id")).await.all("id"), [outer.as_str()]);
+    peer.tenant.control().set_privileged(&ada, true).unwrap();
+    let read = peer.get(&format!("/users/{ada}/memberOf?$select=id")).await;
+    assert_eq!(read.all("@odata.type"), ["#microsoft.graph.group", "#microsoft.graph.directoryRole"]);
+    assert_eq!(peer.get(&format!("/users/{ada}/memberOf/microsoft.graph.group")).await.values().len(), 1);
+    peer.tenant.control().set_privileged(&ada, false).unwrap();
 
     peer.delete(&format!("{at}/{ada}/$ref")).await.is(204);
     let gone = peer.delete(&format!("{at}/{ada}/$ref")).await;

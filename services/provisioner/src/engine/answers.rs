@@ -9,13 +9,13 @@ use forestsync_schemas::outcomes::{
 use tokio::time::Instant;
 
 use super::fold::unknown;
-use super::plan::{Plan, choose};
+use super::plan::Plan;
 use super::turn::Note;
 use super::verify::not_visible;
 use super::{Engine, Flight, NewOutcome, Purpose, Stage, Verify};
 use crate::error::ProvisionerError;
 use crate::store::{ENABLED, Intent, Life, NAME, ObjectRow, WishKind, Write};
-use crate::target::{CloudObject, Done, Reply};
+use crate::target::{CloudObject, Done, FailureKind, Reply};
 
 impl Engine {
     /// Takes one answer. Whatever it says, the object has another turn.
@@ -30,14 +30,18 @@ impl Engine {
             self.unanswered.remove(anchor);
         }
         match (&flight.purpose, reply) {
+            (Purpose::Roles, Reply::Failed(failure)) if failure.kind == FailureKind::Denied => {
+                self.roles_hidden(anchor, flight);
+                Ok(())
+            }
             (_, Reply::Failed(failure)) => self.failed(anchor, flight, &failure),
             (Purpose::LookUp, Reply::Found { live, deleted }) => self.found(anchor, flight, live, deleted),
             (Purpose::Match, Reply::Matches { by_name, by_mail }) => {
-                let stage = match choose(by_name, by_mail) {
-                    Some((object, by)) => Stage::Matched(Box::new(object), by),
-                    None => Stage::NoMatch,
-                };
-                self.stages.insert(anchor.clone(), stage);
+                self.matched(anchor, by_name, by_mail);
+                Ok(())
+            }
+            (Purpose::Roles, Reply::Members(roles)) => {
+                self.roles_read(anchor, flight, roles.len());
                 Ok(())
             }
             (Purpose::Own, Reply::Object(object)) => {
@@ -216,7 +220,7 @@ impl Engine {
             }
             Write::Adopt { .. } => {
                 self.turn.clear_intent(anchor);
-                if let Some(Stage::Matched(object, by)) = self.stages.remove(anchor) {
+                if let Some(Stage::Matched { object, by, .. }) = self.stages.remove(anchor) {
                     self.adopt(anchor, flight, *object, by, Some(&done));
                 }
                 return Ok(());

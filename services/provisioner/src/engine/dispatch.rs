@@ -62,7 +62,7 @@ impl Packer {
     fn add(&mut self, anchor: SourceAnchor, call: Call, trace: Option<String>) {
         let requests = call.requests();
         // a list has pages of its own and shares no batch
-        let alone = matches!(call, Call::ListMembers { .. } | Call::ListOwners { .. });
+        let alone = matches!(call, Call::ListMembers { .. } | Call::ListOwners { .. } | Call::ListRoles { .. });
         if alone {
             self.full.push(Job { anchors: vec![anchor], calls: vec![call], traces: vec![trace], requests });
             return;

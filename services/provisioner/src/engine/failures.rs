@@ -100,6 +100,11 @@ impl Engine {
                 self.stages.remove(anchor);
                 self.object_failed(anchor, flight, Operation::SetOwner, failure)?
             }
+            Purpose::Roles => {
+                // back to the look-up: who was found may be gone
+                self.stages.remove(anchor);
+                self.object_failed(anchor, flight, Operation::Create, failure)?
+            }
             Purpose::Own => self.object_failed(anchor, flight, Operation::Delete, failure)?,
             _ => self.object_failed(anchor, flight, Operation::Create, failure)?,
         };

@@ -20,6 +20,7 @@ mod guard;
 mod inherit;
 mod intake;
 mod links;
+mod matching;
 mod members;
 mod observe;
 mod owners;
@@ -104,8 +105,8 @@ enum Stage {
     Looked(Instant),
     /// The one we deleted is not among the deleted any more.
     Purged,
-    /// A soft match found it.
-    Matched(Box<CloudObject>, MatchedBy),
+    /// A soft match found it; whether it is known to hold no directory role.
+    Matched { object: Box<CloudObject>, by: MatchedBy, is_plain: bool },
     /// Of a group: these links were refused; its members tell whether they are as they should be.
     Check { members: Vec<SourceAnchor>, removing: bool, each: bool, failure: Box<Failure> },
     /// Of a group: this owner was refused; its owners tell why.
@@ -128,6 +129,8 @@ struct Verify {
 enum Purpose {
     LookUp,
     Match,
+    /// Whether whom a soft match found holds a directory role.
+    Roles,
     Check,
     /// Whether the object is still ours.
     Own,
@@ -170,6 +173,8 @@ pub(crate) struct Engine {
     /// Those that failed too often and are tried from time to time.
     quiet: Timers,
     stages: HashMap<SourceAnchor, Stage>,
+    /// Whom soft matches found, by cloud id, and for whom: nobody is matched twice.
+    claims: HashMap<String, SourceAnchor>,
     flights: HashMap<SourceAnchor, Flight>,
     /// Writes of these in a row to which there was no answer, although the tenant answered others.
     unanswered: HashMap<SourceAnchor, u32>,
@@ -252,6 +257,7 @@ impl Engine {
             timers: Timers::default(),
             quiet: Timers::default(),
             stages: HashMap::new(),
+            claims: HashMap::new(),
             flights: HashMap::new(),
             unanswered: HashMap::new(),
             missed: HashSet::new(),

@@ -7,7 +7,7 @@ use forestsync_rules::diff;
 use forestsync_runtime::clock;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
 use forestsync_schemas::outcomes::{
-    AttributeChanges, ExportError, ExportQuarantined, MatchedBy, NotWritable, Operation, OutcomeEvent,
+    AttributeChanges, ExportError, ExportQuarantined, NotWritable, Operation, OutcomeEvent,
 };
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ use super::guard::{Gate, gate, stale_hold};
 use super::{Engine, NewOutcome, Purpose, Stage};
 use crate::error::ProvisionerError;
 use crate::store::{ENABLED, Failed, NAME, ObjectRow, Wish, WishKind, Write};
-use crate::target::{Call, CloudObject, Yielded};
+use crate::target::{Call, Yielded};
 
 /// Times that an object is not found until it is looked up.
 pub(super) const MISSED: u32 = 3;
@@ -217,7 +217,10 @@ impl Engine {
                 None => self.create(anchor, row, wish, whole()),
             },
             Some(Stage::NoMatch) => self.create(anchor, row, wish, whole()),
-            Some(Stage::Matched(object, _)) => {
+            Some(Stage::Matched { object, is_plain: false, .. }) => {
+                Plan::Ask(Call::ListRoles { user: object.id.clone() }, Purpose::Roles)
+            }
+            Some(Stage::Matched { object, .. }) => {
                 let (id, changes) = (object.id.clone(), diff::AttributeChanges::new());
                 let call = Call::Update { class, id: id.clone(), changes, anchor: Some(anchor.clone()) };
                 Plan::Write(call, Write::Adopt { id })
@@ -240,18 +243,6 @@ impl Engine {
         let class = wish.class;
         let call = Call::Create { class, anchor: anchor.clone(), attributes: attributes.clone() };
         Plan::Write(call, Write::Create { attributes })
-    }
-
-    fn soft_match(&self, class: CloudClass, attributes: &CloudAttributes) -> Option<Call> {
-        let text = |name: &str| match attributes.get(name) {
-            Some(CloudValue::Text(text)) => Some(text.clone()),
-            _ => None,
-        };
-        let rules = self.config.tenant.soft_match;
-        let user_principal_name = text("userPrincipalName").filter(|_| rules.user_principal_name);
-        let mail = text("mail").filter(|_| rules.mail);
-        let asks = class == CloudClass::User && (user_principal_name.is_some() || mail.is_some());
-        asks.then(|| Call::Match { user_principal_name, mail, attributes: self.interesting(class, attributes) })
     }
 
     fn plan_manager(
@@ -289,7 +280,7 @@ impl Engine {
     }
 
     /// The attributes worth reading.
-    fn interesting(&self, class: CloudClass, attributes: &CloudAttributes) -> Vec<String> {
+    pub(super) fn interesting(&self, class: CloudClass, attributes: &CloudAttributes) -> Vec<String> {
         let mut names = self.managed(class, attributes);
         names.extend(attributes.keys().cloned());
         names.sort();
@@ -368,11 +359,4 @@ fn not_writable_event(row: &ObjectRow, wish: &Wish, attributes: &[String]) -> Op
     };
     let event = NotWritable { attributes, reason: reason.to_owned() };
     (row.reported.as_ref() != Some(&event.attributes)).then_some(OutcomeEvent::NotWritable(event))
-}
-
-/// Which soft match applies, if one does: the target must not carry an anchor or belong to Azure AD Connect.
-pub(super) fn choose(by_name: Option<CloudObject>, by_mail: Option<CloudObject>) -> Option<(CloudObject, MatchedBy)> {
-    let free = |o: &CloudObject| o.anchor.as_deref().is_none_or(str::is_empty) && !o.synced;
-    let by_name = by_name.filter(free).map(|o| (o, MatchedBy::UserPrincipalName));
-    by_name.or_else(|| by_mail.filter(free).map(|o| (o, MatchedBy::Mail)))
 }

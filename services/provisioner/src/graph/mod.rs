@@ -166,12 +166,14 @@ impl Graph {
         extensions::refusal(&failure).ok_or_else(|| unanswered(&failure))
     }
 
-    /// Everybody that a group's navigation property leads to.
-    async fn linked(&self, path: String) -> Result<Reply, Outage> {
+    /// Everything that a navigation property leads to and that counts.
+    async fn linked(&self, path: String, counts: fn(&Value) -> bool) -> Result<Reply, Outage> {
         let pages = self.pages(path).await?;
         Ok(match pages {
             Err(failure) => Reply::Failed(failure),
-            Ok(values) => Reply::Members(values.iter().filter_map(objects::id).collect::<HashSet<_>>()),
+            Ok(values) => Reply::Members(
+                values.iter().filter(|value| counts(value)).filter_map(objects::id).collect::<HashSet<_>>(),
+            ),
         })
     }
 
@@ -213,6 +215,11 @@ impl Graph {
     }
 }
 
+/// Whether it is a directory role. The type is given also where the application may see nothing else of it.
+fn is_role(value: &Value) -> bool {
+    value.get("@odata.type").and_then(Value::as_str) == Some("#microsoft.graph.directoryRole")
+}
+
 /// A failure that may pass by itself, of something that no object waits for alone.
 fn unanswered(failure: &Failure) -> Outage {
     Outage {
@@ -229,8 +236,13 @@ fn unanswered(failure: &Failure) -> Outage {
 impl Target for Graph {
     async fn perform(&self, calls: &[Call], traces: &[Option<String>]) -> Result<Vec<Reply>, Outage> {
         match calls {
-            [Call::ListMembers { group }] => return Ok(vec![self.linked(requests::members_path(group)).await?]),
-            [Call::ListOwners { group }] => return Ok(vec![self.linked(requests::owners_path(group)).await?]),
+            [Call::ListMembers { group }] => {
+                return Ok(vec![self.linked(requests::members_path(group), |_| true).await?]);
+            }
+            [Call::ListOwners { group }] => {
+                return Ok(vec![self.linked(requests::owners_path(group), |_| true).await?]);
+            }
+            [Call::ListRoles { user }] => return Ok(vec![self.linked(requests::roles_path(user), is_role).await?]),
             _ => {}
         }
         let mut requests = Vec::new();

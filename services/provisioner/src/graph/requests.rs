@@ -89,6 +89,11 @@ pub(super) fn owners_path(group: &str) -> String {
     format!("/groups/{}/owners?$select=id&$top=999", segment(group))
 }
 
+/// The first page of what a user is a direct member of: groups, administrative units and directory roles.
+pub(super) fn roles_path(user: &str) -> String {
+    format!("/users/{}/memberOf?$select=id&$top=999", segment(user))
+}
+
 fn deleted_set(class: CloudClass) -> &'static str {
     if class == CloudClass::User { "microsoft.graph.user" } else { "microsoft.graph.group" }
 }
@@ -131,6 +136,7 @@ pub(super) fn of(call: &Call, root: &str, names: &Names, no_filter: bool, out: &
         Call::ReadManager { id } => out.push(Request::get(format!("/users/{}/manager?$select=id", segment(id)))),
         Call::ListMembers { group } => out.push(Request::get(members_path(group))),
         Call::ListOwners { group } => out.push(Request::get(owners_path(group))),
+        Call::ListRoles { user } => out.push(Request::get(roles_path(user))),
         Call::Create { class, anchor, attributes } => out.push(create(names, *class, anchor, attributes)),
         Call::Update { class, id, changes, anchor } => {
             let mut body = diff::patch_body(changes);
