@@ -43,6 +43,15 @@ impl Settled {
         assert_eq!(self.world.tenant.dump().deleted_users.len(), 0, "deleted users in the tenant");
     }
 
+    /// Waits until the tenant has this many users.
+    async fn tenant_has(&self, users: usize) {
+        wait::until(&format!("{users} users"), Duration::from_mins(1), || {
+            let has = self.world.tenant.dump().users.len();
+            async move { if has == users { Ok(()) } else { Err(format!("there are {has}")) } }
+        })
+        .await;
+    }
+
     /// Waits until `status` holds `word` somewhere.
     async fn status_says(&mut self, word: &str) {
         let pipeline = &self.pipeline;
@@ -164,14 +173,15 @@ async fn what_is_held_is_decided_about_while_a_run_goes_on() {
     let rejected = s.pipeline.output(&["reject", "--reason", "still needed", name(1)]);
     assert_eq!(rejected.status.code(), Some(0), "{rejected:?}");
     let rejected = |held: &[Value]| held.iter().filter(|one| one["cause"] == "rejected").count();
-    held_when(&s, "both are carried out", |held| held.len() == gone - 1 && rejected(held) == 1).await;
-    assert_eq!(s.world.tenant.dump().users.len(), s.users - 1);
+    let is_so = |held: &[Value]| (rejected(held), guarded(held)) == (1, gone - 2);
+    held_when(&s, "both are carried out", is_so).await;
+    s.tenant_has(s.users - 1).await;
 
     // by filter, and what is left of it
     let approved = approve(&["--class", "user", "--cause", "guard"]);
     assert_eq!(approved.status.code(), Some(0), "{approved:?}");
     held_when(&s, "one is left", |held| held.len() == 1 && rejected(held) == 1).await;
-    assert_eq!(s.world.tenant.dump().users.len(), s.users - gone + 1);
+    s.tenant_has(s.users - gone + 1).await;
     let log = s.pipeline.output(&["log", "tail", "control.e2e", "--from", "0"]);
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
     assert_eq!(log.matches("ticket 4711").count(), 2, "{log}");

@@ -44,7 +44,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files(&path));
-        } else if path.extension().is_none_or(|extension| extension != "secret") {
+        } else if path.is_file() && path.extension().is_none_or(|extension| extension != "secret") {
             found.push(path);
         }
     }
@@ -126,8 +126,11 @@ async fn no_secret_leaves_its_file() {
     }
 
     let recorded = wait_for_record(&record).await;
-    let files: Vec<(PathBuf, Vec<u8>)> =
-        files(&folder).into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
+    let read = |path: PathBuf| {
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        (path, bytes)
+    };
+    let files: Vec<(PathBuf, Vec<u8>)> = files(&folder).into_iter().map(read).collect();
     assert!(files.len() > 10, "log, databases and plan are among them: {files:?}");
     for bytes in seen.iter().flat_map(|out| [&out.stdout, &out.stderr]).chain([&recorded]) {
         assert_eq!(find(bytes), None, "something secret was shown");
