@@ -34,8 +34,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Nothing here may take longer.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+/// Nothing here may take longer, not even in a tenant that fails most of the time on a machine with other work.
+pub const PATIENCE: Duration = Duration::from_mins(4);
 
 pub struct Lab {
     pub folder: tempfile::TempDir,
