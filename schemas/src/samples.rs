@@ -403,9 +403,8 @@ pub fn more_desired() -> Vec<(&'static str, DesiredRecord)> {
     ]
 }
 
-/// A sample of each event of `outcomes`.
-pub fn outcomes() -> Vec<OutcomeRecord> {
-    let context = OutcomeContext {
+fn outcome_context() -> OutcomeContext {
+    OutcomeContext {
         configuration: "contoso".into(),
         anchor: anchor(1),
         class: CloudClass::User,
@@ -414,7 +413,12 @@ pub fn outcomes() -> Vec<OutcomeRecord> {
         request_id: Some("c1a7f3de-6a3b-4a0e-9f43-0a4f6a1f0001".into()),
         status: Some(204),
         trace: None,
-    };
+    }
+}
+
+/// A sample of each event of `outcomes`.
+pub fn outcomes() -> Vec<OutcomeRecord> {
+    let context = outcome_context();
     let attributes: CloudAttributes = BTreeMap::from([("displayName".into(), CloudValue::Text("Anna".into()))]);
     let change = AttributeChange { before: Some(CloudValue::Text("Ann".into())), after: None };
     let error = ExportError {
@@ -484,16 +488,7 @@ pub fn outcomes() -> Vec<OutcomeRecord> {
 
 /// Further samples of events of `outcomes`: what somebody decided.
 pub fn more_outcomes() -> Vec<(&'static str, OutcomeRecord)> {
-    let context = OutcomeContext {
-        configuration: "contoso".into(),
-        anchor: anchor(1),
-        class: CloudClass::User,
-        cloud_id: Some("87d349ed-44d7-43e1-9a83-5f2406dee5bd".into()),
-        desired_offset: 12,
-        request_id: Some("c1a7f3de-6a3b-4a0e-9f43-0a4f6a1f0001".into()),
-        status: Some(204),
-        trace: None,
-    };
+    let context = outcome_context();
     let change = AttributeChange { before: Some(CloudValue::Bool(true)), after: Some(CloudValue::Bool(false)) };
     let updated = ObjectUpdated {
         changes: BTreeMap::from([("accountEnabled".into(), change)]),

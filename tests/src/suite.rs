@@ -26,6 +26,11 @@ pub const AT_ONCE: &str = "writes_per_150_seconds = 1000000\nvisible_within = \"
 /// A practice tenant for forests with these domains that records every exchange in `record`.
 pub async fn tenant(ca: &PrivateCa, domains: &[String], record: Option<PathBuf>) -> (PracticeTenant, TenantAccess) {
     let options = TenantOptions { verified_domains: domains.to_vec(), record_file: record, ..TenantOptions::default() };
+    tenant_of(ca, options).await
+}
+
+/// A practice tenant with these options.
+pub async fn tenant_of(ca: &PrivateCa, options: TenantOptions) -> (PracticeTenant, TenantAccess) {
     let (tenant_id, client_id) = (options.tenant_id.clone(), options.client_id.clone());
     let client_secret = options.client_secret.expose().to_owned();
     let tenant = PracticeTenant::start(options, ca).await.unwrap();

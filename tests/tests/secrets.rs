@@ -6,10 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use forestsync_practice::tenant::{ClientSecret, PracticeTenant, TenantOptions};
+use forestsync_practice::tenant::{ClientSecret, TenantOptions};
 use forestsync_practice::tls::PrivateCa;
 use forestsync_tests::peers;
-use forestsync_tests::pipeline::{Pipeline, TenantAccess};
+use forestsync_tests::pipeline::Pipeline;
 use forestsync_tests::scenario::Change;
 use forestsync_tests::suite;
 use forestsync_tests::wait;
@@ -22,20 +22,6 @@ const PLANTED: [&str; 4] =
 const BEGINNINGS: [&str; 2] = ["eyJ", "aA1!"];
 /// All that is logged but by the database library, which knows no secrets and fails to show itself.
 const EVERYTHING: &str = "trace,sled=info";
-
-async fn tenant(ca: &PrivateCa, record: PathBuf) -> (PracticeTenant, TenantAccess) {
-    let options = TenantOptions {
-        verified_domains: suite::practice_domains(),
-        record_file: Some(record),
-        client_secret: ClientSecret::new("planted-client-word"),
-        ..TenantOptions::default()
-    };
-    let (tenant_id, client_id) = (options.tenant_id.clone(), options.client_id.clone());
-    let tenant = PracticeTenant::start(options, ca).await.unwrap();
-    let (authority, graph) = (tenant.authority_url(), tenant.graph_url());
-    let client_secret = "planted-client-word".to_owned();
-    (tenant, TenantAccess { tenant_id, client_id, client_secret, authority, graph, ca: ca.pem().to_owned() })
-}
 
 /// All files in and below a folder but those that hold the secrets.
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -77,14 +63,20 @@ async fn no_secret_leaves_its_file() {
     let ca = PrivateCa::new().unwrap();
     let record = peers::scratch().join("secrets.jsonl");
     let _absent = std::fs::remove_file(&record);
-    let (tenant, access) = tenant(&ca, record.clone()).await;
+    let options = TenantOptions {
+        verified_domains: suite::practice_domains(),
+        record_file: Some(record.clone()),
+        client_secret: ClientSecret::new("planted-client-word"),
+        ..TenantOptions::default()
+    };
+    let tenant = suite::tenant_of(&ca, options).await;
     let mut forests = Vec::new();
     for name in ["emea", "apac", "amer"] {
         let plant =
             |o: &mut forestsync_practice::forest::ForestOptions| o.reader.password = "planted-reader-word".into();
         forests.push(suite::practice_peer(&ca, name, plant).await);
     }
-    let mut world = World::new(forests, None, (tenant, access)).await;
+    let mut world = World::new(forests, None, tenant).await;
     let pipeline = Pipeline::new(&world.sources(), &world.access, suite::NO_QUOTA, "");
     let folder = pipeline.folder().to_owned();
     let write = |name: &str, word: &str| std::fs::write(folder.join(name), word).unwrap();

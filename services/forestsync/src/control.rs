@@ -3,10 +3,11 @@
 use anyhow::{Context as _, Result};
 use forestsync_log::{Log, NewRecord, StreamName};
 pub use forestsync_projector::activation::last_activation;
+use forestsync_runtime::clock;
 use forestsync_schemas::control::{
     ConfigurationActivated, ControlContext, ControlEvent, DecidedWrite, HeldDecided, Verdict,
 };
-use forestsync_schemas::{ControlRecord, EventId, streams};
+use forestsync_schemas::{ControlRecord, EventBody as _, EventId, streams};
 use jiff::Timestamp;
 
 use crate::config::Settings;
@@ -26,17 +27,14 @@ pub async fn activate(log: &dyn Log, settings: &Settings) -> Result<u64> {
     let revision = last.map_or(1, |last| last.revision + 1);
     let event =
         ConfigurationActivated { revision, digest: settings.digest.clone(), document: settings.document.clone() };
-    let time = forestsync_runtime::clock::now();
     let parts = [stream.as_str(), "ConfigurationActivated", &revision.to_string(), &settings.digest];
     let record = ControlRecord {
         id: EventId::of(parts.map(str::as_bytes)),
-        time,
-        context: ControlContext { configuration: settings.configuration.clone(), actor: actor() },
+        time: clock::now(),
+        context: context(&settings.configuration),
         event: ControlEvent::ConfigurationActivated(event),
     };
-    let mut new = NewRecord::new(Some("configuration"), record.encode()?);
-    new.headers.push(("type".to_owned(), "ConfigurationActivated".into()));
-    writer.append(vec![new]).await?;
+    writer.append(vec![new_record("configuration".to_owned(), &record)?]).await?;
     tracing::info!(configuration = %settings.configuration, revision, "configuration activated");
     Ok(revision)
 }
@@ -61,7 +59,7 @@ pub async fn decide(log: &dyn Log, configuration: &str, decision: Decision) -> R
     let stream: StreamName = streams::control(configuration).parse()?;
     let mut writer = log.writer(&stream).await.context("while writing the decision down")?;
     let Decision { verdict, writes, desired_offset, reason, expires } = decision;
-    let (time, mut records) = (forestsync_runtime::clock::now(), Vec::new());
+    let (time, mut records) = (clock::now(), Vec::new());
     for writes in writes.chunks(DECIDED) {
         let event = HeldDecided { verdict, writes: writes.to_vec(), desired_offset, reason: reason.clone(), expires };
         let event = ControlEvent::HeldDecided(event);
@@ -70,16 +68,24 @@ pub async fn decide(log: &dyn Log, configuration: &str, decision: Decision) -> R
         let record = ControlRecord {
             id: EventId::of([stream.as_str().as_bytes(), &moment, &number, &data]),
             time,
-            context: ControlContext { configuration: configuration.to_owned(), actor: actor() },
+            context: context(configuration),
             event,
         };
         // a key of its own: none of them supersedes another one
-        let mut new = NewRecord::new(Some(record.id.to_string()), record.encode()?);
-        new.headers.push(("type".to_owned(), "HeldDecided".into()));
-        records.push(new);
+        records.push(new_record(record.id.to_string(), &record)?);
     }
     writer.append(records).await?;
     Ok(())
+}
+
+fn context(configuration: &str) -> ControlContext {
+    ControlContext { configuration: configuration.to_owned(), actor: actor() }
+}
+
+fn new_record(key: String, record: &ControlRecord) -> Result<NewRecord> {
+    let mut new = NewRecord::new(Some(key), record.encode()?);
+    new.headers.push(("type".to_owned(), record.event.type_name().into()));
+    Ok(new)
 }
 
 /// The account that runs this process, as the operating system names it.

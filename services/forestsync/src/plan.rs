@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Settings;
 use crate::exit::UsageError;
 use crate::output::{self, printable};
+use crate::status::name_of;
 
 /// Steps of one kind that are shown unless all are asked for.
 const SHOWN: usize = 20;
@@ -260,8 +261,7 @@ fn step(record: &OutcomeRecord, names: &HashMap<SourceAnchor, String>) -> Option
             Action::RemoveMembers
         }
         OutcomeEvent::ExportHeld(e) => {
-            let what = serde_json::to_value(e.operation).ok()?.as_str()?.replace('_', " ");
-            detail = Some(format!("{what}: {}", e.detail));
+            detail = Some(format!("{}: {}", name_of(&e.operation).replace('_', " "), e.detail));
             Action::Hold
         }
         OutcomeEvent::ExportFailed(e) => {

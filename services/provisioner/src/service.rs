@@ -106,8 +106,8 @@ fn check(forms: &[ConfigurationForm], base: &Path, found: &mut Findings) -> Opti
             found.add(format!("{key}.name"), "two configurations have this name", "keep one of them");
         }
         let tenant = TenantSettings::check(&format!("{key}.tenant"), &form.tenant, base, found);
-        let guards = (&form.delete_guard, &form.disable_guard, &form.upn_guard);
-        let guard = GuardSettings::check(&format!("{key}."), guards.0, guards.1, guards.2, found);
+        let key = format!("{key}.");
+        let guard = GuardSettings::check(&key, &form.delete_guard, &form.disable_guard, &form.upn_guard, found);
         checked.push(tenant.map(|tenant| ConfigurationSettings {
             name: form.name.clone(),
             mode: form.mode,

@@ -186,14 +186,20 @@ async fn members_stay_until_their_removal_is_approved() {
     assert_eq!(lab.settle().await.held_total, 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_is_disabled_first() {
+/// Three members of a group leave a tenant where users are deleted so much later.
+async fn three_leave(grace: Duration) -> (Lab, Running) {
     let mut lab = lab_of(20).await;
-    lab.config.tenant.grace = Duration::from_hours(1);
+    lab.config.tenant.grace = grace;
     lab.wish(vec![group(100), member(100, 1), member(100, 2), member(100, 3)]).await;
     lab.settle().await;
     let running = lab.start().await;
     lab.wish(leave(1..=3)).await;
+    (lab, running)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_is_disabled_first() {
+    let (mut lab, running) = three_leave(Duration::from_hours(1)).await;
     idle_with(&lab, &running, 0).await;
     for n in 1..=3 {
         assert_eq!(lab.property(n, "accountEnabled"), Some(json!(false)));
@@ -219,12 +225,7 @@ async fn who_leaves_is_disabled_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_grace_comes_to_an_end() {
-    let mut lab = lab_of(20).await;
-    lab.config.tenant.grace = Duration::from_millis(1_500);
-    lab.wish(vec![group(100), member(100, 1), member(100, 2), member(100, 3)]).await;
-    lab.settle().await;
-    let running = lab.start().await;
-    lab.wish(leave(1..=3)).await;
+    let (lab, running) = three_leave(Duration::from_millis(1_500)).await;
     let count = |s: &Status| s.managed.get(&CloudClass::User).copied().unwrap_or_default();
     running.until(|s| count(s) == 17).await;
     idle_with(&lab, &running, 0).await;

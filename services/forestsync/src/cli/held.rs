@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use forestsync_schemas::outcomes::Operation;
+use serde::Serialize;
 
 use super::{ConfigArg, parse_duration};
 
@@ -78,8 +78,9 @@ impl FilterArgs {
     }
 }
 
-/// What can be held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// What can be held; in events it has the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
 pub enum HeldOperation {
     /// Deletions.
     Delete,
@@ -91,21 +92,9 @@ pub enum HeldOperation {
     Rename,
 }
 
-impl HeldOperation {
-    /// The same in events.
-    pub fn of(operation: Operation) -> Option<Self> {
-        match operation {
-            Operation::Delete => Some(Self::Delete),
-            Operation::RemoveMembers => Some(Self::RemoveMembers),
-            Operation::Disable => Some(Self::Disable),
-            Operation::Rename => Some(Self::Rename),
-            _ => None,
-        }
-    }
-}
-
-/// The class of what is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// The class of what is held, likewise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
 pub enum HeldClass {
     /// Users.
     User,
@@ -113,8 +102,9 @@ pub enum HeldClass {
     Group,
 }
 
-/// Why something is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// Why something is held, likewise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
 pub enum HeldCause {
     /// There is more of it at once than may go without asking.
     Guard,

@@ -10,10 +10,10 @@ use forestsync_schemas::outcomes::Operation;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{DecideArgs, FilterArgs, HeldArgs, HeldCause, HeldClass, HeldOperation};
+use crate::cli::{DecideArgs, FilterArgs, HeldArgs};
 use crate::exit::{Exit, UsageError};
 use crate::output::printable;
-use crate::status::{self, Hold, Issue, LISTED, Waiting, seconds};
+use crate::status::{self, Hold, Issue, LISTED, Waiting, name_of, seconds};
 use crate::{config, control, output};
 
 /// How long an approval holds unless it is said.
@@ -121,30 +121,33 @@ fn choose(found: Vec<Issue>, filter: &Filter, objects: &[String]) -> Result<Vec<
     if objects.is_empty() {
         return Ok(found);
     }
-    let is = |issue: &Issue, name: &str| {
-        issue.anchor == name
-            || issue.dn.as_ref().is_some_and(|dn| {
-                dn.eq_ignore_ascii_case(name) || parse(dn).zip(parse(name)).is_some_and(|(a, b)| a.key() == b.key())
-            })
-    };
-    if let Some(name) = objects.iter().find(|name| !found.iter().any(|issue| is(issue, name))) {
+    let key = |name: &str| name.parse::<Dn>().map(|dn| dn.key()).ok();
+    let names: Vec<(&String, Option<String>)> = objects.iter().map(|name| (name, key(name))).collect();
+    let mut met = vec![false; names.len()];
+    let mut chosen = Vec::new();
+    for issue in found {
+        let own = issue.dn.as_deref().and_then(key);
+        let mut is_named = false;
+        for ((name, key), met) in names.iter().zip(&mut met) {
+            if issue.anchor == **name || (own.is_some() && own == *key) {
+                (is_named, *met) = (true, true);
+            }
+        }
+        if is_named {
+            chosen.push(issue);
+        }
+    }
+    if let Some(((name, _), _)) = names.iter().zip(met).find(|(_, met)| !met) {
         let hint = "forestsync held shows what is; nothing was decided";
         return Err(UsageError::new(format!("{} is not held", printable(name)), hint).into());
     }
-    Ok(found.into_iter().filter(|issue| objects.iter().any(|name| is(issue, name))).collect())
-}
-
-fn parse(dn: &str) -> Option<Dn> {
-    dn.parse().ok()
+    Ok(chosen)
 }
 
 fn write_of(issue: &Issue) -> Result<DecidedWrite> {
-    let operation = operation_of(issue).with_context(|| format!("{} is no operation", issue.operation))?;
+    let operation = Operation::deserialize(serde_json::Value::from(issue.operation.as_str()))
+        .with_context(|| format!("{} is no operation", issue.operation))?;
     Ok(DecidedWrite { anchor: SourceAnchor::from(issue.anchor.clone()), operation })
-}
-
-fn operation_of(issue: &Issue) -> Option<Operation> {
-    Operation::deserialize(serde_json::Value::from(issue.operation.as_str())).ok()
 }
 
 /// Which of what is held.
@@ -166,21 +169,14 @@ impl Filter {
     }
 
     fn has(&self, issue: &Issue) -> bool {
-        let operation = || operation_of(issue).and_then(HeldOperation::of);
-        let class = |class: HeldClass| issue.class == if class == HeldClass::User { "user" } else { "group" };
-        let cause = |cause: HeldCause| {
-            issue.cause.as_deref()
-                == Some(match cause {
-                    HeldCause::Guard => "guard",
-                    HeldCause::Undecided => "undecided",
-                    HeldCause::Rejected => "rejected",
-                    HeldCause::Lapsed => "lapsed",
-                })
+        let under = |ancestor: &Dn| {
+            let dn = issue.dn.as_deref().and_then(|dn| dn.parse::<Dn>().ok());
+            dn.is_some_and(|dn| dn.is_within(ancestor))
         };
-        let under = |ancestor: &Dn| issue.dn.as_deref().and_then(parse).is_some_and(|dn| dn.is_within(ancestor));
-        (self.args.operation.is_empty() || operation().is_some_and(|o| self.args.operation.contains(&o)))
-            && self.args.class.is_none_or(class)
-            && self.args.cause.is_none_or(cause)
+        let FilterArgs { operation, class, cause, .. } = &self.args;
+        (operation.is_empty() || operation.iter().any(|operation| name_of(operation) == issue.operation))
+            && class.is_none_or(|class| name_of(&class) == issue.class)
+            && cause.is_none_or(|cause| Some(name_of(&cause)) == issue.cause)
             && self.under.as_ref().is_none_or(under)
     }
 }
@@ -221,10 +217,8 @@ fn list(issues: &[Issue], all: bool) -> Vec<String> {
     let shown = if all { issues.len() } else { LISTED };
     let mut table = output::table(&["object", "what", "cause", "since"]);
     for issue in issues.iter().take(shown) {
-        let what = match issue.members {
-            Some(members) => format!("{} ({members})", issue.operation.replace('_', " ")),
-            None => issue.operation.clone(),
-        };
+        let members = issue.members.map_or_else(String::new, |members| format!(" ({members})"));
+        let what = issue.operation.replace('_', " ") + &members;
         let cause = issue.cause.clone().or_else(|| issue.retry_at.as_deref().map(|at| format!("at {}", seconds(at))));
         let name = printable(issue.dn.as_deref().unwrap_or(&issue.anchor));
         table.add_row([name, what, cause.unwrap_or_default(), seconds(&issue.since)]);

@@ -346,7 +346,7 @@ pub async fn waiting(log: &dyn Log, configuration: &str) -> Result<Waiting> {
 }
 
 /// The name an enumeration has in events.
-fn name_of<T: Serialize>(value: &T) -> String {
+pub(crate) fn name_of<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(name)) => name,
         _ => String::new(),

@@ -166,10 +166,11 @@ fn issues(out: &mut String, title: &str, issues: &[Issue], total: usize, all: bo
             say(out, &format!("  hint: {hint}"));
         }
         if let Some(retry_at) = &issue.retry_at {
-            let so_far = count(issue.attempts.into(), "attempt");
-            let when = if issue.attempts == 0 { "at" } else { "again at" };
-            let text = format!("  {so_far} so far, {when} {}", seconds(retry_at));
-            say(out, if issue.attempts == 0 { text.trim_start_matches("  0 attempts so far, ") } else { &text });
+            let at = seconds(retry_at);
+            match issue.attempts {
+                0 => say(out, &format!("at {at}")),
+                attempts => say(out, &format!("  {} so far, again at {at}", count(attempts.into(), "attempt"))),
+            }
         }
     }
     if total > shown {

@@ -257,16 +257,13 @@ impl Engine {
         anchor: &SourceAnchor,
         changes: &AttributeChanges,
     ) -> Result<OutcomeEvent, ProvisionerError> {
-        let row = self.store.object(anchor)?;
         let mut uncounted = Vec::new();
-        for (operation, name) in [(Operation::Disable, ENABLED), (Operation::Rename, NAME)] {
-            let Some((row, wish)) = row.as_ref().and_then(|row| Some((row, row.wish.as_ref()?))) else { continue };
-            // whose deletion is deferred was counted then
-            let counted_before = operation == Operation::Disable && row.deferred().is_some();
-            let is_approved = || self.standing(anchor, wish, operation).is_approved();
-            if changes.contains_key(name) && (counted_before || is_approved()) {
-                uncounted.push(operation);
-            }
+        if let Some(row) = self.store.object(anchor)? {
+            let guarded = [(Operation::Disable, ENABLED), (Operation::Rename, NAME)];
+            let written = guarded.into_iter().filter(|(_, name)| changes.contains_key(*name));
+            uncounted.extend(
+                written.map(|(operation, _)| operation).filter(|operation| self.is_uncounted(anchor, &row, *operation)),
+            );
         }
         Ok(OutcomeEvent::ObjectUpdated(ObjectUpdated { changes: changes.clone(), uncounted }))
     }
@@ -278,9 +275,7 @@ impl Engine {
         restorable: bool,
     ) -> Result<OutcomeEvent, ProvisionerError> {
         let row = self.store.object(anchor)?;
-        let uncounted = row.as_ref().and_then(|row| Some((row, row.wish.as_ref()?))).is_some_and(|(row, wish)| {
-            row.deferred().is_some() || self.standing(anchor, wish, Operation::Delete).is_approved()
-        });
+        let uncounted = row.is_some_and(|row| self.is_uncounted(anchor, &row, Operation::Delete));
         Ok(OutcomeEvent::ObjectDeprovisioned(ObjectDeprovisioned { restorable, uncounted }))
     }
 }

@@ -10,7 +10,7 @@ use forestsync_schemas::ControlRecord;
 use forestsync_schemas::control::{ControlEvent, Verdict};
 use forestsync_schemas::outcomes::{HoldCause, Operation};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use super::Engine;
 use crate::error::{ProvisionerError, decode};
@@ -26,18 +26,25 @@ type Heard = Result<Vec<Record>, ProvisionerError>;
 /// Decisions by write, and where further ones come from.
 #[derive(Debug, Default)]
 pub(super) struct Decisions {
-    by_write: HashMap<(SourceAnchor, Operation), Arc<Decision>>,
-    /// The last offset of `desired` that somebody had seen who decided about an operation.
-    seen: HashMap<Operation, u64>,
+    by_operation: HashMap<Operation, OfOperation>,
     /// Counts what was heard.
     version: u64,
     heard: Option<mpsc::Receiver<Heard>>,
-    follower: Option<JoinHandle<()>>,
+    /// The one task that reads on; it ends with this.
+    follower: JoinSet<()>,
+}
+
+/// What was decided about an operation.
+#[derive(Debug, Default)]
+struct OfOperation {
+    by_object: HashMap<SourceAnchor, Arc<Decision>>,
+    /// The last offset of `desired` that somebody had seen who decided.
+    seen: u64,
 }
 
 /// A decision, shared by its writes.
 #[derive(Debug)]
-struct Decision {
+pub(super) struct Decision {
     verdict: Verdict,
     /// The last offset of `desired` that it covers.
     covers: u64,
@@ -48,53 +55,60 @@ struct Decision {
 }
 
 /// What was decided about a write.
-#[derive(Debug, Clone)]
-pub(super) enum Standing {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Standing<'a> {
     /// Nothing that still counts: the guards judge it.
     Open,
-    /// It goes; in words.
-    Approved(String),
+    /// It goes.
+    Approved(&'a Decision),
     /// It does not.
-    Kept(Held),
+    Kept(HoldCause, &'a Decision),
 }
 
-impl Standing {
-    pub(super) fn is_open(&self) -> bool {
+impl Standing<'_> {
+    pub(super) fn is_open(self) -> bool {
         matches!(self, Self::Open)
     }
 
-    pub(super) fn is_approved(&self) -> bool {
+    pub(super) fn is_approved(self) -> bool {
         matches!(self, Self::Approved(_))
+    }
+}
+
+impl Decision {
+    /// Why what it approves goes.
+    pub(super) fn approval(&self) -> String {
+        format!("approved by {}: {}", self.actor, self.reason)
+    }
+
+    /// How what it rejects is held.
+    pub(super) fn hold(&self, cause: HoldCause) -> Held {
+        let Self { actor, reason, .. } = self;
+        let detail = match cause {
+            HoldCause::Lapsed => format!("the time is over for which {actor} rejected it: {reason}"),
+            _ => format!("rejected by {actor}: {reason}"),
+        };
+        Held { cause, detail }
     }
 }
 
 impl Decisions {
     /// What was decided about a write that has been wished since this offset.
-    pub(super) fn standing(&self, anchor: &SourceAnchor, operation: Operation, since: u64) -> Standing {
-        if self.by_write.is_empty() {
-            return Standing::Open;
-        }
-        let decision = self.by_write.get(&(anchor.clone(), operation)).filter(|d| since <= d.covers);
-        let Some(Decision { verdict, expires, actor, reason, .. }) = decision.map(Arc::as_ref) else {
-            return Standing::Open;
-        };
-        let is_over = clock::now().as_millisecond() >= *expires;
-        match (verdict, is_over) {
+    pub(super) fn standing(&self, anchor: &SourceAnchor, operation: Operation, since: u64) -> Standing<'_> {
+        let decision = self.by_operation.get(&operation).and_then(|of| of.by_object.get(anchor));
+        let Some(decision) = decision.filter(|decision| since <= decision.covers) else { return Standing::Open };
+        let is_over = clock::now().as_millisecond() >= decision.expires;
+        match (decision.verdict, is_over) {
             (Verdict::Approve, true) => Standing::Open,
-            (Verdict::Approve, false) => Standing::Approved(format!("approved by {actor}: {reason}")),
-            (Verdict::Reject, false) => {
-                Standing::Kept(Held { cause: HoldCause::Rejected, detail: format!("rejected by {actor}: {reason}") })
-            }
-            (Verdict::Reject, true) => Standing::Kept(Held {
-                cause: HoldCause::Lapsed,
-                detail: format!("the time is over for which {actor} rejected it: {reason}"),
-            }),
+            (Verdict::Approve, false) => Standing::Approved(decision),
+            (Verdict::Reject, false) => Standing::Kept(HoldCause::Rejected, decision),
+            (Verdict::Reject, true) => Standing::Kept(HoldCause::Lapsed, decision),
         }
     }
 
     /// Whether somebody decided about others when this could be seen that has been wished since this offset.
     pub(super) fn were_made_about_others(&self, operation: Operation, since: u64) -> bool {
-        self.seen.get(&operation).is_some_and(|seen| since <= *seen)
+        self.by_operation.get(&operation).is_some_and(|of| since <= of.seen)
     }
 
     /// Counts what was heard: a judgement of an earlier count is void.
@@ -116,10 +130,10 @@ impl Decisions {
                 reason: event.reason,
             });
             for write in event.writes {
-                let seen = self.seen.entry(write.operation).or_default();
-                *seen = event.desired_offset.max(*seen);
+                let of = self.by_operation.entry(write.operation).or_default();
+                of.seen = of.seen.max(event.desired_offset);
                 concerned.push(write.anchor.clone());
-                self.by_write.insert((write.anchor, write.operation), Arc::clone(&decision));
+                of.by_object.insert(write.anchor, Arc::clone(&decision));
             }
             self.version += 1;
         }
@@ -131,14 +145,6 @@ impl Decisions {
         match &mut self.heard {
             Some(heard) => heard.recv().await,
             None => std::future::pending().await,
-        }
-    }
-}
-
-impl Drop for Decisions {
-    fn drop(&mut self) {
-        if let Some(follower) = &self.follower {
-            follower.abort();
         }
     }
 }
@@ -156,7 +162,7 @@ impl Engine {
         }
         let (sender, heard) = mpsc::channel(WAITING);
         self.decisions.heard = Some(heard);
-        self.decisions.follower = Some(tokio::spawn(follow(reader, sender)));
+        self.decisions.follower.spawn(follow(reader, sender));
         Ok(())
     }
 

@@ -53,23 +53,36 @@ pub(super) enum Gate {
     Say(OutcomeEvent),
 }
 
-/// The gate that a write finds which is held like this and was said to be held like that.
-pub(super) fn gate(operation: Operation, holds: Result<Held, String>, said: Option<&Held>) -> Gate {
-    match (holds, said) {
-        (Ok(held), Some(said)) if held.cause == said.cause => Gate::Closed,
-        (Ok(Held { cause, detail }), _) => Gate::Say(OutcomeEvent::ExportHeld(ExportHeld { operation, cause, detail })),
-        (Err(detail), Some(_)) => Gate::Say(OutcomeEvent::ExportReleased(ExportReleased { operation, detail })),
-        (Err(_), None) => Gate::Open,
+/// What the guards and people together say of a write.
+#[derive(Debug)]
+pub(super) enum Judged {
+    /// It is held.
+    Held(Held),
+    /// It is not; why, in words.
+    Free(String),
+}
+
+/// The gate that a write finds which was judged like this and was said to be held like that.
+pub(super) fn gate(operation: Operation, judged: Judged, said: Option<&Held>) -> Gate {
+    match (judged, said) {
+        (Judged::Held(held), Some(said)) if held.cause == said.cause => Gate::Closed,
+        (Judged::Held(Held { cause, detail }), _) => {
+            Gate::Say(OutcomeEvent::ExportHeld(ExportHeld { operation, cause, detail }))
+        }
+        (Judged::Free(detail), Some(_)) => {
+            Gate::Say(OutcomeEvent::ExportReleased(ExportReleased { operation, detail }))
+        }
+        (Judged::Free(_), None) => Gate::Open,
     }
 }
 
-/// What holds a write, or why nothing does.
-pub(super) fn holds(standing: Standing, verdict: GuardVerdict, what: &str) -> Result<Held, String> {
+/// Judges a write of which there are as many as the verdict says.
+pub(super) fn judge(standing: Standing<'_>, verdict: GuardVerdict, what: &str) -> Judged {
     match (standing, verdict) {
-        (Standing::Kept(held), _) => Ok(held),
-        (Standing::Approved(who), _) => Err(who),
-        (Standing::Open, GuardVerdict::Pass) => Err("the guard lets it pass".into()),
-        (Standing::Open, GuardVerdict::Hold { pending, managed, limit }) => Ok(Held {
+        (Standing::Kept(cause, decision), _) => Judged::Held(decision.hold(cause)),
+        (Standing::Approved(decision), _) => Judged::Free(decision.approval()),
+        (Standing::Open, GuardVerdict::Pass) => Judged::Free("the guard lets it pass".into()),
+        (Standing::Open, GuardVerdict::Hold { pending, managed, limit }) => Judged::Held(Held {
             cause: HoldCause::Guard,
             detail: format!("{pending} of {managed} {what}, the guard allows {limit}"),
         }),
@@ -121,7 +134,7 @@ impl Engine {
         let mut verdicts = Vec::with_capacity(KINDS.len());
         let mut concerned: Vec<SourceAnchor> = Vec::new();
         for kind in KINDS {
-            let verdict = self.judge(kind, since);
+            let verdict = self.verdict_on(kind, since);
             let passes = |verdict: GuardVerdict| verdict == GuardVerdict::Pass;
             if self.guard.of(kind).map(passes) != Some(passes(verdict)) {
                 concerned.extend(self.index.guarded.get(&kind).into_iter().flatten().map(|(anchor, _)| anchor.clone()));
@@ -139,7 +152,7 @@ impl Engine {
         Ok(())
     }
 
-    fn judge(&self, kind: Kind, since: i64) -> GuardVerdict {
+    fn verdict_on(&self, kind: Kind, since: i64) -> GuardVerdict {
         let (operation, class) = kind;
         let tenant = &self.config.tenant;
         let decided =
@@ -180,23 +193,23 @@ impl Engine {
     }
 
     /// What was decided about a guarded write of an object.
-    pub(super) fn standing(&self, anchor: &SourceAnchor, wish: &Wish, operation: Operation) -> Standing {
+    pub(super) fn standing(&self, anchor: &SourceAnchor, wish: &Wish, operation: Operation) -> Standing<'_> {
         self.decisions.standing(anchor, operation, wish.since(operation))
     }
 
-    /// What holds a write of an object, or why nothing does; nothing if that is not known yet.
-    pub(super) fn holds(
+    /// Judges a write of an object; nothing if that cannot be done yet.
+    pub(super) fn judge(
         &self,
         anchor: &SourceAnchor,
         row: &ObjectRow,
         wish: &Wish,
         operation: Operation,
-    ) -> Option<Result<Held, String>> {
+    ) -> Option<Judged> {
         let kind = (operation, row.class);
         let standing = self.standing(anchor, wish, operation);
         if operation == Operation::Delete && row.deferred().is_some() && standing.is_open() {
             // judged when it was deferred
-            return Some(Err("it was let pass when it was deferred".into()));
+            return Some(Judged::Free("it was let pass when it was deferred".into()));
         }
         let verdict = self.verdict(kind)?;
         let was_held =
@@ -205,9 +218,15 @@ impl Engine {
         if standing.is_open() && verdict == GuardVerdict::Pass && was_held && others() {
             // that some go must not let the others go
             let detail = "others that were held with it were decided about, and it was not".to_owned();
-            return Some(Ok(Held { cause: HoldCause::Undecided, detail }));
+            return Some(Judged::Held(Held { cause: HoldCause::Undecided, detail }));
         }
-        Some(holds(standing, verdict, words(kind)))
+        Some(judge(standing, verdict, words(kind)))
+    }
+
+    /// Whether the guards do not count a write: somebody approved it, or it was counted when the deletion was deferred.
+    pub(super) fn is_uncounted(&self, anchor: &SourceAnchor, row: &ObjectRow, operation: Operation) -> bool {
+        let is_of_deferral = matches!(operation, Operation::Delete | Operation::Disable) && row.deferred().is_some();
+        is_of_deferral || row.wish.as_ref().is_some_and(|wish| self.standing(anchor, wish, operation).is_approved())
     }
 
     /// The verdict on taking this many members out of a group.

@@ -8,7 +8,7 @@ use forestsync_rules::guard::GuardVerdict;
 use forestsync_schemas::outcomes::Operation;
 
 use super::decisions::Standing;
-use super::guard::{Gate, gate, holds};
+use super::guard::{Gate, Judged, gate, judge};
 use super::plan::Plan;
 use super::{Engine, NewOutcome, Purpose, Stage};
 use crate::error::ProvisionerError;
@@ -56,11 +56,11 @@ impl Engine {
             let verdict = self.judge_members(anchor, pending.open_in_all)?;
             let operation = Operation::RemoveMembers;
             let passes = verdict == GuardVerdict::Pass;
-            let holds = match pending.kept.take() {
-                Some(kept) if passes => Ok(kept),
-                _ => holds(Standing::Open, verdict, "members of the group would be removed"),
+            let judged = match pending.kept.take() {
+                Some(kept) if passes => Judged::Held(kept),
+                _ => judge(Standing::Open, verdict, "members of the group would be removed"),
             };
-            match gate(operation, holds, row.held.get(&operation)) {
+            match gate(operation, judged, row.held.get(&operation)) {
                 Gate::Say(event) => {
                     let mut outcome = NewOutcome::of(anchor, row, wish, event);
                     // the last wish that was judged
@@ -115,10 +115,10 @@ impl Engine {
             } else if edge.wish == Some(false) && !edge.ended {
                 // one that ended with an object that is back waits for its own record, which says whether it is back too
                 match self.decisions.standing(group, Operation::RemoveMembers, edge.offset) {
-                    Standing::Kept(held) => {
+                    Standing::Kept(cause, decision) => {
                         // one whose time is over asks for a decision, however many others do not
-                        if pending.kept.as_ref().is_none_or(|kept| kept.cause < held.cause) {
-                            pending.kept = Some(held);
+                        if pending.kept.as_ref().is_none_or(|kept| kept.cause < cause) {
+                            pending.kept = Some(decision.hold(cause));
                         }
                     }
                     Standing::Approved(_) if rests => {}

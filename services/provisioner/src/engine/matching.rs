@@ -5,8 +5,9 @@
 
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
-use forestsync_schemas::outcomes::{ExportError, ExportQuarantined, MatchedBy, Operation, OutcomeEvent};
+use forestsync_schemas::outcomes::{ExportError, MatchedBy, Operation};
 
+use super::plan::refused;
 use super::{Engine, Flight, NewOutcome, Stage};
 use crate::target::{Call, CloudObject};
 
@@ -71,9 +72,7 @@ impl Engine {
             detail: format!("the cloud user {} that it matches {why}, and is not taken over", object.id),
             hint: Some(hint.to_owned()),
         };
-        let event =
-            ExportQuarantined { operation: Operation::Create, error, attempts: 0, retry_at: None, members: Vec::new() };
-        self.turn.outcome(NewOutcome::after(anchor, flight, None, OutcomeEvent::ExportQuarantined(event)));
+        self.turn.outcome(NewOutcome::after(anchor, flight, None, refused(Operation::Create, error)));
     }
 }
 

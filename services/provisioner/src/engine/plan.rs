@@ -175,12 +175,12 @@ impl Engine {
             if !changes.contains_key(name) {
                 continue;
             }
-            let Some(holds) = self.holds(anchor, row, wish, operation) else {
+            let Some(judged) = self.judge(anchor, row, wish, operation) else {
                 self.tail_waits.insert(anchor.clone());
                 changes.clear();
                 return None;
             };
-            match gate(operation, holds, row.held.get(&operation)) {
+            match gate(operation, judged, row.held.get(&operation)) {
                 Gate::Open => {}
                 Gate::Say(event) => return Some(event),
                 Gate::Closed => {
@@ -309,14 +309,7 @@ impl Engine {
             detail: detail.to_owned(),
             hint: Some("correct the object in the directory; it is tried again when it changes".to_owned()),
         };
-        let event = OutcomeEvent::ExportQuarantined(ExportQuarantined {
-            operation,
-            error,
-            attempts: 0,
-            retry_at: None,
-            members: Vec::new(),
-        });
-        Plan::Report(NewOutcome::of(anchor, row, wish, event))
+        Plan::Report(NewOutcome::of(anchor, row, wish, refused(operation, error)))
     }
 
     /// The attributes to read of an object whose wish is at hand.
@@ -326,6 +319,12 @@ impl Engine {
             _ => self.interesting(row.class, &row.confirmed),
         }
     }
+}
+
+/// The event for a write that was not tried, because nothing but a change of the object can help it.
+pub(super) fn refused(operation: Operation, error: ExportError) -> OutcomeEvent {
+    let event = ExportQuarantined { operation, error, attempts: 0, retry_at: None, members: Vec::new() };
+    OutcomeEvent::ExportQuarantined(event)
 }
 
 fn restore(id: &str, without: Option<Yielded>) -> Plan {

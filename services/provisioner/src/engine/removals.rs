@@ -11,7 +11,7 @@ use forestsync_schemas::outcomes::{
 use tokio::time::Instant;
 
 use super::failures::later;
-use super::guard::{Gate, gate, stale_hold};
+use super::guard::{Gate, Judged, gate, stale_hold};
 use super::plan::{Plan, instant};
 use super::turn::Note;
 use super::{Engine, NewOutcome, Purpose, Stage};
@@ -34,11 +34,11 @@ impl Engine {
         if let Some(event) = stale_hold(row) {
             return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
         }
-        let Some(holds) = self.holds(anchor, row, wish, Operation::Delete) else {
+        let Some(judged) = self.judge(anchor, row, wish, Operation::Delete) else {
             self.tail_waits.insert(anchor.clone());
             return Ok(Plan::Nothing);
         };
-        match gate(Operation::Delete, holds, row.held.get(&Operation::Delete)) {
+        match gate(Operation::Delete, judged, row.held.get(&Operation::Delete)) {
             Gate::Closed => return Ok(Plan::Nothing),
             Gate::Say(event) => return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event))),
             Gate::Open => {}
@@ -62,7 +62,7 @@ impl Engine {
         }
         if row.deferred().is_none() && self.defers(row) {
             let until = later(self.config.tenant.grace);
-            let uncounted = self.standing(anchor, wish, Operation::Delete).is_approved();
+            let uncounted = self.is_uncounted(anchor, row, Operation::Delete);
             let event = OutcomeEvent::DeletionDeferred(DeletionDeferred { until, uncounted });
             return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
         }
@@ -85,7 +85,7 @@ impl Engine {
             Some(until) => until <= clock::now().as_millisecond(),
             None => !self.defers(row),
         };
-        is_due && matches!(self.holds(anchor, row, wish, Operation::Delete), Some(Err(_)))
+        is_due && matches!(self.judge(anchor, row, wish, Operation::Delete), Some(Judged::Free(_)))
     }
 
     /// An object that is let go: nothing is asked and nothing is sent, it is only said.

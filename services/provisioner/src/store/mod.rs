@@ -9,6 +9,7 @@
 //! **Invariant**: the only module that names sled.
 
 mod codec;
+mod flat;
 mod keys;
 mod open;
 mod rows;

@@ -8,6 +8,8 @@ use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue, Exten
 use forestsync_schemas::outcomes::{AttributeChanges, HoldCause, Operation, StopCause};
 use serde::{Deserialize, Serialize};
 
+use super::flat::{attributes, changes};
+
 /// What is managed of a class.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Flow {
@@ -480,81 +482,4 @@ pub(crate) struct Meta {
     pub outcomes: Vec<(CloudClass, String, u64)>,
     /// Why the tenant takes nothing, as was said last.
     pub stopped: Option<StopCause>,
-}
-
-/// Cloud values in a form that needs no self-describing format.
-#[derive(Serialize, Deserialize)]
-enum Flat {
-    Bool(bool),
-    Integer(i64),
-    Text(String),
-    List(Vec<String>),
-}
-
-mod flat {
-    use forestsync_schemas::desired::CloudValue;
-
-    use super::Flat;
-
-    impl From<&CloudValue> for Flat {
-        fn from(value: &CloudValue) -> Self {
-            match value {
-                CloudValue::Bool(value) => Self::Bool(*value),
-                CloudValue::Integer(value) => Self::Integer(*value),
-                CloudValue::Text(text) => Self::Text(text.clone()),
-                CloudValue::List(values) => Self::List(values.clone()),
-            }
-        }
-    }
-
-    impl From<Flat> for CloudValue {
-        fn from(value: Flat) -> Self {
-            match value {
-                Flat::Bool(value) => Self::Bool(value),
-                Flat::Integer(value) => Self::Integer(value),
-                Flat::Text(text) => Self::Text(text),
-                Flat::List(values) => Self::List(values),
-            }
-        }
-    }
-}
-
-mod attributes {
-    use forestsync_schemas::desired::CloudAttributes;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::Flat;
-
-    pub(super) fn serialize<S: Serializer>(value: &CloudAttributes, serializer: S) -> Result<S::Ok, S::Error> {
-        value.iter().map(|(name, value)| (name, Flat::from(value))).collect::<Vec<_>>().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CloudAttributes, D::Error> {
-        let flat = Vec::<(String, Flat)>::deserialize(deserializer)?;
-        Ok(flat.into_iter().map(|(name, value)| (name, value.into())).collect())
-    }
-}
-
-mod changes {
-    use forestsync_schemas::outcomes::{AttributeChange, AttributeChanges};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::Flat;
-
-    type Entry<N> = (N, Option<Flat>, Option<Flat>);
-
-    pub(super) fn serialize<S: Serializer>(value: &AttributeChanges, serializer: S) -> Result<S::Ok, S::Error> {
-        let entry = |(name, change): (&String, &AttributeChange)| -> Entry<String> {
-            (name.clone(), change.before.as_ref().map(Flat::from), change.after.as_ref().map(Flat::from))
-        };
-        value.iter().map(entry).collect::<Vec<_>>().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AttributeChanges, D::Error> {
-        let flat = Vec::<Entry<String>>::deserialize(deserializer)?;
-        let change = |(name, before, after): Entry<String>| {
-            (name, AttributeChange { before: before.map(Into::into), after: after.map(Into::into) })
-        };
-        Ok(flat.into_iter().map(change).collect())
-    }
 }

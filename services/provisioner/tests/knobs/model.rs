@@ -309,10 +309,12 @@ impl Model {
         let is_wished = |n: &u32| self.users.contains_key(n) || self.groups.contains_key(n);
         let is_strange = |n: &u32| ids.get(n).is_none_or(|id| strangers.contains(id.as_str()));
         let strange: BTreeSet<u32> = refused.iter().copied().filter(|n| is_strange(n) || !is_wished(n)).collect();
+        let number = |id: &str, properties: &dyn std::fmt::Debug| -> u32 {
+            numbers.get(id).copied().unwrap_or_else(|| panic!("nobody knows {properties:?}"))
+        };
         let mut found = BTreeMap::new();
         for user in &dump.users {
-            let n = numbers.get(user.id.as_str()).copied();
-            let n = n.unwrap_or_else(|| panic!("nobody knows {:?}", user.properties));
+            let n = number(&user.id, &user.properties);
             let Some(wished) = self.users.get(&n) else {
                 if !is_synced(&user.properties) {
                     found.insert(n, "is not wished".to_owned());
@@ -327,8 +329,7 @@ impl Model {
             }
         }
         for group in &dump.groups {
-            let n = numbers.get(group.id.as_str()).copied();
-            let n = n.unwrap_or_else(|| panic!("nobody knows {:?}", group.properties));
+            let n = number(&group.id, &group.properties);
             let Some(wished) = self.groups.get(&n) else {
                 if !is_foreign(&group.properties) {
                     found.insert(n, "is not wished".to_owned());
