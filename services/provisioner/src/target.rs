@@ -168,6 +168,8 @@ pub(crate) enum Reply {
     Each(Vec<Result<Done, Failure>>),
     /// The call failed.
     Failed(Failure),
+    /// The rest of its answer, on a page of its own, did not come. Only reads have such answers.
+    Unanswered(Outage),
 }
 
 /// A directory extension that values are to be written to.

@@ -49,6 +49,21 @@ async fn every_form_of_retry_after_is_obeyed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_does_not_come_costs_the_others_of_its_batch_nothing() {
+    // each look-up has a second page: of those of one batch some always fails
+    let throttled = Lab::with(|o| {
+        (o.knobs.empty_first_page, o.knobs.throttle_every) = (true, Some(15));
+        o.knobs.throttle_wait = Duration::from_millis(10);
+    });
+    let unavailable = Lab::with(|o| (o.knobs.empty_first_page, o.knobs.unavailable_every) = (true, Some(15)));
+    for lab in [throttled.await, unavailable.await] {
+        lab.wish(population()).await;
+        lab.settle().await;
+        assert_complete(&lab);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_is_throttled_as_a_whole_is_no_harm() {
     let lab = Lab::with(|o| o.knobs.batch_throttled_424 = true).await;
     lab.control.throttle_next_writes(25, Duration::from_millis(200));

@@ -217,11 +217,10 @@ impl Engine {
                 let detail = "the tenant is not available (most of a batch failed)".to_owned();
                 self.outage.begin(StopCause::NotAvailable, detail, None, Instant::now());
                 for (anchor, reply) in anchors.iter().zip(replies) {
-                    let Some(flight) = self.flights.remove(anchor) else { continue };
-                    if is_sick(&reply) {
+                    if !is_sick(&reply) {
+                        self.take(anchor, writes, reply)?;
+                    } else if let Some(flight) = self.flights.remove(anchor) {
                         self.lost(anchor, &flight, true, true)?;
-                    } else {
-                        self.answered(anchor, &flight, reply)?;
                     }
                 }
             }
@@ -240,29 +239,42 @@ impl Engine {
                     self.look_at_permissions().await;
                 }
                 for (anchor, reply) in anchors.iter().zip(replies) {
-                    if let Some(flight) = self.flights.remove(anchor) {
-                        self.answered(anchor, &flight, reply)?;
-                    }
+                    self.take(anchor, writes, reply)?;
                 }
             }
             // the intents stay: whoever goes on looks up what became of them
             Err(outage) if outage.forfeited => return Err(ProvisionerError::LeaseEnded),
-            Err(outage) => {
-                let now = Instant::now();
-                if outage.throttled {
-                    self.pace.throttled(writes, outage.retry_after, now);
-                } else {
-                    if self.outage.active(now).is_none() {
-                        tracing::warn!(detail = %outage.detail, "the tenant cannot be written to; trying again");
-                    }
-                    self.outage.begin(outage.cause, outage.detail.clone(), outage.retry_after, now);
-                }
-                let alone = anchors.len() == 1 && outage.uncertain && !outage.throttled;
-                for anchor in anchors {
-                    if let Some(flight) = self.flights.remove(&anchor) {
-                        self.lost(&anchor, &flight, outage.uncertain, alone)?;
-                    }
-                }
+            Err(outage) => self.not_answered(&anchors, writes, &outage)?,
+        }
+        Ok(())
+    }
+
+    /// Takes the reply to one call of a batch that was answered.
+    fn take(&mut self, anchor: &SourceAnchor, writes: bool, reply: Reply) -> Result<(), ProvisionerError> {
+        if let Reply::Unanswered(outage) = reply {
+            return self.not_answered(std::slice::from_ref(anchor), writes, &outage);
+        }
+        match self.flights.remove(anchor) {
+            Some(flight) => self.answered(anchor, &flight, reply),
+            None => Ok(()),
+        }
+    }
+
+    /// There was no answer to these.
+    fn not_answered(&mut self, anchors: &[SourceAnchor], writes: bool, outage: &Outage) -> Result<(), ProvisionerError> {
+        let now = Instant::now();
+        if outage.throttled {
+            self.pace.throttled(writes, outage.retry_after, now);
+        } else {
+            if self.outage.active(now).is_none() {
+                tracing::warn!(detail = %outage.detail, "the tenant cannot be written to; trying again");
+            }
+            self.outage.begin(outage.cause, outage.detail.clone(), outage.retry_after, now);
+        }
+        let alone = anchors.len() == 1 && outage.uncertain && !outage.throttled;
+        for anchor in anchors {
+            if let Some(flight) = self.flights.remove(anchor) {
+                self.lost(anchor, &flight, outage.uncertain, alone)?;
             }
         }
         Ok(())

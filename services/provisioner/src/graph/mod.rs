@@ -132,6 +132,29 @@ impl Graph {
         Ok(objects::reply(names, call, answers))
     }
 
+    /// Whether the reply to a call takes more requests.
+    fn is_open(&self, call: &Call, answers: &[Answer]) -> bool {
+        let looks_up = matches!(call, Call::LookUp { .. });
+        let lists = looks_up && (self.deleted.is_filter_refused() || objects::is_filter_refused(answers));
+        let goes_on = |answer: &Answer| answer.is_success() && answer.body.get("@odata.nextLink").is_some();
+        lists || (looks_up || matches!(call, Call::Match { .. })) && answers.iter().any(goes_on)
+    }
+
+    /// The same, where the tenant may refuse to filter deleted objects.
+    async fn whole_reply(&self, names: &Names, call: &Call, answers: &mut [Answer]) -> Result<Reply, Outage> {
+        let reply = self.reply(names, call, answers).await?;
+        if !matches!(call, Call::LookUp { .. }) {
+            return Ok(reply);
+        }
+        let is_refused = objects::is_filter_refused(answers);
+        if is_refused {
+            self.deleted.refuse_filter();
+        }
+        let live = answers.get_mut(..1).filter(|_| is_refused);
+        let reply = live.map_or(reply, |live| objects::reply(names, call, live));
+        if self.deleted.is_filter_refused() { self.deleted_by_list(call, reply).await } else { Ok(reply) }
+    }
+
     /// One page of a list, and the path of the next one.
     pub(crate) async fn page(&self, path: String) -> Result<Result<(Vec<Value>, Option<String>), Failure>, Outage> {
         let mut answer = self.http.send(&Request::get(path)).await?;
@@ -261,19 +284,20 @@ impl Target for Graph {
         }
         let mut answers = self.exchange(requests).await?.into_iter();
         let mut replies = Vec::with_capacity(calls.len());
+        let mut trouble = None;
         for (call, length) in calls.iter().zip(lengths) {
             let mut mine: Vec<Answer> = answers.by_ref().take(length).collect();
-            let mut reply = self.reply(&names, call, &mut mine).await?;
-            if matches!(call, Call::LookUp { .. }) {
-                if objects::is_filter_refused(&mine) {
-                    self.deleted.refuse_filter();
-                    reply = objects::reply(&names, call, &mine[..1]);
-                }
-                if self.deleted.is_filter_refused() {
-                    reply = self.deleted_by_list(call, reply).await?;
-                }
-            }
-            replies.push(reply);
+            let reply = match &trouble {
+                // nothing more is asked for until the tenant has had its pause
+                Some(outage) if self.is_open(call, &mine) => Err(Outage::clone(outage)),
+                _ => self.whole_reply(&names, call, &mut mine).await,
+            };
+            // what the others were told in the same batch stands
+            replies.push(match reply {
+                Ok(reply) => reply,
+                Err(outage) if outage.forfeited => return Err(outage),
+                Err(outage) => Reply::Unanswered(trouble.insert(outage).clone()),
+            });
         }
         Ok(replies)
     }

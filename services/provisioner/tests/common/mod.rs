@@ -35,7 +35,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Nothing here may take longer, not even in a tenant that fails most of the time on a machine with other work.
-pub const PATIENCE: Duration = Duration::from_mins(4);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 pub struct Lab {
     pub folder: tempfile::TempDir,
