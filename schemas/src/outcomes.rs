@@ -82,6 +82,12 @@ pub enum OutcomeEvent {
     ExportStopped(ExportStopped),
     /// It takes writes again.
     ExportResumed(ExportResumed),
+    /// So much fails that the configuration writes to its tenant only from time to time.
+    ConfigurationQuarantined(ConfigurationQuarantined),
+    /// It writes again as it used to.
+    ConfigurationRecovered(ConfigurationRecovered),
+    /// People were told of something, or that it is over.
+    NotificationSent(NotificationSent),
 }
 
 impl EventBody for OutcomeEvent {
@@ -107,6 +113,9 @@ impl EventBody for OutcomeEvent {
             Self::NotWritable(_) => "NotWritable",
             Self::ExportStopped(_) => "ExportStopped",
             Self::ExportResumed(_) => "ExportResumed",
+            Self::ConfigurationQuarantined(_) => "ConfigurationQuarantined",
+            Self::ConfigurationRecovered(_) => "ConfigurationRecovered",
+            Self::NotificationSent(_) => "NotificationSent",
         }
     }
 
@@ -130,6 +139,9 @@ impl EventBody for OutcomeEvent {
             "NotWritable" => serde_json::from_str(data).map(Self::NotWritable),
             "ExportStopped" => serde_json::from_str(data).map(Self::ExportStopped),
             "ExportResumed" => serde_json::from_str(data).map(Self::ExportResumed),
+            "ConfigurationQuarantined" => serde_json::from_str(data).map(Self::ConfigurationQuarantined),
+            "ConfigurationRecovered" => serde_json::from_str(data).map(Self::ConfigurationRecovered),
+            "NotificationSent" => serde_json::from_str(data).map(Self::NotificationSent),
             _ => return None,
         })
     }
@@ -316,6 +328,9 @@ pub struct ExportError {
     /// The attribute at fault, where the answer names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attribute: Option<String>,
+    /// The id of the object in the tenant that has the value already, where the answer names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<String>,
     /// For a person; no attribute values.
     pub detail: String,
     /// What to do about it.
@@ -420,3 +435,53 @@ pub struct ExportStopped {
 /// The tenant takes writes again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExportResumed {}
+
+/// Which limit was exceeded by what fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum QuarantineCause {
+    /// The share of the objects that fail.
+    Share,
+    /// The number of objects that fail.
+    Count,
+    /// The number of objects and references that fail.
+    References,
+}
+
+/// So much of a configuration fails that it writes only from time to time: a few objects after each pause, and more as
+/// long as most of them do not fail. Written when it begins, and for each pause after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigurationQuarantined {
+    /// Which limit was exceeded.
+    pub cause: QuarantineCause,
+    /// Objects that fail.
+    pub failing: u64,
+    /// Managers, owners and memberships that fail.
+    pub references: u64,
+    /// Objects in all: those that are wished, and those that are to be deleted.
+    pub objects: u64,
+    /// Pauses so far, this one included.
+    pub pauses: u32,
+    /// When the next ones are tried.
+    pub retry_at: Timestamp,
+}
+
+/// The configuration writes again as it used to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigurationRecovered {
+    /// Objects that still fail.
+    pub failing: u64,
+}
+
+/// People were told of something that concerns the configuration, once by each channel, or that it is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NotificationSent {
+    /// What it was about; the same as long as it lasts.
+    pub cause: String,
+    /// By what: `webhook` or `mail`.
+    pub channel: String,
+    /// It is over.
+    pub over: bool,
+    /// How many objects it concerned when it was told, where it concerns objects.
+    pub count: u64,
+}

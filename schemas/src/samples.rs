@@ -424,6 +424,7 @@ pub fn outcomes() -> Vec<OutcomeRecord> {
     let error = ExportError {
         code: "Request_BadRequest".into(),
         attribute: Some("userPrincipalName".into()),
+        other: None,
         detail: "another object has this value".into(),
         hint: Some("make the value unique in the directory".into()),
     };
@@ -480,6 +481,21 @@ pub fn outcomes() -> Vec<OutcomeRecord> {
             hint: "renew the application's secret".into(),
         }),
         OutcomeEvent::ExportResumed(outcomes::ExportResumed {}),
+        OutcomeEvent::ConfigurationQuarantined(outcomes::ConfigurationQuarantined {
+            cause: outcomes::QuarantineCause::Share,
+            failing: 5_200,
+            references: 310,
+            objects: 9_000,
+            pauses: 2,
+            retry_at: Timestamp::UNIX_EPOCH,
+        }),
+        OutcomeEvent::ConfigurationRecovered(outcomes::ConfigurationRecovered { failing: 12 }),
+        OutcomeEvent::NotificationSent(outcomes::NotificationSent {
+            cause: "quarantined.Request_BadRequest.userPrincipalName".into(),
+            channel: "webhook".into(),
+            over: false,
+            count: 12,
+        }),
     ]
     .into_iter()
     .map(|event| wrap(&context, event))

@@ -152,7 +152,8 @@ fn published_schemas_match_the_types() {
             outcomes::ObjectDeprovisioned, outcomes::ManagerChanged, outcomes::MemberAdded, outcomes::MemberRemoved,
             outcomes::ExportFailed, outcomes::ExportHeld, outcomes::ExportReleased, outcomes::ExportQuarantined,
             outcomes::NotWritable, outcomes::ObjectRelinquished, outcomes::ExportStopped, outcomes::ExportResumed,
-            outcomes::OwnerChanged, outcomes::DeletionDeferred],
+            outcomes::OwnerChanged, outcomes::DeletionDeferred, outcomes::ConfigurationQuarantined,
+            outcomes::ConfigurationRecovered, outcomes::NotificationSent],
         ),
         ("tenant", schemas![tenant::TenantContext; tenant::DomainsObserved]),
     ];

@@ -63,6 +63,9 @@ pub const TYPES: [(&str, &[&str]); 6] = [
             "NotWritable",
             "ExportStopped",
             "ExportResumed",
+            "ConfigurationQuarantined",
+            "ConfigurationRecovered",
+            "NotificationSent",
         ],
     ),
     ("control", &["ConfigurationActivated", "HeldDecided"]),
@@ -333,10 +336,25 @@ fn outcome(context: &Value, data: &Value) -> String {
         text(error, "hint").to_owned(),
         text(data, "detail").to_owned(),
         text(data, "reason").to_owned(),
+        failing(data),
+        told(data),
         labelled("again at", text(data, "retry_at").to_owned()),
         labelled("until", text(data, "until").to_owned()),
         status.map_or_else(String::new, |s| format!("status {s}")),
     ])
+}
+
+/// How much of a configuration fails.
+fn failing(data: &Value) -> String {
+    let of = data.get("objects").and_then(Value::as_u64).map_or_else(String::new, |of| format!(" of {of}"));
+    data.get("failing").map_or_else(String::new, |_| format!("{}{of} failing", number(data, "failing")))
+}
+
+/// What people were told, and by what.
+fn told(data: &Value) -> String {
+    let over = if data.get("over").and_then(Value::as_bool) == Some(true) { "over: " } else { "" };
+    data.get("channel")
+        .map_or_else(String::new, |_| format!("{over}{} by {}", text(data, "cause"), text(data, "channel")))
 }
 
 /// Names in a directory may hold anything; a terminal must not be told what to do by one.

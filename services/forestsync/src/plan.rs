@@ -275,6 +275,9 @@ fn step(record: &OutcomeRecord, names: &HashMap<SourceAnchor, String>) -> Option
         OutcomeEvent::ExportReleased(_)
         | OutcomeEvent::NotWritable(_)
         | OutcomeEvent::ExportStopped(_)
+        | OutcomeEvent::ConfigurationQuarantined(_)
+        | OutcomeEvent::ConfigurationRecovered(_)
+        | OutcomeEvent::NotificationSent(_)
         | OutcomeEvent::ExportResumed(_) => return None,
     };
     let (anchor, class) = (&record.context.anchor, record.context.class);

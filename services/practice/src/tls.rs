@@ -36,6 +36,13 @@ impl PrivateCa {
         &self.pem
     }
 
+    /// A certificate for `names` (DNS names or IP addresses) and its key, both in PEM, for a server of another program.
+    pub fn certificate(&self, names: &[&str]) -> Result<(String, String)> {
+        let params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let key = KeyPair::generate()?;
+        Ok((params.signed_by(&key, &self.issuer)?.pem(), key.serialize_pem()))
+    }
+
     /// A server configuration with a certificate for `names` (DNS names or IP addresses), offering `alpn`.
     pub fn server_config(&self, names: &[&str], alpn: &[&str]) -> Result<Arc<ServerConfig>> {
         let params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;

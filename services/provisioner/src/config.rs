@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use forestsync_rules::guard::GuardLimits;
+use forestsync_rules::quarantine::QuarantineLimits;
 use url::Url;
 
 use crate::credential::Credential;
+use crate::notify::NotifyConfig;
 
 /// Most requests Graph takes in one `$batch`.
 pub(crate) const LARGEST_BATCH: usize = 20;
@@ -98,6 +100,40 @@ pub struct ExtensionApp {
     pub object_id: String,
 }
 
+/// When a configuration is quarantined, and how long it pauses then.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QuarantineConfig {
+    /// How much may fail before.
+    pub limits: QuarantineLimits,
+    /// The first pause; each further one is twice as long.
+    pub pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+}
+
+impl Default for QuarantineConfig {
+    fn default() -> Self {
+        Self {
+            limits: QuarantineLimits::default(),
+            pause: Duration::from_mins(1),
+            longest_pause: Duration::from_hours(24),
+        }
+    }
+}
+
+impl QuarantineConfig {
+    /// Never.
+    pub(crate) fn never() -> Self {
+        let limits = QuarantineLimits {
+            minimum: u64::MAX,
+            count: u64::MAX,
+            with_references: u64::MAX,
+            ..Self::default().limits
+        };
+        Self { limits, ..Self::default() }
+    }
+}
+
 /// A tenant and how to treat it.
 #[derive(Debug, Clone)]
 pub struct TenantConfig {
@@ -137,11 +173,13 @@ pub struct TenantConfig {
     pub guard_window: Duration,
     /// How long a user that is to be deleted is disabled before; zero for not at all.
     pub grace: Duration,
+    /// When the configuration as a whole is quarantined.
+    pub quarantine: QuarantineConfig,
     /// Attempts after which a failing write is reported as quarantined.
     pub quarantine_after: u32,
     /// How long the tenant may show what was written here and not there; within it nothing is taken for absent.
     pub visible_within: Duration,
-    /// Delay before the second attempt; doubled for each further one.
+    /// Delay before the second attempt; four times as long for each further one.
     pub retry_first: Duration,
     /// The longest delay between attempts.
     pub retry_longest: Duration,
@@ -171,10 +209,11 @@ impl TenantConfig {
             upn_guard: GuardLimits::default(),
             guard_window: Duration::from_hours(1),
             grace: Duration::ZERO,
-            quarantine_after: 8,
+            quarantine: QuarantineConfig::default(),
+            quarantine_after: 7,
             visible_within: Duration::from_mins(15),
             retry_first: Duration::from_secs(1),
-            retry_longest: Duration::from_mins(5),
+            retry_longest: Duration::from_hours(1),
             domains_every: Duration::from_mins(15),
         }
     }
@@ -221,4 +260,6 @@ pub struct ProvisionerConfig {
     pub directory: PathBuf,
     /// The tenant.
     pub tenant: TenantConfig,
+    /// Who is told of what goes wrong.
+    pub notify: NotifyConfig,
 }

@@ -27,13 +27,17 @@
 //!   tenant is looked for before it is forgotten.
 //! - **Let go**: an object that is to be kept is not written any more, nor are its memberships; what is known of it is
 //!   forgotten, and it is found by its anchor when it is wished again.
+//! - **Health**: when so much fails that the objects cannot be at fault, the configuration is quarantined: it pauses, tries a
+//!   few objects, and goes on as long as most of them succeed.
+//! - **Notices**: each cause is told once by each channel, and once that it is over; an outcome says so.
 //! - **Directory extensions** are defined on their application before the first value; one that cannot be had is the
 //!   trouble of the objects with a value for it.
 //! - **Owners**: a group has one of ours, the new one before the old one goes; those of others are left alone.
 //! - Objects that Azure AD Connect owns, and classes that Graph cannot write, get no request that writes; one that it took
 //!   over is let go instead of deleted.
 //!
-//! **Invariant**: only this crate names reqwest, only [`store`](self) names sled, only the folder `graph` knows HTTP.
+//! **Invariant**: only this crate names reqwest, only [`store`](self) names sled, only the folders `graph` and `notify`
+//! know HTTP.
 
 mod check;
 mod config;
@@ -43,6 +47,7 @@ mod engine;
 mod error;
 mod graph;
 mod holders;
+mod notify;
 mod permissions;
 mod provisioner;
 mod rehearsal;
@@ -55,15 +60,18 @@ pub mod service;
 pub mod settings;
 
 pub use check::{CheckLine, CheckOutcome, check};
-pub use config::{Cloud, ConfigError, ExtensionApp, ProvisionerConfig, SoftMatch, TenantConfig, cloud, clouds};
+pub use config::{
+    Cloud, ConfigError, ExtensionApp, ProvisionerConfig, QuarantineConfig, SoftMatch, TenantConfig, cloud, clouds,
+};
 pub use credential::form::CredentialKind;
 pub use credential::{Credential, CredentialError, FileProblem};
 #[doc(hidden)]
 pub use engine::CrashPoint;
 pub use error::ProvisionerError;
 pub use holders::{Holders, HoldersError};
+pub use notify::{MailConfig, MailTls, NotifyConfig, WebhookConfig};
 pub use provisioner::Provisioner;
 pub use rehearsal::{Rehearsal, carry_out, rehearse};
 pub use staging::Staging;
-pub use status::{HeldItem, Outcomes, QuarantinedItem, Status};
+pub use status::{Health, HealthState, HeldItem, Outcomes, QuarantinedItem, Status};
 pub use store::StoreError;

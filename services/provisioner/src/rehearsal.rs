@@ -20,7 +20,7 @@ use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
 use forestsync_schemas::{OutcomeRecord, streams};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::ProvisionerConfig;
+use crate::config::{ProvisionerConfig, QuarantineConfig};
 use crate::error::{ProvisionerError, decode};
 use crate::graph::Graph;
 use crate::provisioner::Provisioner;
@@ -61,6 +61,8 @@ pub async fn rehearse(
     stop: CancellationToken,
 ) -> Result<Rehearsal, ProvisionerError> {
     config.tenant.writes_per_150_seconds = 0;
+    // its pauses are no part of what is to be done
+    config.tenant.quarantine = QuarantineConfig::never();
     let wishes = log.tail(&streams::desired(&config.configuration).parse()?).await?;
     let graph = Arc::new(Graph::read_only(&config.tenant)?);
     let understudy: Arc<dyn Target> = Arc::new(Understudy::new(Arc::clone(&graph)));

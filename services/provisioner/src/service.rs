@@ -14,10 +14,12 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::{ChangeGuardForm, GuardForm, GuardSettings, Mode, TenantForm, TenantSettings};
+use crate::settings::{
+    ChangeGuardForm, GuardForm, GuardSettings, Mode, NotifyForm, QuarantineForm, TenantForm, TenantSettings,
+};
 use crate::staging::Staging;
-use crate::status::Status;
-use crate::{Provisioner, ProvisionerConfig, ProvisionerError};
+use crate::status::{HealthState, Status};
+use crate::{NotifyConfig, Provisioner, ProvisionerConfig, ProvisionerError, QuarantineConfig};
 
 /// `provisioner.toml` as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,6 +47,10 @@ struct ConfigurationForm {
     disable_guard: ChangeGuardForm,
     #[serde(default)]
     upn_guard: ChangeGuardForm,
+    #[serde(default)]
+    quarantine: QuarantineForm,
+    #[serde(default)]
+    notify: NotifyForm,
 }
 
 /// A configuration whose tenant is written.
@@ -58,6 +64,10 @@ pub struct ConfigurationSettings {
     pub tenant: TenantSettings,
     /// When deletions and changes of accounts are held back.
     pub guard: GuardSettings,
+    /// When the configuration as a whole is quarantined.
+    pub quarantine: QuarantineConfig,
+    /// Who is told of what goes wrong.
+    pub notify: NotifyConfig,
 }
 
 /// Writes tenants, together with its stand-bys.
@@ -108,11 +118,15 @@ fn check(forms: &[ConfigurationForm], base: &Path, found: &mut Findings) -> Opti
         let tenant = TenantSettings::check(&format!("{key}.tenant"), &form.tenant, base, found);
         let key = format!("{key}.");
         let guard = GuardSettings::check(&key, &form.delete_guard, &form.disable_guard, &form.upn_guard, found);
+        let quarantine = form.quarantine.check(&key, found);
+        let notify = form.notify.check(&key, base, found);
         checked.push(tenant.map(|tenant| ConfigurationSettings {
             name: form.name.clone(),
             mode: form.mode,
             tenant,
             guard,
+            quarantine,
+            notify,
         }));
     }
     checked.into_iter().collect()
@@ -160,10 +174,13 @@ impl Workers for ProvisionerService {
         let own = self.configurations.iter().find(|c| streams::outcomes(&c.name) == lease.stream().as_str());
         let own = own.ok_or_else(|| WorkerError::fatal(format!("{} is no stream of ours", lease.stream())))?;
         let credential = own.tenant.read_credential().map_err(WorkerError::fatal)?;
+        let mut tenant = own.tenant.config(&own.guard, credential);
+        tenant.quarantine = own.quarantine;
         let config = ProvisionerConfig {
             configuration: own.name.clone(),
             directory: self.data.join(&own.name).join("provisioner"),
-            tenant: own.tenant.config(&own.guard, credential),
+            tenant,
+            notify: own.notify.clone(),
         };
         if own.mode == Mode::Staging {
             let staging = Staging::open_with_lease(&config, log, lease).map_err(worker_error)?;
@@ -222,6 +239,7 @@ async fn publish(configuration: &str, log: Arc<dyn Log>, status: watch::Receiver
 fn report(status: &Status, tail: Option<u64>) -> String {
     let phase = match status {
         s if s.stopped.is_some() => "stopped",
+        s if s.health.state == HealthState::Quarantined => "quarantined",
         s if s.throttled_until.is_some() => "throttled",
         s if s.idle => "idle",
         _ => "at work",
@@ -235,6 +253,7 @@ fn report(status: &Status, tail: Option<u64>) -> String {
         "retrying": status.retrying,
         "held": status.held_total,
         "quarantined": status.quarantined_total,
+        "health": status.health.state.as_str(),
     })
     .to_string()
 }
@@ -258,6 +277,8 @@ fn measure(configuration: &str, status: &Status, tail: Option<u64>, totals: &mut
         (names::PROVISIONER_HELD, status.held_total as f64),
         (names::PROVISIONER_QUARANTINED, status.quarantined_total as f64),
         (names::PROVISIONER_THROTTLED, flag(status.throttled_until.is_some())),
+        (names::PROVISIONER_FAILING, status.health.failing as f64),
+        (names::PROVISIONER_PAUSED, flag(status.health.state == HealthState::Quarantined)),
         (names::PROVISIONER_STOPPED, flag(status.stopped.is_some())),
     ] {
         metering::gauge(name, &own, value);

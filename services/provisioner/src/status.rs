@@ -44,6 +44,42 @@ pub struct QuarantinedItem {
     pub attribute: Option<String>,
 }
 
+/// How a configuration is, as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HealthState {
+    /// Nothing rests that failed too often, and the tenant takes what it is sent.
+    #[default]
+    Healthy,
+    /// Some objects or memberships rest, or the tenant takes nothing.
+    Degraded,
+    /// So much fails that it is written to from time to time only.
+    Quarantined,
+}
+
+impl HealthState {
+    /// Its name, for people and for scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
+/// The health of a configuration, and what it is judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Health {
+    /// The judgement.
+    pub state: HealthState,
+    /// Objects that fail, tried again or resting.
+    pub failing: u64,
+    /// Managers, owners and memberships that fail.
+    pub failing_references: u64,
+    /// Of a quarantined one: when the next objects are tried, if that is not now.
+    pub retry_at: Option<Timestamp>,
+}
+
 /// A snapshot of a provisioner's state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
@@ -84,6 +120,8 @@ pub struct Status {
     pub throttled_until: Option<Timestamp>,
     /// Why nothing goes on, where that is so; goes on by itself once the cause is gone.
     pub stopped: Option<String>,
+    /// How the configuration is as a whole.
+    pub health: Health,
 }
 
 impl Status {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use forestsync_log::{ForkedLog, Log};
 use forestsync_projector::{Projector, ProjectorConfig};
-use forestsync_provisioner::{ProvisionerConfig, rehearse};
+use forestsync_provisioner::{NotifyConfig, ProvisionerConfig, rehearse};
 use forestsync_runtime::shutdown::{self, Shutdown};
 use tokio_util::sync::CancellationToken;
 
@@ -85,7 +85,9 @@ async fn compute(settings: &Settings, changed: Option<&Settings>, stop: Cancella
 pub(super) fn provisioner_config(settings: &Settings, directory: PathBuf) -> Result<ProvisionerConfig> {
     let credential = settings.tenant.read_credential().map_err(|e| UsageError::credential(&settings.path, &e))?;
     let tenant = tenant_config(settings, RunOptions::default(), credential);
-    Ok(ProvisionerConfig { configuration: settings.configuration.clone(), directory, tenant })
+    // whoever runs the configuration tells people
+    let notify = NotifyConfig::default();
+    Ok(ProvisionerConfig { configuration: settings.configuration.clone(), directory, tenant, notify })
 }
 
 /// Projects the history anew by the changed configuration, into the fork. Returns what holds it.

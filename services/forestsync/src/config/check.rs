@@ -50,6 +50,8 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
         found.add("tenant.tenant_id", "is left to the environment, and [log] names a log that services share", hint);
     }
     let guard = GuardSettings::check("", &file.delete_guard, &file.disable_guard, &file.upn_guard, &mut found);
+    let quarantine = file.quarantine.check("", &mut found);
+    let notify = file.notify.check("", base, &mut found);
     let names: Vec<String> = file.forests.iter().map(|forest| forest.name.clone()).collect();
     let rules = Rules::compile(&file.rules(), &names).unwrap_or_else(|problems| {
         for p in problems {
@@ -74,6 +76,8 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
         mode: file.mode,
         tenant,
         guard,
+        quarantine,
+        notify,
         rules: Arc::new(rules),
     });
     found.into_result(path, settings)

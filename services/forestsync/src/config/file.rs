@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use forestsync_collector::settings::ForestForm;
 use forestsync_log::LogConfig;
-use forestsync_provisioner::settings::{ChangeGuardForm, GuardForm, Mode, TenantForm};
+use forestsync_provisioner::settings::{ChangeGuardForm, GuardForm, Mode, NotifyForm, QuarantineForm, TenantForm};
 use forestsync_rules::flow::{FlowForm, TestForm};
 use forestsync_rules::hygiene::Options;
 use forestsync_rules::join::JoinForm;
@@ -41,6 +41,12 @@ pub struct File {
     /// When changing userPrincipalNames is held back.
     #[serde(default)]
     pub upn_guard: ChangeGuardForm,
+    /// When the configuration as a whole is quarantined.
+    #[serde(default)]
+    pub quarantine: QuarantineForm,
+    /// Who is told of what goes wrong.
+    #[serde(default)]
+    pub notify: NotifyForm,
     /// Which objects are synchronized.
     #[serde(default)]
     pub scope: ScopeForm,

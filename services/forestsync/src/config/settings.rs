@@ -10,6 +10,7 @@ use std::sync::Arc;
 use forestsync_log::{EmbeddedLog, Log, LogConfig};
 use forestsync_projector::settings::ScopeSettings;
 use forestsync_provisioner::settings::{GuardSettings, Mode, TenantSettings};
+use forestsync_provisioner::{NotifyConfig, QuarantineConfig};
 use forestsync_rules::settings::Rules;
 
 use crate::exit::UsageError;
@@ -39,6 +40,10 @@ pub struct Settings {
     pub tenant: TenantSettings,
     /// When deletions are held back.
     pub guard: GuardSettings,
+    /// When the configuration as a whole is quarantined.
+    pub quarantine: QuarantineConfig,
+    /// Who is told of what goes wrong.
+    pub notify: NotifyConfig,
     /// The rules.
     pub rules: Arc<Rules>,
 }

@@ -33,6 +33,7 @@ pub fn forest_config(forest: &ForestSettings, password: SecretString) -> ForestC
 /// The tenant's configuration for the provisioner.
 pub fn tenant_config(settings: &Settings, options: RunOptions, credential: Credential) -> TenantConfig {
     let mut config = settings.tenant.config(&settings.guard, credential);
+    config.quarantine = settings.quarantine;
     config.guard.count = options.count_guard.unwrap_or(config.guard.count);
     config.guard.share = options.share_guard.unwrap_or(config.guard.share);
     config
@@ -114,6 +115,7 @@ pub(super) async fn provisioner(
         configuration: settings.configuration.clone(),
         directory: settings.provisioner_dir(),
         tenant: tenant_config(settings, options, credential),
+        notify: settings.notify.clone(),
     };
     let stop = stop.clone();
     if settings.mode == Mode::Staging {

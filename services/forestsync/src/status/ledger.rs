@@ -13,7 +13,7 @@ use forestsync_schemas::outcomes::{ExportError, HoldCause, Operation, OutcomeEve
 use forestsync_schemas::{DesiredRecord, OutcomeRecord, streams};
 use jiff::Timestamp;
 
-use super::{BATCH, ClassCount, Count, Issue, Lag, NotWritable, Stopped, name_of};
+use super::{BATCH, ClassCount, Count, Issue, Lag, NotWritable, Quarantine, Stopped, name_of};
 
 /// What to do about what is held.
 const DECIDE: &str = "forestsync approve lets it go, forestsync reject keeps it as it is";
@@ -32,6 +32,8 @@ pub(super) struct Ledger {
     pub(super) lag: Lag,
     /// Why the tenant takes nothing.
     pub(super) stopped: Option<Stopped>,
+    /// That so much fails that it is written to from time to time only.
+    pub(super) quarantine: Option<Quarantine>,
     /// For each `changes` stream how far the last wish had read.
     pub(super) offsets: BTreeMap<String, u64>,
     /// The last offset of `desired` that was read.
@@ -89,6 +91,7 @@ struct Fold {
     links: HashSet<(u32, u32)>,
     troubles: BTreeMap<Place, Trouble>,
     stopped: Option<Stopped>,
+    quarantine: Option<Quarantine>,
     last: Option<DesiredContext>,
     desired_offset: Option<u64>,
 }
@@ -154,6 +157,23 @@ impl Fold {
                 self.stopped = None;
                 return;
             }
+            OutcomeEvent::ConfigurationQuarantined(e) => {
+                let since = self.quarantine.take().map_or_else(|| record.time.to_string(), |before| before.since);
+                self.quarantine = Some(Quarantine {
+                    cause: name_of(&e.cause),
+                    failing: e.failing,
+                    references: e.references,
+                    objects: e.objects,
+                    retry_at: e.retry_at.to_string(),
+                    since,
+                });
+                return;
+            }
+            OutcomeEvent::ConfigurationRecovered(_) => {
+                self.quarantine = None;
+                return;
+            }
+            OutcomeEvent::NotificationSent(_) => return,
             _ => {}
         }
         let index = self.intern(&record.context.anchor);
@@ -225,7 +245,11 @@ impl Fold {
                 let trouble = Trouble { detail, retry_at: until, ..Trouble::new(Kind::Deferred, class, offset, since) };
                 self.troubles.insert((index, Operation::Delete, None), trouble);
             }
-            OutcomeEvent::ExportStopped(_) | OutcomeEvent::ExportResumed(_) => {}
+            OutcomeEvent::ExportStopped(_)
+            | OutcomeEvent::ExportResumed(_)
+            | OutcomeEvent::ConfigurationQuarantined(_)
+            | OutcomeEvent::ConfigurationRecovered(_)
+            | OutcomeEvent::NotificationSent(_) => {}
         }
     }
 
@@ -364,7 +388,7 @@ impl Fold {
                 leaving.get(&index).copied().filter(|_| operation == Operation::RemoveMembers && member.is_none());
             list.push(Issue { member: member.and_then(name), members, ..trouble.issue(anchor, operation) });
         }
-        ledger.stopped = self.stopped;
+        (ledger.stopped, ledger.quarantine) = (self.stopped, self.quarantine);
         ledger.desired_offset = self.desired_offset;
         ledger.offsets = self.last.map(|context| context.offsets).unwrap_or_default();
         ledger

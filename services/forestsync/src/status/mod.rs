@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use forestsync_log::Log;
+use forestsync_provisioner::HealthState;
 use forestsync_provisioner::settings::Mode;
 use forestsync_schemas::streams;
 use serde::Serialize;
@@ -44,6 +45,10 @@ pub struct Report {
     pub staging: bool,
     /// The naming contexts that are read.
     pub sources: Vec<Source>,
+    /// `healthy`; `degraded`, where something rests that failed too often or the tenant takes nothing; or `quarantined`.
+    pub health: &'static str,
+    /// Why it is quarantined, if it is.
+    pub quarantine: Option<Quarantine>,
     /// Why the tenant takes nothing, if it does not.
     pub export_stopped: Option<Stopped>,
     /// Why the configuration emits nothing, if it does not.
@@ -137,6 +142,23 @@ pub struct Stopped {
     pub detail: String,
     /// What to do.
     pub hint: String,
+    /// Since when.
+    pub since: String,
+}
+
+/// So much fails that the tenant is written to from time to time only.
+#[derive(Debug, Clone, Serialize)]
+pub struct Quarantine {
+    /// Which limit was exceeded: `share`, `count` or `references`.
+    pub cause: String,
+    /// Objects that failed when it was last said.
+    pub failing: u64,
+    /// Likewise managers, owners and memberships.
+    pub references: u64,
+    /// Of so many objects.
+    pub objects: u64,
+    /// When it was last said when the next ones are tried.
+    pub retry_at: String,
     /// Since when.
     pub since: String,
 }
@@ -268,7 +290,9 @@ impl Report {
 
     /// The exit code it calls for.
     pub fn exit(&self) -> Exit {
-        let stopped = self.export_stopped.is_some() || self.sources.iter().any(|s| s.state == SourceState::Stopped);
+        let stopped = self.export_stopped.is_some()
+            || self.quarantine.is_some()
+            || self.sources.iter().any(|s| s.state == SourceState::Stopped);
         if stopped || self.failed_count > 0 {
             Exit::Failed
         } else if !self.holds.is_empty() || self.held_count + self.quarantined_count + self.blocked_count > 0 {
@@ -299,6 +323,8 @@ pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
         file_differs: active.is_some_and(|a| a.digest != settings.digest),
         staging: settings.mode == Mode::Staging,
         sources,
+        health: health(&ledger),
+        quarantine: ledger.quarantine,
         export_stopped: ledger.stopped,
         holds: decisions.holds(),
         classes: ledger.classes,
@@ -318,6 +344,17 @@ pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
         lag,
         groups: groups::gather(log, settings).await?,
     })
+}
+
+fn health(ledger: &ledger::Ledger) -> &'static str {
+    let state = if ledger.quarantine.is_some() {
+        HealthState::Quarantined
+    } else if ledger.stopped.is_some() || !ledger.quarantined.is_empty() {
+        HealthState::Degraded
+    } else {
+        HealthState::Healthy
+    };
+    state.as_str()
 }
 
 /// What waits for a decision, and how much of `desired` that is known from.

@@ -16,6 +16,17 @@ pub fn render(report: &Report, all: bool) -> String {
         say(&mut out, &format!("hint: {}", stopped.hint));
         say(&mut out, &format!("since {}", seconds(&stopped.since)));
     }
+    if let Some(quarantine) = &report.quarantine {
+        section(&mut out, "Quarantined: so much fails that little is tried");
+        let references = count(quarantine.references, "reference");
+        say(
+            &mut out,
+            &format!("{} of {} failed, and {references}", quarantine.failing, count(quarantine.objects, "object")),
+        );
+        say(&mut out, "hint: find what they have in common below; it goes on by itself once most of it succeeds");
+        let (since, next) = (seconds(&quarantine.since), seconds(&quarantine.retry_at));
+        say(&mut out, &format!("since {since}; the next ones are tried at {next}"));
+    }
     for hold in &report.holds {
         section(&mut out, &format!("Held: forest {}: {}", hold.forest, hold.reason.replace('_', " ")));
         say(&mut out, &hold.detail);

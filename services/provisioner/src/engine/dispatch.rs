@@ -107,7 +107,10 @@ impl Engine {
             }
             let Some(anchor) = self.ready.pop() else { break };
             let (call, purpose) = match self.plan(&anchor)? {
-                Plan::Nothing => continue,
+                Plan::Nothing => {
+                    self.wards.answered(&anchor, false);
+                    continue;
+                }
                 Plan::Report(outcome) => {
                     self.turn.outcome(outcome);
                     self.turn.touch(&anchor);
@@ -116,6 +119,9 @@ impl Engine {
                 Plan::Ask(call, purpose) => (call, purpose),
                 Plan::Write(call, write) => (call, Purpose::Write(Box::new(write))),
             };
+            if !self.wards.admits(&anchor) {
+                continue;
+            }
             if let Err(at) = self.pace.take(call.writes(), Instant::now()) {
                 self.unpark_at = Some(self.unpark_at.map_or(at, |earlier| earlier.min(at)));
                 self.parked.push(anchor);
@@ -261,7 +267,12 @@ impl Engine {
     }
 
     /// There was no answer to these.
-    fn not_answered(&mut self, anchors: &[SourceAnchor], writes: bool, outage: &Outage) -> Result<(), ProvisionerError> {
+    fn not_answered(
+        &mut self,
+        anchors: &[SourceAnchor],
+        writes: bool,
+        outage: &Outage,
+    ) -> Result<(), ProvisionerError> {
         let now = Instant::now();
         if outage.throttled {
             self.pace.throttled(writes, outage.retry_after, now);

@@ -201,6 +201,7 @@ impl Engine {
             error: ExportError {
                 code: code.to_owned(),
                 attribute: Some(attribute),
+                other: None,
                 detail,
                 hint: Some(hint.to_owned()),
             },

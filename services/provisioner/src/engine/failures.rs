@@ -17,6 +17,9 @@ use crate::error::ProvisionerError;
 use crate::store::{Failed, Intent, Write};
 use crate::target::{Done, Failure, FailureKind};
 
+/// How much longer each delay between attempts is than the one before: six of them make 23 minutes, longer than what was
+/// written may take to show everywhere (graph.md section 7.1).
+const STEP: u32 = 4;
 /// Attempts at what the tenant refuses as it is.
 const REFUSED_ATTEMPTS: u32 = 3;
 /// Objects denied in a row that make it everybody's problem, where the token does not tell.
@@ -173,7 +176,7 @@ impl Engine {
 
     fn delay(&self, attempt: u32, failure: &Failure) -> Duration {
         let tenant = &self.config.tenant;
-        let factor = 2u32.saturating_pow(attempt.saturating_sub(1).min(30));
+        let factor = STEP.saturating_pow(attempt.saturating_sub(1));
         let delay = jitter(tenant.retry_first.saturating_mul(factor).min(tenant.retry_longest));
         delay.max(failure.retry_after.unwrap_or_default())
     }
@@ -204,10 +207,12 @@ impl Engine {
             code: failure.code.clone(),
             status: failure.status,
             attribute: failure.attribute.clone(),
+            other: failure.other.clone(),
         };
         let error = ExportError {
             code: failure.code.clone(),
             attribute: failure.attribute.clone(),
+            other: failure.other.clone(),
             detail,
             hint: hint(operation, failure).map(str::to_owned),
         };

@@ -9,7 +9,9 @@ use forestsync_schemas::outcomes::{
     AttributeChanges, ExportError, MatchedBy, Operation, OutcomeContext, OutcomeEvent, StopCause,
 };
 
-use crate::store::{Deferral, ENABLED, Failed, Held, Life, NAME, ObjectRow, Removal, Removed, StoreError, Tx};
+use crate::store::{
+    Deferral, ENABLED, Failed, Held, Life, NAME, ObjectRow, Quarantine, Removal, Removed, StoreError, Tx,
+};
 
 /// Folds the outcome at `offset` in.
 pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Result<(), StoreError> {
@@ -142,6 +144,27 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
         OutcomeEvent::NotWritable(e) => tx.object(anchor, class)?.reported = Some(e.attributes.clone()),
         OutcomeEvent::ExportStopped(e) => return stopped(tx, offset, Some(e.cause)),
         OutcomeEvent::ExportResumed(_) => return stopped(tx, offset, None),
+        OutcomeEvent::ConfigurationQuarantined(e) => {
+            let (pauses, retry_at) = (e.pauses, e.retry_at.as_millisecond());
+            let meta = tx.meta()?;
+            let since = meta.quarantine.as_ref().map_or(at, |before| before.since);
+            (meta.outcomes_next, meta.quarantine) = (offset + 1, Some(Quarantine { since, pauses, retry_at }));
+            return Ok(());
+        }
+        OutcomeEvent::ConfigurationRecovered(_) => {
+            let meta = tx.meta()?;
+            (meta.outcomes_next, meta.quarantine) = (offset + 1, None);
+            return Ok(());
+        }
+        OutcomeEvent::NotificationSent(e) => {
+            let meta = tx.meta()?;
+            meta.outcomes_next = offset + 1;
+            meta.told.retain(|(cause, channel)| (cause, channel) != (&e.cause, &e.channel));
+            if !e.over {
+                meta.told.push((e.cause.clone(), e.channel.clone()));
+            }
+            return Ok(());
+        }
     }
     count(tx, class, record.event.type_name(), offset)
 }
@@ -228,6 +251,7 @@ fn failed(
         code: error.code.clone(),
         status: context.status,
         attribute: error.attribute.clone(),
+        other: error.other.clone(),
     }
 }
 

@@ -69,6 +69,7 @@ impl Engine {
         let error = ExportError {
             code: code.to_owned(),
             attribute: None,
+            other: None,
             detail: format!("the cloud user {} that it matches {why}, and is not taken over", object.id),
             hint: Some(hint.to_owned()),
         };

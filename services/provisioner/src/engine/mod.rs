@@ -9,6 +9,7 @@
 //! An object has a turn whenever something about it or those it depends on changed; a turn looks at the row and decides
 //! anew what comes next, so nothing needs to be remembered but the row, a [`Stage`] and what is on its way.
 
+mod alarms;
 mod answers;
 mod decisions;
 mod dispatch;
@@ -17,6 +18,7 @@ mod extensions;
 mod failures;
 mod fold;
 mod guard;
+mod health;
 mod inherit;
 mod intake;
 mod links;
@@ -51,11 +53,14 @@ use crate::error::ProvisionerError;
 use crate::status::Status;
 use crate::store::{Intent, Store, Write};
 use crate::target::{CloudObject, Done, Failure, Target};
+use alarms::Alarms;
 use decisions::Decisions;
 use extensions::Extensions;
 pub(crate) use fold::fold;
 use guard::GuardView;
+use health::Wards;
 use observe::Index;
+pub(crate) use pace::jitter;
 use pace::{Pace, Pause};
 use queue::{Ready, Timers};
 use turn::{NewOutcome, Turn};
@@ -168,6 +173,8 @@ pub(crate) struct Engine {
     extensions: Extensions,
     guard: GuardView,
     decisions: Decisions,
+    wards: Wards,
+    alarms: Alarms,
     ready: Ready,
     timers: Timers,
     /// Those that failed too often and are tried from time to time.
@@ -230,7 +237,7 @@ impl Engine {
         status: watch::Sender<Status>,
     ) -> Result<Self, ProvisionerError> {
         let tenant = &config.tenant;
-        let store_stop = store.meta()?.stopped;
+        let meta = store.meta()?;
         let (first, longest) = (tenant.retry_first, tenant.retry_longest);
         let mut engine = Self {
             pace: Pace::new(tenant.writes_per_150_seconds, first, longest),
@@ -241,7 +248,7 @@ impl Engine {
                 forestsync_runtime::metrics::PROVISIONER_CHANGE_TO_REQUEST,
                 "configuration" => config.configuration.clone()
             ),
-            desired_next: store.meta()?.desired_next,
+            desired_next: meta.desired_next,
             streams,
             store,
             writer,
@@ -253,6 +260,8 @@ impl Engine {
             extensions: Extensions::default(),
             guard: GuardView::default(),
             decisions: Decisions::default(),
+            wards: Wards::new(meta.quarantine),
+            alarms: Alarms::default(),
             ready: Ready::default(),
             timers: Timers::default(),
             quiet: Timers::default(),
@@ -266,7 +275,7 @@ impl Engine {
             unpark_at: None,
             parting: HashSet::new(),
             denied: HashSet::new(),
-            stop_said: store_stop,
+            stop_said: meta.stopped,
             answers: false,
             writes: false,
             permitted: BTreeMap::new(),
@@ -307,6 +316,7 @@ impl Engine {
     /// Works until told to stop, or until something is wrong that waiting cannot heal.
     pub(crate) async fn run(mut self, log: &dyn Log, shutdown: CancellationToken) -> Result<(), ProvisionerError> {
         self.follow_decisions(log).await?;
+        self.follow_alarms(log).await?;
         let mut reader = log.reader(&self.streams.desired, self.desired_next).await?;
         while !shutdown.is_cancelled() {
             self.collect().await?;
@@ -316,8 +326,10 @@ impl Engine {
             self.fire_timers();
             self.review_guard()?;
             self.prepare_extensions(&shutdown).await?;
+            self.review_health();
             self.dispatch().await?;
             self.report_stop();
+            self.review_alarms()?;
             let reported = self.finish_turn().await?;
             self.publish(false)?;
             if !reported {
@@ -344,6 +356,7 @@ impl Engine {
                 self.note_finished(finished).await?;
             }
             Some(heard) = self.decisions.next() => self.decided(heard)?,
+            heard = self.alarms.next() => self.heard(heard)?,
             records = reader.next(intake::CHUNK), if !self.has_all() => self.take_in(records?)?,
             () = tokio::time::sleep_until(next.unwrap_or(now)), if next.is_some() => {}
         }
@@ -359,6 +372,8 @@ impl Engine {
             self.extensions.next(),
             self.unpark_at.filter(|_| !self.parked.is_empty()),
             self.next_review(),
+            self.wards.next(),
+            self.alarms.next_look(),
         ];
         let work = work.into_iter().flatten().min();
         let queued = pause.filter(|_| self.ready.len() > 0);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use forestsync_domain::SourceAnchor;
+use forestsync_rules::quarantine::Failing;
 use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::outcomes::Operation;
 
@@ -35,6 +36,12 @@ pub(super) struct Index {
     pub links: HashMap<SourceAnchor, Links>,
     /// Users that wait for this one to become their manager, and groups their owner.
     pub reports: HashMap<SourceAnchor, BTreeSet<SourceAnchor>>,
+    /// Objects that were refused a value, by the id of the tenant's object that has it.
+    conflicts: HashMap<String, BTreeSet<SourceAnchor>>,
+    /// Memberships that fail, resting or not.
+    failing_edges: HashSet<(SourceAnchor, SourceAnchor)>,
+    /// What fails, and of how many.
+    pub failing: Failing,
     /// Removals of the guard's window, oldest first.
     pub window: VecDeque<Removal>,
 }
@@ -77,7 +84,21 @@ impl Index {
             leaving.remove(anchor);
         }
         self.guarded(anchor, before, now);
+        self.fails(before, now);
         self.lists(anchor, now);
+    }
+
+    fn fails(&mut self, before: Option<&ObjectRow>, now: &ObjectRow) {
+        let of = |row: &ObjectRow| {
+            let concerns =
+                row.is_leaving() || row.wish.as_ref().is_some_and(|w| w.is_presence() && w.class.is_writable());
+            [row.failure().is_some(), row.lead_failure().is_some(), concerns].map(u64::from)
+        };
+        let (was, is) = (before.map(of).unwrap_or_default(), of(now));
+        let Failing { objects, references, of: all } = &mut self.failing;
+        for (count, (was, is)) in [objects, references, all].into_iter().zip(was.into_iter().zip(is)) {
+            *count = (*count + is).saturating_sub(was);
+        }
     }
 
     fn guarded(&mut self, anchor: &SourceAnchor, before: Option<&ObjectRow>, now: &ObjectRow) {
@@ -101,6 +122,9 @@ impl Index {
     }
 
     fn lists(&mut self, anchor: &SourceAnchor, now: &ObjectRow) {
+        if let Some(other) = now.failure().and_then(|failed| failed.other.as_deref()) {
+            self.conflicts.entry(holder_id(other).to_owned()).or_default().insert(anchor.clone());
+        }
         let name = || now.wish.as_ref().map(|w| w.name.clone()).unwrap_or_default();
         let mine = (anchor.clone(), Operation::Create)..=(anchor.clone(), Operation::Rename);
         let gone = self.held.range(mine).map(|(key, _)| key.clone()).filter(|(_, operation)| !now.is_held(*operation));
@@ -155,6 +179,11 @@ impl Index {
             }
         }
         let key = (group.clone(), member.clone());
+        if now.is_pending() && now.failure().is_some() {
+            self.failing.references += u64::from(self.failing_edges.insert(key.clone()));
+        } else {
+            self.failing.references -= u64::from(self.failing_edges.remove(&key));
+        }
         if now.is_pending() && now.failure().is_some_and(|f| f.quarantined) {
             self.quarantined_edges.insert(key);
         } else {
@@ -166,6 +195,11 @@ impl Index {
     pub(super) fn removed(&self, what: &Removed, since: i64) -> u64 {
         self.window.iter().filter(|r| r.at >= since && r.what == *what).count() as u64
     }
+}
+
+/// The id in what an answer calls the holder of a value: `User_<id>`.
+fn holder_id(other: &str) -> &str {
+    other.rsplit_once('_').map_or(other, |(_, id)| id)
 }
 
 fn set(members: &mut BTreeSet<SourceAnchor>, member: &SourceAnchor, is: bool) {
@@ -213,6 +247,7 @@ impl Engine {
         for (anchor, before, now) in &changed.objects {
             self.index.object(anchor, before.as_ref(), now);
             self.ready.push(anchor);
+            self.free_values(before.as_ref(), now);
             let same = before.as_ref().is_some_and(|b| face(b) == face(now));
             if !same {
                 self.wake_dependents(anchor)?;
@@ -228,6 +263,20 @@ impl Engine {
         }
         self.index.window.extend(changed.removals);
         Ok(())
+    }
+
+    /// Whoever wants a value that this object had may have it now.
+    fn free_values(&mut self, before: Option<&ObjectRow>, now: &ObjectRow) {
+        let Some(before) = before else { return };
+        let Some(id) =
+            before.cloud_id.as_ref().filter(|_| before.life != now.life || before.confirmed != now.confirmed)
+        else {
+            return;
+        };
+        for anchor in self.index.conflicts.remove(id).unwrap_or_default() {
+            self.turn.touch(&anchor);
+            self.turn.note(Note::Retry(anchor));
+        }
     }
 
     /// A user that was made anew is not the manager or owner that its predecessor was.

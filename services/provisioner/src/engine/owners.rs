@@ -166,6 +166,7 @@ impl Engine {
             let error = ExportError {
                 code: "last_owner".to_owned(),
                 attribute: None,
+                other: None,
                 detail: "Microsoft Graph lets no group lose its last owner, so this one stays".to_owned(),
                 hint: Some("give the group another owner, in the directory or in the tenant".to_owned()),
             };

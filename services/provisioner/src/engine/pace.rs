@@ -88,7 +88,7 @@ impl Pace {
 }
 
 /// Up to a quarter longer, so that many clients do not come back at once.
-pub(super) fn jitter(delay: Duration) -> Duration {
+pub(crate) fn jitter(delay: Duration) -> Duration {
     delay.mul_f64(1.0 + rand::random::<f64>() / 4.0)
 }
 

@@ -51,6 +51,9 @@ impl Engine {
         if self.flights.contains_key(anchor) {
             return Ok(Plan::Nothing);
         }
+        // what it still waits for is found out now
+        self.timers.forget(anchor);
+        self.quiet.forget(anchor);
         let Some(row) = self.store.object(anchor)? else {
             return Ok(Plan::Nothing);
         };
@@ -306,6 +309,7 @@ impl Engine {
         let error = ExportError {
             code: code.to_owned(),
             attribute: attribute.map(str::to_owned),
+            other: None,
             detail: detail.to_owned(),
             hint: Some("correct the object in the directory; it is tried again when it changes".to_owned()),
         };

@@ -57,6 +57,13 @@ impl Timers {
         self.by_time.insert((at, anchor.clone()));
     }
 
+    /// It waits for nothing any more.
+    pub(super) fn forget(&mut self, anchor: &SourceAnchor) {
+        if let Some(at) = self.by_anchor.remove(anchor) {
+            self.by_time.remove(&(at, anchor.clone()));
+        }
+    }
+
     /// One whose time has come.
     pub(super) fn due(&mut self, now: Instant) -> Option<SourceAnchor> {
         if self.next()? > now {
@@ -90,7 +97,10 @@ mod tests {
         timers.wake(&anchor, now + Duration::from_secs(2));
         timers.wake(&anchor, now + Duration::from_secs(9));
         assert_eq!((timers.len(), timers.due(now)), (1, None));
-        assert_eq!(timers.due(now + Duration::from_secs(2)), Some(anchor));
+        assert_eq!(timers.due(now + Duration::from_secs(2)), Some(anchor.clone()));
         assert_eq!(timers.len(), 0);
+        timers.wake(&anchor, now);
+        timers.forget(&anchor);
+        assert_eq!((timers.len(), timers.due(now)), (0, None));
     }
 }

@@ -39,7 +39,7 @@ impl Engine {
 
     /// Whether nothing is left to do but what is held, quarantined or not writable.
     pub(super) fn is_idle(&self) -> bool {
-        let queued = self.ready.len() + self.parked.len() + self.timers.len();
+        let queued = self.ready.len() + self.parked.len() + self.timers.len() + self.wards.waiting();
         self.at_tail && queued == 0 && self.flights.is_empty() && self.extensions.is_quiet()
     }
 
@@ -60,8 +60,8 @@ impl Engine {
             idle,
             pending,
             in_flight: self.flights.len(),
-            retrying: self.timers.len() + self.quiet.len(),
-            next_retry: [self.timers.next(), self.quiet.next()]
+            retrying: self.timers.len() + self.quiet.len() + self.wards.waiting(),
+            next_retry: [self.timers.next(), self.quiet.next(), self.wards.next()]
                 .into_iter()
                 .flatten()
                 .min()
@@ -77,6 +77,7 @@ impl Engine {
             requests: self.target.requests(),
             throttled_until: self.pace.blocked(true, now).map(|at| wall(at, now)),
             stopped,
+            health: self.health(|at| wall(at, now)),
         })
     }
 }

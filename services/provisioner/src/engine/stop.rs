@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use forestsync_domain::SourceAnchor;
-use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::outcomes::{ExportResumed, ExportStopped, OutcomeEvent, StopCause};
 use tokio::time::Instant;
 
-use super::{Engine, NewOutcome};
+use super::Engine;
 
 /// How long an outage lasts before it is written down.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,16 +28,7 @@ impl Engine {
             }
             _ => return,
         };
-        self.turn.outcome(NewOutcome {
-            anchor: SourceAnchor::from(String::new()),
-            class: CloudClass::User,
-            cloud_id: None,
-            offset: self.desired_next,
-            trace: None,
-            status: None,
-            request_id: None,
-            event,
-        });
+        self.say(event);
     }
 
     /// Whether what was said before is seen to hold no longer, also by a process that came after it.
@@ -50,7 +39,8 @@ impl Engine {
     }
 }
 
-fn hint(cause: StopCause) -> &'static str {
+/// What to do about it.
+pub(super) fn hint(cause: StopCause) -> &'static str {
     match cause {
         StopCause::NotAuthenticated => {
             "check tenant, application and credential, and whether it has expired; `forestsync check` tells more"

@@ -8,6 +8,7 @@ use forestsync_schemas::outcomes::{OutcomeContext, OutcomeEvent};
 use forestsync_schemas::{EventBody as _, EventId, OutcomeRecord, trace};
 
 use super::fold::set_failed;
+use super::health::is_failure;
 use super::{CrashPoint, Engine, Flight, fold};
 use crate::error::ProvisionerError;
 use crate::store::{Failed, Intent, ObjectRow, StoreError, Tx, Wish};
@@ -94,6 +95,8 @@ pub(super) enum Note {
     Object(SourceAnchor, Failed),
     /// The same of a membership: group, member.
     Member(SourceAnchor, SourceAnchor, Failed),
+    /// What the object was refused for is gone: it is tried at once.
+    Retry(SourceAnchor),
     /// Since when the tenant may hold the object.
     MaybeObject(SourceAnchor, Option<i64>),
     /// The manager it has, as read.
@@ -109,6 +112,12 @@ impl Note {
         match self {
             Self::Object(anchor, failed) => set_failed(tx.object(&anchor, CloudClass::User)?, failed),
             Self::Member(group, member, failed) => tx.edge(&group, &member)?.failed = Some(failed),
+            Self::Retry(anchor) => {
+                // 0 would be for ever
+                if let Some(failed) = tx.object(&anchor, CloudClass::User)?.failed.as_mut() {
+                    failed.retry_at = 1;
+                }
+            }
             Self::MaybeObject(anchor, since) => tx.object(&anchor, CloudClass::User)?.maybe = since,
             Self::Manager(anchor, manager) => tx.object(&anchor, CloudClass::User)?.manager = manager,
             Self::OwnerGone(group, owner) => tx.object(&group, CloudClass::Group)?.own(&owner, false),
@@ -186,15 +195,20 @@ impl Engine {
         let mut tx = self.store.tx();
         for (offset, record) in &records {
             fold(&mut tx, *offset, record)?;
+            self.wards.answered(&record.context.anchor, is_failure(&record.event));
         }
         for (anchor, intent) in intents {
             tx.set_intent(&anchor, intent);
         }
         for note in notes {
+            if let Note::Object(anchor, _) = &note {
+                self.wards.answered(anchor, true);
+            }
             note.write_down(&mut tx)?;
         }
         let changed = tx.commit()?;
         self.observe(changed)?;
+        self.alarms.stir();
         if !records.is_empty() {
             self.crash_point(CrashPoint::LedgerUpdated)?;
         }

@@ -5,6 +5,7 @@
 //! network, and no secret is read. What a credential is made of is in [`credential`](crate::Credential).
 
 mod identity;
+mod notify;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::config::{ExtensionApp, SoftMatch, TenantConfig};
 use crate::credential::form::{self, CredentialKind};
 use crate::credential::{Credential, CredentialError, environment};
 use identity::Identity;
+pub use notify::{MailForm, MailTlsForm, NotifyForm, QuarantineForm, WebhookForm};
 
 /// The tenant as it is written.
 #[derive(Debug, Clone, Deserialize)]

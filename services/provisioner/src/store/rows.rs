@@ -149,6 +149,8 @@ pub(crate) struct Failed {
     /// HTTP status of the answer.
     pub status: Option<u16>,
     pub attribute: Option<String>,
+    /// The object of the tenant that has the value already, as the answer names it: `User_<id>`.
+    pub other: Option<String>,
 }
 
 impl Failed {
@@ -482,4 +484,19 @@ pub(crate) struct Meta {
     pub outcomes: Vec<(CloudClass, String, u64)>,
     /// Why the tenant takes nothing, as was said last.
     pub stopped: Option<StopCause>,
+    /// That so much fails that it is written to from time to time only.
+    pub quarantine: Option<Quarantine>,
+    /// What people were told of and that is not over, with the channel.
+    pub told: Vec<(String, String)>,
+}
+
+/// The quarantine of a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Quarantine {
+    /// Milliseconds since 1970.
+    pub since: i64,
+    /// Pauses so far.
+    pub pauses: u32,
+    /// When the last of them ends, in milliseconds since 1970.
+    pub retry_at: i64,
 }

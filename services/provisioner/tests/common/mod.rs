@@ -18,7 +18,7 @@ use forestsync_log::{EmbeddedLog, Lease, Log, NewRecord, StreamName};
 use forestsync_practice::tenant::{Knobs, PracticeTenant, TenantControl, TenantDump, TenantOptions};
 use forestsync_practice::tls::PrivateCa;
 use forestsync_provisioner::{
-    CrashPoint, Credential, Provisioner, ProvisionerConfig, ProvisionerError, Status, TenantConfig,
+    CrashPoint, Credential, NotifyConfig, Provisioner, ProvisionerConfig, ProvisionerError, Status, TenantConfig,
 };
 use forestsync_schemas::control::{ControlContext, ControlEvent, DecidedWrite, HeldDecided, Verdict};
 use forestsync_schemas::desired::{
@@ -206,6 +206,7 @@ impl Lab {
             configuration: "contoso".into(),
             directory: folder.path().join("provisioner"),
             tenant: config,
+            notify: NotifyConfig::default(),
         };
         let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(folder.path().join("log")).unwrap());
         let control = tenant.control();

@@ -36,6 +36,7 @@ pub mod guard;
 pub mod hygiene;
 pub mod join;
 pub mod precedence;
+pub mod quarantine;
 pub mod scope;
 pub mod settings;
 mod value;

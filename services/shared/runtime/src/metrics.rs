@@ -123,6 +123,10 @@ metrics! {
     PROVISIONER_THROTTLED = "forestsync_provisioner_throttled", Gauge, ["configuration"];
     /// Whether nothing is sent until a person helps, 0 or 1.
     PROVISIONER_STOPPED = "forestsync_provisioner_stopped", Gauge, ["configuration"];
+    /// Objects whose writes fail, tried again or resting.
+    PROVISIONER_FAILING = "forestsync_provisioner_failing", Gauge, ["configuration"];
+    /// Whether so much fails that the tenant is written to from time to time only, 0 or 1.
+    PROVISIONER_PAUSED = "forestsync_provisioner_configuration_quarantined", Gauge, ["configuration"];
     /// From the moment a change was read from its directory to the moment its request to Graph left.
     PROVISIONER_CHANGE_TO_REQUEST = "forestsync_provisioner_change_to_request_seconds", Histogram, ["configuration"];
 }

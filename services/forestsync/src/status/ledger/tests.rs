@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use forestsync_domain::ObjectGuid;
 use forestsync_schemas::desired::{CloudAttributes, LinkDesired, ObjectRemoved, RemovalReason};
 use forestsync_schemas::outcomes::{
-    DeletionDeferred, ExportFailed, ExportHeld, ExportQuarantined, ExportReleased, ExportResumed, ExportStopped,
-    MemberAdded, ObjectProvisioned, ObjectUpdated, OutcomeContext, StopCause,
+    ConfigurationQuarantined, ConfigurationRecovered, DeletionDeferred, ExportFailed, ExportHeld, ExportQuarantined,
+    ExportReleased, ExportResumed, ExportStopped, MemberAdded, ObjectProvisioned, ObjectUpdated, OutcomeContext,
+    QuarantineCause, StopCause,
 };
 use forestsync_schemas::{EventBody as _, EventId};
 use jiff::Timestamp;
@@ -83,7 +84,7 @@ fn group(name: &str, description: &str) -> DesiredEvent {
 }
 
 fn error() -> ExportError {
-    ExportError { code: "Request_BadRequest".into(), attribute: None, detail: "x".into(), hint: None }
+    ExportError { code: "Request_BadRequest".into(), attribute: None, other: None, detail: "x".into(), hint: None }
 }
 
 fn failed(operation: Operation, members: &[&str]) -> OutcomeEvent {
@@ -216,6 +217,29 @@ fn an_update_is_pending_until_it_is_done() {
         source: source(),
     }));
     assert_eq!(story.tell().lag.objects_pending, 1);
+}
+
+#[test]
+fn a_quarantine_is_told_until_it_is_over() {
+    let quarantined = |pauses| {
+        OutcomeEvent::ConfigurationQuarantined(ConfigurationQuarantined {
+            cause: QuarantineCause::Share,
+            failing: 6_000,
+            references: 2,
+            objects: 9_000,
+            pauses,
+            retry_at: Timestamp::UNIX_EPOCH,
+        })
+    };
+    let mut story = Story::default();
+    story.outcome("", 5, quarantined(1));
+    story.outcome("", 5, quarantined(2));
+    let told = story.tell().quarantine.unwrap();
+    assert_eq!((told.cause.as_str(), told.failing, told.objects), ("share", 6_000, 9_000));
+    let mut story = Story::default();
+    story.outcome("", 5, quarantined(1));
+    story.outcome("", 5, OutcomeEvent::ConfigurationRecovered(ConfigurationRecovered { failing: 3 }));
+    assert!(story.tell().quarantine.is_none());
 }
 
 #[test]
