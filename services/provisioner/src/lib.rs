@@ -55,7 +55,9 @@ pub mod service;
 pub mod settings;
 
 pub use check::{CheckLine, CheckOutcome, check};
-pub use config::{Cloud, ConfigError, ExtensionApp, ProvisionerConfig, SoftMatch, TenantConfig, cloud, clouds};
+pub use config::{
+    Cloud, ConfigError, ExtensionApp, InitialPassword, ProvisionerConfig, SoftMatch, TenantConfig, cloud, clouds,
+};
 pub use credential::form::CredentialKind;
 pub use credential::{Credential, CredentialError, FileProblem};
 #[doc(hidden)]

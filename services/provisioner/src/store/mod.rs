@@ -24,7 +24,8 @@ use forestsync_schemas::desired::CloudClass;
 use crate::error::ProvisionerError;
 
 pub(crate) use rows::{
-    Deferral, ENABLED, EdgeRow, Failed, Flow, Held, Intent, Life, Meta, NAME, ObjectRow, Since, Wish, WishKind, Write,
+    Deferral, ENABLED, EdgeRow, Failed, Flow, Held, Intent, Life, Meta, NAME, ObjectRow, Parting, Since, Wish,
+    WishKind, Write,
 };
 pub(crate) use tx::{Changed, Removal, Removed, Tx};
 
