@@ -116,3 +116,27 @@ async fn a_grace_period_counts_also_then() {
     assert_eq!(world.tenant.dump().users.len(), users);
     pipeline.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_itself_a_run_goes_on_with_it() {
+    let (world, pipeline) = settled("").await;
+    let users = world.tenant.dump().users.len();
+    world.tenant.control().set_latency(Duration::from_millis(50));
+    let mut command = std::process::Command::new(forestsync_tests::peers::binary("forestsync"));
+    command.args(["remove-configuration", "--objects", "delete", "--confirm", "e2e", "--reason", "sold"]);
+    command.arg("-c").arg(pipeline.config()).stdin(std::process::Stdio::null());
+    let mut removal = command.spawn().unwrap();
+    wait::until("some are deleted", LIMIT, || {
+        let has = world.tenant.dump().users.len();
+        async move { if has < users { Ok(()) } else { Err(format!("there are {has}")) } }
+    })
+    .await;
+    removal.kill().unwrap();
+    removal.wait().unwrap();
+    world.tenant.control().set_latency(Duration::ZERO);
+    let (code, said) = pipeline.run_until_idle();
+    assert_eq!(code, Some(0), "{said}");
+    let dump = world.tenant.dump();
+    assert_eq!((dump.users.len(), dump.groups.len(), dump.deleted_users.len()), (0, 0, users));
+    assert_eq!(pipeline.json(&["status"])["removed"]["is_done"], true);
+}

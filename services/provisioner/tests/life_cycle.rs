@@ -68,7 +68,7 @@ async fn licences_and_what_only_the_cloud_knows_are_never_touched() {
     let check = |lab: &Lab, what: &str| {
         assert_eq!(kept(lab, &id), others, "{what}");
         if lab.id(1).is_some() {
-            assert_eq!(members(lab), [id.clone()], "{what}");
+            assert_eq!(members(lab), std::slice::from_ref(&id), "{what}");
         }
     };
 
