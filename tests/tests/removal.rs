@@ -18,7 +18,7 @@ async fn settled(guard: &str) -> (World, Pipeline) {
     let ca = PrivateCa::new().unwrap();
     let tenant = suite::tenant(&ca, &suite::practice_domains(), None).await;
     let world = World::new(suite::practice_peers(&ca).await, None, tenant).await;
-    let pipeline = Pipeline::new(&world.sources(), &world.access, suite::NO_QUOTA, guard);
+    let pipeline = Pipeline::new(&world.sources(), &world.access, suite::AT_ONCE, guard);
     let (code, said) = pipeline.run_until_idle();
     assert_eq!(code, Some(0), "{said}");
     (world, pipeline)

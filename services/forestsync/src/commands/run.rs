@@ -32,7 +32,7 @@ struct Summary {
 
 /// Synchronizes until a signal comes, or until nothing is left to do.
 pub async fn run(args: RunArgs) -> Result<Exit> {
-    let settings = config::load(&args.config.config)?;
+    let mut settings = config::load(&args.config.config)?;
     if settings.log.is_some() {
         let message = format!("{}: run has its log to itself, and [log] names a shared one", settings.path.display());
         let hint = "start forestsync-collector, forestsync-projector and forestsync-provisioner, and tell them of this file by forestsync activate; or take [log] out";
@@ -66,6 +66,8 @@ pub async fn run(args: RunArgs) -> Result<Exit> {
             break (ending, blocked, findings);
         }
         tracing::info!(configuration = %settings.configuration, "removed, or in force again");
+        // the file that came into force again may be another one
+        settings = config::load(&args.config.config)?;
     };
     drop(held);
     if !args.until_idle {

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use parts::{forest_config, projector_config_from_log, tenant_config};
+pub use parts::{forest_config, projector_config_from_log, projector_config_without, tenant_config};
 pub use view::View;
 
 use crate::config::Settings;

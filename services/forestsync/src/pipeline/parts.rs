@@ -13,7 +13,7 @@ use forestsync_provisioner::settings::Mode;
 use forestsync_provisioner::{Credential, Provisioner, ProvisionerConfig, Staging, Status, TenantConfig};
 use forestsync_rules::settings::Rules;
 use forestsync_runtime::secret::SecretString;
-use forestsync_schemas::control::ConfigurationActivated;
+use forestsync_schemas::control::{ConfigurationActivated, RemovedObjects};
 use forestsync_schemas::{ChangeRecord, streams};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -175,24 +175,43 @@ fn config_of(settings: &Settings, sources: Vec<SourceConfig>) -> ProjectorConfig
 /// The projector's configuration from the log alone: for a replay, and for a configuration that was removed.
 pub async fn projector_config_from_log(settings: &Settings, log: &dyn Log) -> Result<ProjectorConfig> {
     let in_force = control::now(log, &settings.configuration).await?;
-    let removed = in_force.and_then(|in_force| in_force.removed).map(|removal| removal.objects);
+    config_from_log(settings, log, in_force.and_then(|in_force| in_force.removed).map(|removal| removal.objects)).await
+}
+
+/// The same of a configuration as if it were removed, or is.
+pub async fn projector_config_without(
+    settings: &Settings,
+    log: &dyn Log,
+    objects: RemovedObjects,
+) -> Result<ProjectorConfig> {
+    config_from_log(settings, log, Some(objects)).await
+}
+
+async fn config_from_log(
+    settings: &Settings,
+    log: &dyn Log,
+    removed: Option<RemovedObjects>,
+) -> Result<ProjectorConfig> {
     let config = if settings.log.is_some() {
         shared_config(settings, log).await?
     } else {
         let settings = settled(settings, log).await?;
-        let sources = sources_in(&settings, log).await?;
+        let sources = sources_in(&settings, log, removed.is_some()).await?;
         config_of(&settings, sources)
     };
     Ok(ProjectorConfig { removed, ..config })
 }
 
-/// The sources that the log has.
-async fn sources_in(settings: &Settings, log: &dyn Log) -> Result<Vec<SourceConfig>> {
+/// The sources that the log has. A forest that was never read has nothing that could be removed.
+async fn sources_in(settings: &Settings, log: &dyn Log, is_removed: bool) -> Result<Vec<SourceConfig>> {
     let mut sources = Vec::new();
     for mut forest in settings.forests.iter().cloned() {
         let forest = &mut forest;
         if forest.reading.all_domains {
             forest.reading.domains = domains_in(forest, log).await?;
+        }
+        if forest.reading.domains.is_empty() && is_removed {
+            continue;
         }
         if forest.reading.domains.is_empty() {
             let hint = "start forestsync run first, or name its domains in the configuration";

@@ -19,7 +19,7 @@ use crate::commands::plan::provisioner_config;
 use crate::config::Settings;
 use crate::control;
 use crate::output::count;
-use crate::pipeline::projector_config_from_log;
+use crate::pipeline::projector_config_without;
 use crate::plan::{Action, Plan, render};
 
 /// Records read at a time.
@@ -48,9 +48,8 @@ impl Preview {
     ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("removal-").tempdir()?;
         let fork: Arc<dyn Log> = Arc::new(ForkedLog::new(Arc::clone(base), folder.path().join("log"))?);
-        let config = projector_config_from_log(settings, fork.as_ref()).await?;
-        let directory = folder.path().join("projection");
-        let config = ProjectorConfig { directory, removed: Some(objects), ..config };
+        let config = projector_config_without(settings, fork.as_ref(), objects).await?;
+        let config = ProjectorConfig { directory: folder.path().join("projection"), ..config };
         let mut projector = Projector::open(config, Arc::clone(&fork)).await.context("the projection")?;
         projector.catch_up().await.context("the projection")?;
         drop(projector);
