@@ -18,7 +18,9 @@ async fn settled(guard: &str) -> (World, Pipeline) {
     let ca = PrivateCa::new().unwrap();
     let tenant = suite::tenant(&ca, &suite::practice_domains(), None).await;
     let world = World::new(suite::practice_peers(&ca).await, None, tenant).await;
-    let pipeline = Pipeline::new(&world.sources(), &world.access, suite::AT_ONCE, guard);
+    // one request at a time, so that there is a middle
+    let keys = format!("{}in_flight = 1\n", suite::AT_ONCE);
+    let pipeline = Pipeline::new(&world.sources(), &world.access, &keys, guard);
     let (code, said) = pipeline.run_until_idle();
     assert_eq!(code, Some(0), "{said}");
     (world, pipeline)
@@ -46,7 +48,7 @@ async fn deleted_beside_a_process_that_is_killed_in_the_middle() {
     assert_eq!(world.tenant.dump().users.len(), users, "a preview deletes nobody");
 
     // slow enough that the kill meets the middle
-    world.tenant.control().set_latency(Duration::from_millis(50));
+    world.tenant.control().set_latency(Duration::from_millis(150));
     let config = pipeline.config();
     let removal = std::thread::spawn(move || {
         let mut command = std::process::Command::new(forestsync_tests::peers::binary("forestsync"));
@@ -121,7 +123,7 @@ async fn a_grace_period_counts_also_then() {
 async fn killed_itself_a_run_goes_on_with_it() {
     let (world, pipeline) = settled("").await;
     let users = world.tenant.dump().users.len();
-    world.tenant.control().set_latency(Duration::from_millis(50));
+    world.tenant.control().set_latency(Duration::from_millis(150));
     let mut command = std::process::Command::new(forestsync_tests::peers::binary("forestsync"));
     command.args(["remove-configuration", "--objects", "delete", "--confirm", "e2e", "--reason", "sold"]);
     command.arg("-c").arg(pipeline.config()).stdin(std::process::Stdio::null());
