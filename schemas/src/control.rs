@@ -28,6 +28,8 @@ pub enum ControlEvent {
     ConfigurationActivated(ConfigurationActivated),
     /// Somebody decided about writes to the tenant that were held.
     HeldDecided(HeldDecided),
+    /// A configuration is in force no longer, and what it managed goes or is let go.
+    ConfigurationRemoved(ConfigurationRemoved),
 }
 
 impl EventBody for ControlEvent {
@@ -37,6 +39,7 @@ impl EventBody for ControlEvent {
         match self {
             Self::ConfigurationActivated(_) => "ConfigurationActivated",
             Self::HeldDecided(_) => "HeldDecided",
+            Self::ConfigurationRemoved(_) => "ConfigurationRemoved",
         }
     }
 
@@ -44,6 +47,7 @@ impl EventBody for ControlEvent {
         Some(match kind {
             "ConfigurationActivated" => serde_json::from_str(data).map(Self::ConfigurationActivated),
             "HeldDecided" => serde_json::from_str(data).map(Self::HeldDecided),
+            "ConfigurationRemoved" => serde_json::from_str(data).map(Self::ConfigurationRemoved),
             _ => return None,
         })
     }
@@ -93,4 +97,39 @@ pub struct DecidedWrite {
     pub anchor: SourceAnchor,
     /// What was held.
     pub operation: Operation,
+}
+
+/// What becomes of the objects of a configuration that is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RemovedObjects {
+    /// They are deleted from the tenant.
+    Delete,
+    /// They stay in the tenant as they are, and nobody here cares for them any more.
+    Release,
+}
+
+impl RemovedObjects {
+    /// The name in keys and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// A configuration is in force no longer, until it is activated again: nothing of it is wished any more. What another
+/// configuration for the same tenant has in its scope is handed over to that one.
+///
+/// Of several without an activation in between the last one says what becomes of the objects, and each of them approves
+/// the deletion of those that it lists: somebody saw them. A long list takes several events of one append.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigurationRemoved {
+    /// What becomes of what the tenant holds of it.
+    pub objects: RemovedObjects,
+    /// Anchors of the objects that whoever decided was shown.
+    pub listed: Vec<SourceAnchor>,
+    /// Why, in the words of whoever decided.
+    pub reason: String,
 }

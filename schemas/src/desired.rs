@@ -289,6 +289,8 @@ pub enum RemovalReason {
     Joined,
     /// It left the scope of this configuration and is in that of another one for the same tenant.
     HandedOver,
+    /// The whole configuration was removed.
+    ConfigurationRemoved,
 }
 
 /// A group should have a member.

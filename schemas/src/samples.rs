@@ -12,7 +12,8 @@ use crate::changes::{
     SnapshotId, SnapshotProgress, SnapshotReason, SnapshotStarted, StopCause,
 };
 use crate::control::{
-    ConfigurationActivated, ControlContext, ControlEvent, ControlRecord, DecidedWrite, HeldDecided, Verdict,
+    ConfigurationActivated, ConfigurationRemoved, ControlContext, ControlEvent, ControlRecord, DecidedWrite,
+    HeldDecided, RemovedObjects, Verdict,
 };
 use crate::decisions::{
     AnchorAssigned, AnchorBasis, ConfigurationHeld, ConfigurationReleased, DecisionContext, DecisionEvent,
@@ -301,10 +302,17 @@ pub fn control() -> Vec<ControlRecord> {
         reason: "the branch in Bern was closed, ticket 4711".into(),
         expires: Timestamp::UNIX_EPOCH,
     };
-    [ControlEvent::ConfigurationActivated(activated), ControlEvent::HeldDecided(decided)]
-        .into_iter()
-        .map(|event| wrap(&context, event))
-        .collect()
+    let removed = ConfigurationRemoved {
+        objects: RemovedObjects::Delete,
+        listed: vec![anchor(1), anchor(2)],
+        reason: "the forest was merged into another one, ticket 4712".into(),
+    };
+    let events = [
+        ControlEvent::ConfigurationActivated(activated),
+        ControlEvent::HeldDecided(decided),
+        ControlEvent::ConfigurationRemoved(removed),
+    ];
+    events.into_iter().map(|event| wrap(&context, event)).collect()
 }
 
 /// A sample of each event of `desired`.

@@ -137,7 +137,7 @@ fn published_schemas_match_the_types() {
         (
             "control",
             schemas![control::ControlContext;
-            control::ConfigurationActivated, control::HeldDecided],
+            control::ConfigurationActivated, control::HeldDecided, control::ConfigurationRemoved],
         ),
         (
             "desired",

@@ -99,7 +99,7 @@ async fn no_secret_leaves_its_file() {
     world.agree("all is there", suite::ARRIVAL).await;
     world.apply(&Change::DeleteTree(1, "OU=Sales,OU=Staff".into())).await;
     let plan = folder.join("plan.json");
-    let all: [&[&str]; 10] = [
+    let all: [&[&str]; 11] = [
         &["plan", "--all", "--out", plan.to_str().unwrap()],
         &run,
         &["status", "--all"],
@@ -110,6 +110,7 @@ async fn no_secret_leaves_its_file() {
         &["log", "tail", "outcomes.e2e", "--from", "0", "--values", "--json"],
         &["log", "tail", "control.e2e", "--from", "0", "--values", "--json"],
         &["lint", "--values"],
+        &["remove-configuration", "--objects", "delete", "--dry-run", "--all"],
     ];
     for command in all {
         let out = pipeline.output_logging(command, EVERYTHING);

@@ -2,6 +2,7 @@
 
 pub mod held;
 pub mod log;
+pub mod remove;
 pub mod rules;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use held::{DecideArgs, FilterArgs, HeldArgs, HeldCause, HeldClass, HeldOperation};
 pub use log::{CopyArgs, DigestArgs, LogCommand, TailArgs};
+pub use remove::{ObjectsArg, RemoveArgs};
 pub use rules::{ExplainArgs, FunctionsArgs, LintArgs, ListFormat, RulesCommand, ShowArgs};
 
 const EXIT_CODES: &str = "\
@@ -65,7 +67,7 @@ pub enum Command {
     /// Synchronize: read the forests, project, write the tenant.
     Run(RunArgs),
     /// Put a configuration into force: record it in the log, where the services pick it up.
-    Activate(ReadArgs),
+    Activate(ActivateArgs),
     /// Try configuration, secrets, controllers, rights and tenant, and change nothing.
     Check(ReadArgs),
     /// Show what is done, what is not and why, from the log alone.
@@ -80,6 +82,8 @@ pub enum Command {
     Approve(DecideArgs),
     /// Keep held writes from being done.
     Reject(DecideArgs),
+    /// Take a configuration out of force and delete or release all that it manages, after a preview.
+    RemoveConfiguration(RemoveArgs),
     /// Show why an object is, or is not, what it is in the tenant.
     Explain(ExplainArgs),
     /// Show what is wrong with directory objects.
@@ -111,6 +115,20 @@ pub struct ReadArgs {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArg,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `activate`.
+#[derive(Debug, Clone, Args)]
+pub struct ActivateArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Also one that was removed: what was released is taken up again, and what was deleted is restored or made anew.
+    #[arg(long)]
+    pub again: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -68,7 +68,7 @@ pub const TYPES: [(&str, &[&str]); 6] = [
             "NotificationSent",
         ],
     ),
-    ("control", &["ConfigurationActivated", "HeldDecided"]),
+    ("control", &["ConfigurationActivated", "HeldDecided", "ConfigurationRemoved"]),
     ("tenant", &["DomainsObserved"]),
 ];
 
@@ -260,6 +260,15 @@ fn describe(kind: &str, event: &Value) -> String {
         "ConfigurationActivated" => parts([
             format!("revision {} by {}", number(data, "revision"), text(context, "actor")),
             format!("digest {}", text(data, "digest")),
+        ]),
+        "ConfigurationRemoved" => parts([
+            format!(
+                "{} by {}, {} listed",
+                text(data, "objects"),
+                text(context, "actor"),
+                count(length(data, "listed") as u64, "object")
+            ),
+            text(data, "reason").to_owned(),
         ]),
         "HeldDecided" => parts([
             format!(

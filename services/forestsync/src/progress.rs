@@ -43,6 +43,7 @@ pub fn log_level(command: &Command) -> &'static str {
         | Command::Held(_)
         | Command::Approve(_)
         | Command::Reject(_)
+        | Command::RemoveConfiguration(_)
         | Command::Explain(_)
         | Command::Lint(_)
         | Command::Rules(_)

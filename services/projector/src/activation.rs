@@ -1,13 +1,14 @@
-//! Which configuration is in force: the last `ConfigurationActivated` of `control.<configuration>`, and what its document
-//! means for a projector. The rest of the document belongs to others and is not looked at.
+//! Which configuration is in force: the last `ConfigurationActivated` of `control.<configuration>`, unless it was removed
+//! since, and what its document means for a projector. The rest of the document belongs to others and is not looked at.
 
 use std::sync::Arc;
 
 use forestsync_domain::{Dn, DnError};
 use forestsync_log::{Log, LogReader, ReadError, StreamName};
 use forestsync_runtime::config::{ConfigError, Findings, SettingsError, parse};
-use forestsync_schemas::control::{ConfigurationActivated, ControlEvent};
+use forestsync_schemas::control::{ConfigurationActivated, ControlEvent, RemovedObjects};
 use forestsync_schemas::{ControlRecord, DecodeError, streams};
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use forestsync_rules::settings::{Rules, RulesForm};
@@ -38,59 +39,87 @@ pub enum ActivationError {
     },
 }
 
+/// What was activated last, and whether it was removed since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    /// The last activation.
+    pub activated: ConfigurationActivated,
+    /// The last removal after it: then nothing of the document is wished any more.
+    pub removed: Option<Removal>,
+}
+
+/// Somebody removed a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// What becomes of what the tenant holds of it.
+    pub objects: RemovedObjects,
+    /// Who did it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub time: Timestamp,
+}
+
 /// Follows a control stream.
 #[derive(Debug)]
 pub struct Activations {
     stream: StreamName,
     reader: Box<dyn LogReader>,
+    now: Option<InForce>,
 }
 
 impl Activations {
     /// Reads `stream` from its beginning on.
     pub async fn open(log: &dyn Log, stream: &StreamName) -> Result<Self, ActivationError> {
-        Ok(Self { stream: stream.clone(), reader: log.reader(stream, 0).await? })
+        Ok(Self { stream: stream.clone(), reader: log.reader(stream, 0).await?, now: None })
     }
 
-    /// The last activation that is there and was not returned yet.
-    pub async fn latest(&mut self) -> Result<Option<ConfigurationActivated>, ActivationError> {
-        let mut last = None;
+    /// What is in force by all that is there, if that is news.
+    pub async fn latest(&mut self) -> Result<Option<InForce>, ActivationError> {
+        let mut is_news = false;
         loop {
             let records = self.reader.poll(BATCH).await?;
             if records.is_empty() {
-                return Ok(last);
+                return Ok(self.now.clone().filter(|_| is_news));
             }
             for record in records {
-                last = self.activation(record.offset, &record.value)?.or(last);
+                is_news |= self.take(record.offset, &record.value)?;
             }
         }
     }
 
-    /// The next activation, waiting for it. Cancel-safe.
-    pub async fn next(&mut self) -> Result<ConfigurationActivated, ActivationError> {
+    /// What is in force once that changes, waiting for it. Cancel-safe.
+    pub async fn next(&mut self) -> Result<InForce, ActivationError> {
         loop {
             let Some(record) = self.reader.next(1).await?.pop() else { continue };
-            if let Some(activated) = self.activation(record.offset, &record.value)? {
-                return Ok(activated);
+            if self.take(record.offset, &record.value)?
+                && let Some(now) = &self.now
+            {
+                return Ok(now.clone());
             }
         }
     }
 
-    /// The activation in a record, if it is one.
-    fn activation(&self, offset: u64, value: &[u8]) -> Result<Option<ConfigurationActivated>, ActivationError> {
+    /// Takes a record in; whether it changes what is in force.
+    fn take(&mut self, offset: u64, value: &[u8]) -> Result<bool, ActivationError> {
         let decoded = ControlRecord::decode(value);
         let place = |source| ActivationError::Decode { stream: self.stream.clone(), offset, source };
-        Ok(match decoded.map_err(place)?.event {
-            ControlEvent::ConfigurationActivated(event) => Some(event),
-            ControlEvent::HeldDecided(_) => None,
-        })
+        let ControlRecord { time, context, event, .. } = decoded.map_err(place)?;
+        match (event, &mut self.now) {
+            (ControlEvent::ConfigurationActivated(activated), now) => *now = Some(InForce { activated, removed: None }),
+            (ControlEvent::ConfigurationRemoved(event), Some(now)) => {
+                let (objects, reason) = (event.objects, event.reason);
+                now.removed = Some(Removal { objects, actor: context.actor, reason, time });
+            }
+            (ControlEvent::ConfigurationRemoved(_), None) | (ControlEvent::HeldDecided(_), _) => return Ok(false),
+        }
+        Ok(true)
     }
 }
 
-/// The last activation in a control stream, if any.
-pub async fn last_activation(
-    log: &dyn Log,
-    stream: &StreamName,
-) -> Result<Option<ConfigurationActivated>, ActivationError> {
+/// What is in force by a control stream, if anything was ever activated there.
+pub async fn in_force(log: &dyn Log, stream: &StreamName) -> Result<Option<InForce>, ActivationError> {
     Activations::open(log, stream).await?.latest().await
 }
 

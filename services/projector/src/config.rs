@@ -9,6 +9,7 @@ use std::sync::Arc;
 use forestsync_domain::{Dn, ObjectGuid};
 use forestsync_log::{StreamName, StreamNameError};
 use forestsync_rules::settings::Rules;
+use forestsync_schemas::control::RemovedObjects;
 use forestsync_schemas::streams;
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +98,8 @@ pub struct ProjectorConfig {
     /// The tenant's id, where it is known: other configurations for the same tenant are asked before an object that left
     /// this one's scope is removed.
     pub tenant: Option<String>,
+    /// The configuration was removed, and this is to become of its objects: nothing is wished any more.
+    pub removed: Option<RemovedObjects>,
 }
 
 /// Why a configuration cannot be projected.
@@ -199,7 +202,7 @@ impl Plan {
         }
         name_pilot(pilot.as_ref(), &mut sources);
         let rules_digest = config.rules.digest.clone();
-        let scope_digest = scope_digest(&sources);
+        let scope_digest = scope_digest(&sources, config.removed);
         let digest = short_hash(&[&rules_digest, &scope_digest]);
         Ok(Self {
             desired: streams::desired(&config.configuration).parse()?,
@@ -248,7 +251,7 @@ pub(crate) fn source_id(forest: &str, naming_context: &Dn) -> SourceId {
     SourceId(*bytes)
 }
 
-fn scope_digest(sources: &[Source]) -> String {
+fn scope_digest(sources: &[Source], removed: Option<RemovedObjects>) -> String {
     let lists = |entries: &[ScopeEntry]| {
         let mut keys: Vec<String> = entries.iter().map(scope_key).collect();
         keys.sort_unstable();
@@ -267,6 +270,7 @@ fn scope_digest(sources: &[Source]) -> String {
     };
     let mut parts: Vec<String> = sources.iter().map(part).collect();
     parts.sort_unstable();
+    parts.extend(removed.map(|objects| format!("removed: {}", objects.as_str())));
     short_hash(&parts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 

@@ -33,6 +33,8 @@ pub(crate) enum Eligible {
     OutOfScope(Out),
     /// A default exclusion applies.
     Excluded(Exclusion),
+    /// The whole configuration was removed.
+    Removed,
 }
 
 /// Why an object is not in scope.
@@ -54,6 +56,9 @@ pub(crate) enum Out {
 
 impl Round<'_> {
     pub(crate) fn eligible(&mut self, key: ObjectKey, row: Option<&ObjectRow>) -> Result<Eligible, StoreError> {
+        if self.plan.config.removed.is_some() {
+            return Ok(Eligible::Removed);
+        }
         let Some(row) = row else { return Ok(Eligible::Unknown) };
         if row.deleted {
             return Ok(Eligible::Deleted);

@@ -14,6 +14,7 @@ use forestsync_domain::SourceAnchor;
 use forestsync_log::NewRecord;
 use forestsync_rules::flow::CompiledFlow;
 use forestsync_rules::settings::OutOfScope;
+use forestsync_schemas::control::RemovedObjects;
 use forestsync_schemas::desired::{
     AttributeFlowDeclared, CloudAttributes, CloudClass, DesiredContext, DesiredEvent, DesiredRecord, LinkDesired,
     LinkRemoved, ObjectDesired, ObjectRemoved, RemovalReason, SourceObject,
@@ -327,6 +328,18 @@ impl Round<'_> {
 
     /// Why what was written is not wished any more, and whether the cloud object stays all the same.
     pub(crate) fn reason(&mut self, emitted: &Emitted) -> std::result::Result<(RemovalReason, bool), StoreError> {
+        if let Some(objects) = self.plan.config.removed {
+            let source = emitted.source.filter(|source| self.plan.source(*source).is_some());
+            let is_wanted = match source {
+                Some(source) => self.is_wanted_elsewhere(ObjectKey { source, guid: emitted.object })?,
+                None => false,
+            };
+            return Ok(if is_wanted {
+                (RemovalReason::HandedOver, true)
+            } else {
+                (RemovalReason::ConfigurationRemoved, objects == RemovedObjects::Release)
+            });
+        }
         let keeps = self.plan.config.rules.scope.out_of_scope == OutOfScope::Keep;
         let Some(source) = emitted.source.filter(|source| self.plan.source(*source).is_some()) else {
             return Ok((RemovalReason::OutOfScope, keeps));
@@ -343,7 +356,8 @@ impl Round<'_> {
             Eligible::Yes | Eligible::Partner if is_joined => RemovalReason::Joined,
             // what a partner was joined with is gone, and it cannot stand alone
             Eligible::Excluded(_) | Eligible::Partner => RemovalReason::Excluded,
-            Eligible::Unknown | Eligible::Yes => RemovalReason::Rebuilt,
+            // what was removed is dealt with above
+            Eligible::Unknown | Eligible::Yes | Eligible::Removed => RemovalReason::Rebuilt,
         };
         Ok((reason, false))
     }
@@ -371,6 +385,10 @@ impl Round<'_> {
         trace: Option<&String>,
         out: &mut Emission<'_>,
     ) -> Result<()> {
+        if self.plan.config.removed.is_some() {
+            // all memberships end with their objects; a record before those would take the members out of what is let go
+            return Ok(());
+        }
         let ends = self.standing(group)?.zip(self.standing(member)?);
         let desired = match &ends {
             Some((g, m)) if g.class == CloudClass::Group && matches!(m.class, CloudClass::User | CloudClass::Group) => {

@@ -228,6 +228,7 @@ impl Round<'_> {
             Eligible::Partner => "in scope together with the account it is joined with: it is a linked mailbox".into(),
             Eligible::Unknown => "not known: no directory that is read has shown it".into(),
             Eligible::Deleted => "deleted in the directory".into(),
+            Eligible::Removed => "not synchronized any more: the configuration was removed".into(),
             Eligible::Class => "not synchronized: objects of its class have no counterpart".into(),
             Eligible::Excluded(exclusion) => format!("not synchronized: {exclusion}"),
             Eligible::OutOfScope(out) => match out {

@@ -91,8 +91,12 @@ impl Neighbour {
                 // what cannot be understood here hands nothing over; its own projector says what is wrong
                 for record in &records {
                     let Ok(decoded) = ControlRecord::decode(&record.value) else { continue };
-                    let ControlEvent::ConfigurationActivated(activated) = decoded.event else { continue };
-                    let projection = Projection::of(name, &activated).ok();
+                    let projection = match decoded.event {
+                        ControlEvent::ConfigurationActivated(activated) => Projection::of(name, &activated).ok(),
+                        // it wants nothing any more
+                        ControlEvent::ConfigurationRemoved(_) => None,
+                        ControlEvent::HeldDecided(_) => continue,
+                    };
                     self.projection = projection.filter(|projection| projection.tenant() == Some(tenant));
                     is_news = true;
                 }
@@ -110,6 +114,7 @@ impl Neighbour {
                 sources,
                 rules: Arc::clone(projection.rules()),
                 tenant: Some(tenant.to_owned()),
+                removed: None,
             });
             self.plan = config.and_then(|config| Plan::new(config).ok());
             is_news = true;

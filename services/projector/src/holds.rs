@@ -33,6 +33,10 @@ impl Round<'_> {
     /// nothing else.
     pub(crate) fn holds(&mut self, withheld: &BTreeSet<SourceId>) -> Result<Vec<Hold>, StoreError> {
         let plan = self.plan;
+        if plan.config.removed.is_some() {
+            // somebody decided that everything goes: nothing can be lost by mistake any more
+            return Ok(Vec::new());
+        }
         let mut holds: Vec<Hold> = Vec::new();
         let emptied = self.emptied()?;
         for source in plan.sources.iter().filter(|source| !withheld.contains(&source.id)) {

@@ -445,7 +445,9 @@ pub(crate) fn resolve_group(plan: &Plan, meta: &Meta, entry: &GroupEntry) -> Opt
 }
 
 pub(crate) fn gate_is_open(plan: &Plan, meta: &Meta) -> bool {
-    plan.sources.iter().all(|source| meta.sources.get(&source.id).is_some_and(|state| state.first_done))
+    // what was removed needs no directory any more, and nobody may be reading them
+    plan.config.removed.is_some()
+        || plan.sources.iter().all(|source| meta.sources.get(&source.id).is_some_and(|state| state.first_done))
 }
 
 /// An object row, or the number of rows it is spread over.

@@ -9,13 +9,12 @@ use forestsync_host::{Board, Loaded, Post, Service, ServiceForm, StartError, Wor
 use forestsync_log::{AppendError, Lease, Log, LogConfig, ReadError, StreamName};
 use forestsync_runtime::config::{Findings, SettingsError, load};
 use forestsync_runtime::metrics as names;
-use forestsync_schemas::control::ConfigurationActivated;
 use forestsync_schemas::streams;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::activation::{ActivationError, Activations, Projection};
+use crate::activation::{ActivationError, Activations, InForce, Projection};
 use crate::config::SourceConfig;
 use crate::status::ProjectorStatus;
 use crate::{Projector, ProjectorConfig, ProjectorError};
@@ -142,7 +141,7 @@ impl Work {
         let mut activations = Activations::open(self.log.as_ref(), &control).await.map_err(activation_error)?;
         let mut active = activations.latest().await.map_err(activation_error)?;
         loop {
-            let Some(activated) = active.take() else {
+            let Some(in_force) = active.take() else {
                 self.post.waits("no configuration was activated; use forestsync activate");
                 active = tokio::select! {
                     next = activations.next() => Some(next.map_err(activation_error)?),
@@ -151,7 +150,7 @@ impl Work {
                 continue;
             };
             let end = stop.child_token();
-            let mut project = Box::pin(self.project(&activated, end.clone()));
+            let mut project = Box::pin(self.project(&in_force, end.clone()));
             let newer = tokio::select! {
                 newer = newer(&mut activations) => {
                     end.cancel();
@@ -165,20 +164,22 @@ impl Work {
                 Some(newer) => {
                     tracing::info!(
                         configuration = self.configuration,
-                        revision = newer.revision,
+                        revision = newer.activated.revision,
+                        removed = newer.removed.is_some(),
                         "another configuration is in force"
                     );
                     active = Some(newer);
                 }
                 None if stop.is_cancelled() => return Ok(()),
                 // it has grown, and is the same otherwise
-                None => active = Some(activated),
+                None => active = Some(in_force),
             }
         }
     }
 
     /// Projects one document until `stop`, or until it has other sources.
-    async fn project(&self, activated: &ConfigurationActivated, stop: CancellationToken) -> Result<(), WorkerError> {
+    async fn project(&self, in_force: &InForce, stop: CancellationToken) -> Result<(), WorkerError> {
+        let InForce { activated, removed } = in_force;
         let projection = match Projection::of(&self.configuration, activated) {
             Ok(projection) => projection,
             Err(error) => {
@@ -200,6 +201,7 @@ impl Work {
             sources: sources.clone(),
             rules: Arc::clone(projection.rules()),
             tenant: projection.tenant().map(str::to_owned),
+            removed: removed.as_ref().map(|removal| removal.objects),
         };
         let projector = Box::pin(Projector::open(config, Arc::clone(&self.log))).await.map_err(worker_error)?;
         tracing::info!(
@@ -255,7 +257,7 @@ impl Work {
 }
 
 /// The newest of what comes.
-async fn newer(activations: &mut Activations) -> Result<ConfigurationActivated, ActivationError> {
+async fn newer(activations: &mut Activations) -> Result<InForce, ActivationError> {
     let next = activations.next().await?;
     Ok(activations.latest().await?.unwrap_or(next))
 }

@@ -134,6 +134,27 @@ impl QuarantineConfig {
     }
 }
 
+/// The password that a user is created with: Graph creates none without one (graph.md section 3). It is random, sent once,
+/// and kept nowhere; whoever needs to sign in with a password gets another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InitialPassword {
+    /// Its length in characters, 16 to 256: Entra ID takes 8, of which too few would be left to chance.
+    pub length: usize,
+    /// Whether whoever signs in with it must choose another one.
+    pub force_change: bool,
+}
+
+impl InitialPassword {
+    /// The lengths that it may have.
+    pub const LENGTHS: std::ops::RangeInclusive<usize> = 16..=256;
+}
+
+impl Default for InitialPassword {
+    fn default() -> Self {
+        Self { length: 36, force_change: true }
+    }
+}
+
 /// A tenant and how to treat it.
 #[derive(Debug, Clone)]
 pub struct TenantConfig {
@@ -163,6 +184,8 @@ pub struct TenantConfig {
     pub soft_match: SoftMatch,
     /// The application that holds directory extensions; without one none are written.
     pub extension_app: Option<ExtensionApp>,
+    /// The password of users that are created.
+    pub initial_password: InitialPassword,
     /// The delete guard.
     pub guard: GuardLimits,
     /// The guard against disabling many users at once.
@@ -204,6 +227,7 @@ impl TenantConfig {
             connect_timeout: Duration::from_secs(10),
             soft_match: SoftMatch::default(),
             extension_app: None,
+            initial_password: InitialPassword::default(),
             guard: GuardLimits::default(),
             disable_guard: GuardLimits::default(),
             upn_guard: GuardLimits::default(),
@@ -239,6 +263,7 @@ impl TenantConfig {
         let ranges = [
             ("in_flight", "1 to 256", (1..=256).contains(&self.in_flight)),
             ("batch_size", "1 to 20", (1..=LARGEST_BATCH).contains(&self.batch_size)),
+            ("initial_password.length", "16 to 256", InitialPassword::LENGTHS.contains(&self.initial_password.length)),
             ("quarantine_after", "1 or more", self.quarantine_after >= 1),
             ("delete_guard.share", "between 0 and 1", (0.0..=1.0).contains(&self.guard.share)),
             ("disable_guard.share", "between 0 and 1", (0.0..=1.0).contains(&self.disable_guard.share)),

@@ -61,7 +61,8 @@ pub mod settings;
 
 pub use check::{CheckLine, CheckOutcome, check};
 pub use config::{
-    Cloud, ConfigError, ExtensionApp, ProvisionerConfig, QuarantineConfig, SoftMatch, TenantConfig, cloud, clouds,
+    Cloud, ConfigError, ExtensionApp, InitialPassword, ProvisionerConfig, QuarantineConfig, SoftMatch, TenantConfig,
+    cloud, clouds,
 };
 pub use credential::form::CredentialKind;
 pub use credential::{Credential, CredentialError, FileProblem};

@@ -119,10 +119,24 @@ impl Services {
     }
 }
 
+/// Waits until the live users are these, sorted.
+async fn left(tenant: &PracticeTenant, what: &str, names: &[&str]) {
+    wait::until(what, suite::ARRIVAL, || {
+        let dump = tenant.dump();
+        let mut left: Vec<_> = dump.users.iter().map(|u| text(&u.properties, "displayName").to_owned()).collect();
+        left.sort();
+        let is_so = left == names;
+        async move { if is_so { Ok(()) } else { Err(format!("{left:?}")) } }
+    })
+    .await;
+}
+
 /// A user goes from one configuration's container to the other's and back, and is never deleted.
 pub async fn between_two_configurations(stage: &mut Stage) {
     stage.add_containers(0, &["OU=Handed", "OU=a,OU=Handed", "OU=b,OU=Handed"]).await;
-    for (name, parent) in [("quinn", "OU=a,OU=Handed"), ("ruth", "OU=a,OU=Handed"), ("sam", "OU=b,OU=Handed")] {
+    for (name, parent) in
+        [("quinn", "OU=a,OU=Handed"), ("ruth", "OU=a,OU=Handed"), ("sam", "OU=b,OU=Handed"), ("tess", "OU=a,OU=Handed")]
+    {
         stage.add_user(0, name, parent, &[("title", "First")]).await;
     }
     let (tenant, access) = stage.tenant().await;
@@ -145,12 +159,16 @@ pub async fn between_two_configurations(stage: &mut Stage) {
     // whoever leaves both is deleted by whose it was last
     let dn = stage.directories[0].dn("CN=quinn,OU=b,OU=Handed");
     stage.directories[0].delete(&dn).await;
-    wait::until("the last one deletes", suite::ARRIVAL, || {
-        let left: Vec<_> = tenant.dump().users.iter().map(|u| text(&u.properties, "displayName").to_owned()).collect();
-        let is_so = !left.iter().any(|name| name == "quinn") && left.len() == 2;
-        async move { if is_so { Ok(()) } else { Err(format!("{left:?}")) } }
-    })
-    .await;
+    left(&tenant, "the last one deletes", &["ruth", "sam", "tess"]).await;
+    // one of the two is removed: what the other one has by now is handed over, and only the rest is deleted
+    stage.relocate(0, "CN=ruth,OU=a,OU=Handed", "OU=b,OU=Handed").await;
+    let removal = ["remove-configuration", "--objects", "delete", "--confirm", "a", "--reason", "merged into b"];
+    let removed = services.command("a", &removal);
+    let said = format!("{}\n{}", String::from_utf8_lossy(&removed.stdout), String::from_utf8_lossy(&removed.stderr));
+    assert!(removed.status.success(), "{said}\n{}", services.logs());
+    left(&tenant, "the removal deletes", &["ruth", "sam"]).await;
+    let refused = services.command("a", &["activate"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
     let creates = tenant.counters().creates_by_immutable_id;
-    assert!(creates.len() == 3 && creates.values().all(|times| *times == 1), "each was created once: {creates:?}");
+    assert!(creates.len() == 4 && creates.values().all(|times| *times == 1), "each was created once: {creates:?}");
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use forestsync_log::{EmbeddedLog, Log};
 use serde::Serialize;
 
-use crate::cli::ReadArgs;
+use crate::cli::ActivateArgs;
 use crate::exit::Exit;
 use crate::{config, control, output};
 
@@ -19,14 +19,15 @@ struct Activated {
     revision: u64,
 }
 
-/// Says in the log that this file is in force from now on. Doing it again with the same file changes nothing.
-pub async fn activate(args: ReadArgs) -> Result<Exit> {
+/// Says in the log that this file is in force from now on. Doing it again with the same file changes nothing. One that was
+/// removed comes into force only if that is asked for.
+pub async fn activate(args: ActivateArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
     let log: Arc<dyn Log> = match &settings.log {
         Some(log) => log.open(&settings.base)?,
         None => Arc::new(EmbeddedLog::open(settings.log_dir())?),
     };
-    let revision = control::activate(log.as_ref(), &settings).await?;
+    let revision = control::activate(log.as_ref(), &settings, args.again).await?;
     let activated = Activated { configuration: settings.configuration, revision };
     if args.json {
         output::json(&activated)?;

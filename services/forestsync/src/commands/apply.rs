@@ -10,7 +10,6 @@ use forestsync_projector::Projector;
 use forestsync_provisioner::settings::Mode;
 use forestsync_provisioner::{Status, carry_out};
 use forestsync_runtime::shutdown::{self, Shutdown};
-use forestsync_schemas::streams;
 use serde::Serialize;
 
 use super::plan::{planned, provisioner_config};
@@ -44,8 +43,9 @@ pub async fn apply(args: ApplyArgs) -> Result<Exit> {
     refuse_others(&settings, &plan)?;
     let shutdown = shutdown::on_signals()?;
     let log = settings.existing_log()?;
-    let active = control::last_activation(log.as_ref(), &streams::control(&settings.configuration).parse()?).await?;
-    let comes_into_force = active.is_none_or(|active| active.digest != settings.digest);
+    let active = control::now(log.as_ref(), &settings.configuration).await?;
+    control::refuse_removed(active.as_ref(), &settings.configuration)?;
+    let comes_into_force = active.is_none_or(|active| active.activated.digest != settings.digest);
     let _instance = take_folder(&settings, comes_into_force)?;
     let changed = comes_into_force.then_some(&settings);
     let Some(mut now) = planned(&settings, changed, &shutdown).await? else { return Ok(stopped()) };
@@ -134,7 +134,7 @@ fn name(what: &str, steps: &[String]) {
 
 /// Lets the projection wish by the new file.
 async fn put_into_force(settings: &Settings, log: &Arc<dyn Log>) -> Result<()> {
-    control::activate(log.as_ref(), settings).await?;
+    control::activate(log.as_ref(), settings, false).await?;
     let config = projector_config_from_log(settings, log.as_ref()).await?;
     let mut projector = Projector::open(config, Arc::clone(log)).await.context("the projection")?;
     projector.catch_up().await.context("the projection")?;

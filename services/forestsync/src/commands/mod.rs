@@ -8,6 +8,7 @@ pub mod held;
 pub mod log;
 pub mod plan;
 pub mod practice;
+pub mod remove;
 pub mod replay;
 pub mod rules;
 pub mod run;
@@ -31,6 +32,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Held(args) => held::held(args).await,
         Command::Approve(args) => held::approve(args).await,
         Command::Reject(args) => held::reject(args).await,
+        Command::RemoveConfiguration(args) => Box::pin(remove::remove(args)).await,
         Command::Lint(args) => Box::pin(explain::lint(args)).await,
         Command::Plan(args) => Box::pin(plan::plan(args)).await,
         Command::Rules(command) => rules::rules(command),

@@ -97,7 +97,8 @@ async fn project(settings: &Settings, changed: &Settings, fork: &Arc<dyn Log>, f
     settings_of_log.data.clone_from(&settings.data);
     settings_of_log.log.clone_from(&settings.log);
     let config = projector_config_from_log(&settings_of_log, fork.as_ref()).await?;
-    let config = ProjectorConfig { directory: folder.join("projection"), ..config };
+    // as it will be in force, also where it is to come back
+    let config = ProjectorConfig { directory: folder.join("projection"), removed: None, ..config };
     let mut projector = Projector::open(config, Arc::clone(fork)).await.context("the projection")?;
     let status = projector.catch_up().await.context("the projection")?;
     Ok(status.held.into_iter().map(|hold| format!("{}; {}", hold.detail, hold.hint)).collect())

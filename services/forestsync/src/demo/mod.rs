@@ -43,7 +43,7 @@ pub async fn demo(args: DemoArgs) -> Result<Exit> {
     let settings = config::load(&world.config_file())?;
     progress::say(&world.describe());
 
-    let mut pipeline = Pipeline::start(&settings, RunOptions::default()).await?;
+    let mut pipeline = Pipeline::start(&settings, RunOptions::default(), None).await?;
     let result = Box::pin(show(&mut world, &mut pipeline, &shutdown, started)).await;
     let stopped = pipeline.stop(&shutdown).await;
     let summary = result?;
@@ -93,6 +93,7 @@ async fn settle(pipeline: &mut Pipeline, shutdown: &Shutdown) -> Result<()> {
     match pipeline.wait(Until::Idle { patience: PATIENCE }, shutdown, |view| progress.show(view)).await? {
         Ending::Idle => Ok(()),
         Ending::Signalled => bail!("interrupted"),
+        Ending::Turned => bail!("the configuration was removed"),
         Ending::Patience(waited_for) => {
             bail!("nothing went on for {} s; waited for {waited_for}", PATIENCE.as_secs())
         }

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use parts::{forest_config, projector_config_from_log, tenant_config};
+pub use parts::{forest_config, projector_config_from_log, projector_config_without, tenant_config};
 pub use view::View;
 
 use crate::config::Settings;
@@ -67,6 +67,8 @@ pub enum Ending {
     Idle,
     /// Nothing went on for too long; with what was waited for.
     Patience(String),
+    /// The configuration was removed meanwhile, or is in force again: another pipeline must take the place of this one.
+    Turned,
 }
 
 /// A running pipeline. [`Pipeline::stop`] ends it in good order; dropping it ends it at once, which loses nothing either.
@@ -79,35 +81,60 @@ pub struct Pipeline {
     desired: StreamName,
     /// Passes each naming context must have completed before idleness may be concluded.
     needed: Vec<Vec<u64>>,
-    _instance: Instance,
+    /// The configuration was removed: no forest is read, and what it managed goes.
+    is_removed: bool,
+    turned: CancellationToken,
+    instance: Arc<Instance>,
 }
 
 impl Pipeline {
-    /// Takes the data folder, says in the log which configuration is in force, and starts all parts.
-    pub async fn start(settings: &Settings, options: RunOptions) -> Result<Self> {
-        let named = |key: String| move |error| UsageError::secret(&settings.path, &key, &error);
-        let passwords =
-            settings.forests.iter().map(|f| f.reading.read_password().map_err(named(format!("forests.{}", f.name()))));
-        let passwords = passwords.collect::<Result<Vec<_>, _>>()?;
+    /// Takes the data folder unless it is `held` already, says in the log which configuration is in force, and starts all
+    /// parts. Of one that was removed no forest is read: it is started to bring the removal to its end.
+    pub async fn start(settings: &Settings, options: RunOptions, held: Option<Arc<Instance>>) -> Result<Self> {
+        // what was removed needs no password any more, and there may be none
+        let was_removed = match settings.existing_log() {
+            Ok(log) => {
+                control::now(log.as_ref(), &settings.configuration).await?.is_some_and(|now| now.removed.is_some())
+            }
+            Err(_) => false,
+        };
+        let passwords = if was_removed { Vec::new() } else { parts::passwords(settings)? };
         let credential = settings.tenant.read_credential();
         let credential = credential.map_err(|e| UsageError::credential(&settings.path, &e))?;
-        let instance = Instance::take(&settings.data)?;
+        let instance = match held {
+            Some(instance) => instance,
+            None => Arc::new(Instance::take(&settings.data)?),
+        };
         let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(settings.log_dir())?);
         let settings = &parts::settled(settings, log.as_ref()).await?;
-        control::activate(log.as_ref(), settings).await?;
+        let before = control::now(log.as_ref(), &settings.configuration).await?;
+        let is_removed = before.as_ref().is_some_and(|in_force| in_force.removed.is_some());
+        if let Some(before) = before.filter(|_| is_removed) {
+            control::refuse_changed(&before, settings)?;
+        } else {
+            control::activate(log.as_ref(), settings, false).await?;
+        }
+        let passwords = if was_removed && !is_removed { parts::passwords(settings)? } else { passwords };
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
+        let turned = parts::turning(&mut tasks, &settings.configuration, is_removed, &log, &stop)?;
         let mut collectors = Vec::with_capacity(settings.forests.len());
-        for (forest, password) in settings.forests.iter().zip(passwords) {
+        for (forest, password) in settings.forests.iter().zip(passwords).filter(|_| !is_removed) {
             let status = parts::collector(&mut tasks, forest, password, &log, &stop)?;
             collectors.push((forest.name().to_owned(), status));
         }
-        let projector = parts::projector(&mut tasks, settings, &collectors, &log, &stop);
+        let projector =
+            parts::projector(&mut tasks, settings, (!is_removed).then_some(collectors.as_slice()), &log, &stop);
         let provisioner = parts::provisioner(&mut tasks, settings, options, credential, &log, &stop).await?;
         let view = View { collectors, projector, provisioner };
         let needed = view.passes().into_iter().map(|rows| vec![1; rows.len()]).collect();
         let desired = streams::desired(&settings.configuration).parse()?;
-        Ok(Self { view, tasks, stop, log, desired, needed, _instance: instance })
+        Ok(Self { view, tasks, stop, log, desired, needed, is_removed, turned, instance })
+    }
+
+    /// The data folder, for the pipeline that takes the place of this one.
+    pub fn instance(&self) -> Arc<Instance> {
+        Arc::clone(&self.instance)
     }
 
     /// The live state.
@@ -127,12 +154,18 @@ impl Pipeline {
     /// Waits, showing the state now and then.
     pub async fn wait(&mut self, until: Until, shutdown: &Shutdown, mut show: impl FnMut(&View)) -> Result<Ending> {
         let (mut mark, mut since) = (self.view.mark(), Instant::now());
+        let turned = self.turned.clone();
         loop {
             show(&self.view);
             tokio::select! {
                 () = shutdown.stop.cancelled() => return Ok(Ending::Signalled),
                 failure = self.failure() => return Err(failure),
+                () = turned.cancelled() => return Ok(Ending::Turned),
                 () = tokio::time::sleep(LOOK) => {}
+            }
+            if self.is_removed && self.view.managed() == 0 && self.idle().await?.is_ok() {
+                show(&self.view);
+                return Ok(Ending::Idle);
             }
             let Until::Idle { patience } = until else { continue };
             let missing = match self.idle().await? {
@@ -165,6 +198,9 @@ impl Pipeline {
         };
         if let Err(missing) = self.view.projected(&tails) {
             return Ok(Err(missing));
+        }
+        if self.is_removed && self.view.wished() > 0 {
+            return Ok(Err("the projection, which takes its wishes back".to_owned()));
         }
         let wished = self.log.tail(&self.desired).await?;
         if let Err(missing) = self.view.provisioned(wished) {

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use forestsync_collector::{Collector, CollectorStatus, ForestConfig};
 use forestsync_domain::Dn;
-use forestsync_log::Log;
-use forestsync_projector::activation::Projection;
+use forestsync_log::{Log, StreamName};
+use forestsync_projector::activation::{Activations, Projection};
 use forestsync_projector::settings::SourcesError;
 use forestsync_projector::{Projector, ProjectorConfig, ProjectorStatus, SourceConfig};
 use forestsync_provisioner::settings::Mode;
 use forestsync_provisioner::{Credential, Provisioner, ProvisionerConfig, Staging, Status, TenantConfig};
 use forestsync_rules::settings::Rules;
 use forestsync_runtime::secret::SecretString;
-use forestsync_schemas::control::ConfigurationActivated;
+use forestsync_schemas::control::{ConfigurationActivated, RemovedObjects};
 use forestsync_schemas::{ChangeRecord, streams};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::RunOptions;
 use crate::config::{ForestSettings, Settings};
+use crate::control;
 use crate::exit::UsageError;
 
 type Rows = watch::Receiver<Vec<CollectorStatus>>;
@@ -48,6 +49,15 @@ where
     if stop.is_cancelled() { Ok(()) } else { bail!("{what} ended by itself") }
 }
 
+/// The passwords of all forests, in their order.
+pub(super) fn passwords(settings: &Settings) -> Result<Vec<SecretString>, UsageError> {
+    let read = |forest: &ForestSettings| {
+        let key = format!("forests.{}", forest.name());
+        forest.reading.read_password().map_err(|error| UsageError::secret(&settings.path, &key, &error))
+    };
+    settings.forests.iter().map(read).collect()
+}
+
 /// Starts a forest's collector.
 pub(super) fn collector(
     tasks: &mut JoinSet<Result<()>>,
@@ -67,23 +77,30 @@ pub(super) fn collector(
     Ok(status)
 }
 
-/// Starts the projector once all naming contexts are known.
+/// Starts the projector once all naming contexts are known: from the collectors, or from the log where the configuration
+/// was removed and nobody reads the forests.
 pub(super) fn projector(
     tasks: &mut JoinSet<Result<()>>,
     settings: &Settings,
-    collectors: &[(String, Rows)],
+    collectors: Option<&[(String, Rows)]>,
     log: &Arc<dyn Log>,
     stop: &CancellationToken,
 ) -> watch::Receiver<Option<ProjectorStatus>> {
     let (status, shown) = watch::channel(None);
     let (settings, log, stop) = (settings.clone(), Arc::clone(log), stop.clone());
-    let collectors: Vec<Rows> = collectors.iter().map(|(_, rows)| rows.clone()).collect();
+    let collectors: Option<Vec<Rows>> = collectors.map(|all| all.iter().map(|(_, rows)| rows.clone()).collect());
     tasks.spawn(async move {
+        let config = async {
+            match collectors {
+                Some(collectors) => projector_config(&settings, collectors).await,
+                None => projector_config_from_log(&settings, log.as_ref()).await,
+            }
+        };
         let config = tokio::select! {
-            config = projector_config(&settings, collectors) => config?,
+            config = config => config?,
             () = stop.cancelled() => return Ok(()),
         };
-        let projector = Projector::open(config, log).await.context("the projector")?;
+        let projector = Projector::open(config, Arc::clone(&log)).await.context("the projector")?;
         let mut inner = projector.status();
         let relay = async {
             loop {
@@ -153,19 +170,50 @@ fn config_of(settings: &Settings, sources: Vec<SourceConfig>) -> ProjectorConfig
         sources,
         rules: Arc::clone(&settings.rules),
         tenant: Some(settings.tenant.tenant_id.clone()),
+        removed: None,
     }
 }
 
-/// The projector's configuration from the log alone, for a replay.
+/// The projector's configuration from the log alone: for a replay, and for a configuration that was removed.
 pub async fn projector_config_from_log(settings: &Settings, log: &dyn Log) -> Result<ProjectorConfig> {
-    if settings.log.is_some() {
-        return shared_config(settings, log).await;
-    }
-    let mut settings = settled(settings, log).await?;
+    let in_force = control::now(log, &settings.configuration).await?;
+    config_from_log(settings, log, in_force.and_then(|in_force| in_force.removed).map(|removal| removal.objects)).await
+}
+
+/// The same of a configuration as if it were removed, or is.
+pub async fn projector_config_without(
+    settings: &Settings,
+    log: &dyn Log,
+    objects: RemovedObjects,
+) -> Result<ProjectorConfig> {
+    config_from_log(settings, log, Some(objects)).await
+}
+
+async fn config_from_log(
+    settings: &Settings,
+    log: &dyn Log,
+    removed: Option<RemovedObjects>,
+) -> Result<ProjectorConfig> {
+    let config = if settings.log.is_some() {
+        shared_config(settings, log).await?
+    } else {
+        let settings = settled(settings, log).await?;
+        let sources = sources_in(&settings, log, removed.is_some()).await?;
+        config_of(&settings, sources)
+    };
+    Ok(ProjectorConfig { removed, ..config })
+}
+
+/// The sources that the log has. A forest that was never read has nothing that could be removed.
+async fn sources_in(settings: &Settings, log: &dyn Log, is_removed: bool) -> Result<Vec<SourceConfig>> {
     let mut sources = Vec::new();
-    for forest in &mut settings.forests {
+    for mut forest in settings.forests.iter().cloned() {
+        let forest = &mut forest;
         if forest.reading.all_domains {
             forest.reading.domains = domains_in(forest, log).await?;
+        }
+        if forest.reading.domains.is_empty() && is_removed {
+            continue;
         }
         if forest.reading.domains.is_empty() {
             let hint = "start forestsync run first, or name its domains in the configuration";
@@ -173,7 +221,35 @@ pub async fn projector_config_from_log(settings: &Settings, log: &dyn Log) -> Re
         }
         sources.extend(forest_sources(forest, &forest.reading.domains, &settings.rules)?);
     }
-    Ok(config_of(&settings, sources))
+    Ok(sources)
+}
+
+/// Is cancelled once what is in force was removed, or is in force again; `is_removed` says how it is now.
+pub(super) fn turning(
+    tasks: &mut JoinSet<Result<()>>,
+    configuration: &str,
+    is_removed: bool,
+    log: &Arc<dyn Log>,
+    stop: &CancellationToken,
+) -> Result<CancellationToken> {
+    let control: StreamName = streams::control(configuration).parse()?;
+    let (log, stop, turned) = (Arc::clone(log), stop.clone(), CancellationToken::new());
+    let told = turned.clone();
+    tasks.spawn(async move {
+        let mut activations = Activations::open(log.as_ref(), &control).await.context("what is in force")?;
+        loop {
+            let now = tokio::select! {
+                now = activations.next() => now.context("what is in force")?,
+                () = stop.cancelled() => return Ok(()),
+            };
+            if activations.latest().await?.unwrap_or(now).removed.is_some() != is_removed {
+                told.cancel();
+                stop.cancelled().await;
+                return Ok(());
+            }
+        }
+    });
+    Ok(turned)
 }
 
 /// The same from a log that services share: as the projector takes it from what was activated.

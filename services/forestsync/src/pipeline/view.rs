@@ -68,6 +68,16 @@ impl View {
         parts.join(", ")
     }
 
+    /// How many objects the tenant holds of the configuration, as far as the ledger knows.
+    pub(super) fn managed(&self) -> u64 {
+        self.provisioner.borrow().managed.values().sum()
+    }
+
+    /// How many objects the projection wishes.
+    pub(super) fn wished(&self) -> u64 {
+        self.projector.borrow().as_ref().map_or(0, |status| status.projected.values().sum())
+    }
+
     /// How many objects the delete guard holds, holds of the configuration included, and how many are quarantined.
     pub fn held(&self) -> (u64, u64) {
         let holds = self.projector.borrow().as_ref().map_or(0, |s| s.held.len());

@@ -43,6 +43,8 @@ pub struct Report {
     pub file_differs: bool,
     /// Whether the file says that nothing is written to the tenant.
     pub staging: bool,
+    /// The removal of the configuration, if it was removed.
+    pub removed: Option<Removed>,
     /// The naming contexts that are read.
     pub sources: Vec<Source>,
     /// `healthy`; `degraded`, where something rests that failed too often or the tenant takes nothing; or `quarantined`.
@@ -85,6 +87,21 @@ pub struct Report {
     pub lag: Lag,
     /// Who works, and who stands by; empty where one process does it all.
     pub groups: Vec<Group>,
+}
+
+/// A configuration that was removed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Removed {
+    /// What becomes of its objects: `delete` or `release`.
+    pub objects: &'static str,
+    /// Who removed it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub since: String,
+    /// Whether nothing is left of it in the tenant that it manages.
+    pub is_done: bool,
 }
 
 /// A naming context.
@@ -306,7 +323,7 @@ impl Report {
 /// Reads the log.
 pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
     let configuration = &settings.configuration;
-    let active = control::last_activation(log, &streams::control(configuration).parse()?).await?;
+    let in_force = control::now(log, configuration).await?;
     let mut sources = sources::gather(log, settings).await?;
     let decisions = decisions::gather(log, &streams::decisions(configuration).parse()?).await?;
     decisions.mark(&mut sources);
@@ -316,12 +333,22 @@ pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
         let taken = ledger.offsets.get(&source.stream).copied().unwrap_or(0);
         (source.stream.clone(), source.records.saturating_sub(taken))
     });
+    let is_done = ledger.classes.iter().all(|class| class.desired == 0 && class.surplus == 0);
+    let removed = in_force.as_ref().and_then(|in_force| in_force.removed.clone()).map(|removal| Removed {
+        objects: removal.objects.as_str(),
+        by: removal.actor,
+        reason: removal.reason,
+        since: removal.time.to_string(),
+        is_done,
+    });
+    let active = in_force.map(|in_force| in_force.activated);
     let lag = Lag { changes_behind: behind.collect(), ..ledger.lag };
     Ok(Report {
         configuration: configuration.clone(),
         revision: active.as_ref().map(|a| a.revision),
         file_differs: active.is_some_and(|a| a.digest != settings.digest),
         staging: settings.mode == Mode::Staging,
+        removed,
         sources,
         health: health(&ledger),
         quarantine: ledger.quarantine,

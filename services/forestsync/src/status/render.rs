@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Issue, LISTED, Report, Source, SourceState};
-use crate::output::{self, count};
+use crate::output::{self, count, printable};
 
 /// The report for a person. Lists are cut to [`LISTED`] unless `all` is asked for.
 pub fn render(report: &Report, all: bool) -> String {
@@ -91,6 +91,18 @@ fn heading(report: &Report, out: &mut String) {
         Some(revision) => format!("revision {revision}"),
     };
     let _never = writeln!(out, "Configuration {}: {revision}", report.configuration);
+    if let Some(removed) = &report.removed {
+        let state = if removed.is_done { "removed" } else { "being removed" };
+        let objects =
+            if removed.objects == "delete" { "what it managed is deleted" } else { "what it managed is released" };
+        let (by, since) = (printable(&removed.by), seconds(&removed.since));
+        say(out, &format!("{state}: {objects}, by {by} since {since}: {}", printable(&removed.reason)));
+        if removed.is_done {
+            say(out, "hint: forestsync activate --again puts it into force anew");
+        } else {
+            say(out, "hint: forestsync run, or remove-configuration once more, goes on with it");
+        }
+    }
     if report.staging {
         say(out, "in staging: nothing is written to the tenant; forestsync plan shows what would be");
     }

@@ -246,6 +246,34 @@ impl TenantControl {
         Ok(())
     }
 
+    /// Purges a deleted object, as an administrator or the end of its 30 days would.
+    pub fn purge(&self, id: &str) -> Result<()> {
+        let id = self.deleted(id)?;
+        self.shared.lock().directory.purge(id, Instant::now());
+        Ok(())
+    }
+
+    /// Brings a deleted object back as an administrator would, a user with the name that it had, without any check.
+    pub fn bring_back(&self, id: &str) -> Result<()> {
+        let id = self.deleted(id)?;
+        let mut inner = self.shared.lock();
+        let mut props = inner.directory.get(id).context("there is no object with this id")?.props.clone();
+        props.remove("deletedDateTime");
+        let name = props.get("userPrincipalName").and_then(Value::as_str).map(str::to_owned);
+        if let Some(own) = name.as_ref().and_then(|name| name.strip_prefix(&id.simple().to_string())) {
+            props.insert("userPrincipalName".into(), own.into());
+        }
+        inner.directory.set_deleted(id, false, props, Instant::now());
+        Ok(())
+    }
+
+    fn deleted(&self, id: &str) -> Result<Uuid> {
+        let id: Uuid = id.parse().context("not an object id")?;
+        let is_deleted = self.shared.lock().directory.get(id).is_some_and(|object| object.deleted.is_some());
+        anyhow::ensure!(is_deleted, "there is no deleted object with this id");
+        Ok(id)
+    }
+
     /// Makes a user (by object id) an administrator, or not.
     pub fn set_privileged(&self, id: &str, privileged: bool) -> Result<()> {
         let id: Uuid = id.parse().context("not an object id")?;

@@ -11,11 +11,11 @@ use crate::ProjectorConfig;
 
 /// OUs 2 and 3 are the scopes of `a` and `b`, 4 of nobody; user 10 is in the first.
 #[derive(Debug)]
-struct Two {
-    world: World,
-    west: Source,
-    a: ProjectorConfig,
-    b: ProjectorConfig,
+pub(super) struct Two {
+    pub(super) world: World,
+    pub(super) west: Source,
+    pub(super) a: ProjectorConfig,
+    pub(super) b: ProjectorConfig,
 }
 
 const NAMES: [(u32, &str); 3] = [(2, "A"), (3, "B"), (4, "C")];
@@ -26,8 +26,12 @@ async fn activate(world: &World, name: &str, include: &str, tenant: &str) {
          [tenant]\ntenant_id = \"{tenant}\"\n"
     );
     let event = ConfigurationActivated { revision: 1, digest: "d".into(), document };
+    say(world, name, ControlEvent::ConfigurationActivated(event)).await;
+}
+
+/// Appends an event to the control stream of a configuration.
+pub(super) async fn say(world: &World, name: &str, event: ControlEvent) {
     let context = ControlContext { configuration: name.into(), actor: "somebody".into() };
-    let event = ControlEvent::ConfigurationActivated(event);
     let record = ControlRecord { id: EventId::of([name.as_bytes()]), time: Timestamp::UNIX_EPOCH, context, event };
     let record = forestsync_log::NewRecord::new(None::<Vec<u8>>, record.encode().unwrap());
     world.append(&streams::control(name).parse().unwrap(), vec![record]).await;
@@ -35,7 +39,7 @@ async fn activate(world: &World, name: &str, include: &str, tenant: &str) {
 
 impl Two {
     /// `tenant` is that of the second one.
-    async fn new(tenant: &str) -> Self {
+    pub(super) async fn new(tenant: &str) -> Self {
         let (world, mut west) = (World::new(), Source::new("west", "DC=w"));
         let root = west.root.clone();
         let mut events = vec![started(1), observed(1, 1, &root, None, attributes(OU, "root"))];
@@ -58,7 +62,7 @@ impl Two {
     }
 
     /// User 10 goes to another OU.
-    async fn move_to(&mut self, number: u32) {
+    pub(super) async fn move_to(&mut self, number: u32) {
         let (_, name) = NAMES.into_iter().find(|(n, _)| *n == number).unwrap();
         let dn = self.west.root.child("OU", name).child("CN", "n10");
         let page = self.west.page(&[changed(10, &dn, Some(number), Attributes::new(), &[])], true);
@@ -66,7 +70,7 @@ impl Two {
     }
 
     /// What each of them says of user 10 once both have caught up: whether it is wished.
-    async fn settle(&self, is_a_first: bool) -> [bool; 2] {
+    pub(super) async fn settle(&self, is_a_first: bool) -> [bool; 2] {
         for config in if is_a_first { [&self.a, &self.b] } else { [&self.b, &self.a] } {
             self.world.settled(config).await;
         }
@@ -75,7 +79,7 @@ impl Two {
     }
 
     /// The removals that a configuration wrote: why, and whether the cloud object stays.
-    async fn removed(&self, configuration: &str) -> Vec<(RemovalReason, bool)> {
+    pub(super) async fn removed(&self, configuration: &str) -> Vec<(RemovalReason, bool)> {
         let records = self.world.records(&streams::desired(configuration)).await;
         let events = records.iter().map(|record| DesiredRecord::decode(&record.value).unwrap().event);
         let removal = |event| match event {
@@ -86,7 +90,7 @@ impl Two {
     }
 }
 
-const HANDED_OVER: (RemovalReason, bool) = (RemovalReason::HandedOver, true);
+pub(super) const HANDED_OVER: (RemovalReason, bool) = (RemovalReason::HandedOver, true);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_moves_between_configurations_is_handed_over_and_back_whoever_is_quicker() {

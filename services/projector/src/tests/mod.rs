@@ -12,6 +12,7 @@ mod model;
 mod moments;
 mod people;
 mod property;
+mod removal;
 mod shuffle;
 mod stream;
 mod support;

@@ -237,6 +237,7 @@ impl World {
             sources: sources.iter().map(source).collect(),
             rules: Arc::default(),
             tenant: None,
+            removed: None,
         }
     }
 

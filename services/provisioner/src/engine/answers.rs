@@ -165,7 +165,7 @@ impl Engine {
     fn manager_read(&mut self, anchor: &SourceAnchor, id: Option<&str>) -> Result<(), ProvisionerError> {
         let wished = self.store.object(anchor)?.and_then(|row| match row.wish?.kind {
             WishKind::Present { manager, .. } => manager,
-            WishKind::Removed | WishKind::LetGo { .. } => None,
+            WishKind::Removed { .. } | WishKind::LetGo { .. } => None,
         });
         let wished_id = match &wished {
             Some(manager) => self.store.object(manager)?.and_then(|m| m.cloud_id),

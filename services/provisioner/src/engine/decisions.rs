@@ -7,7 +7,7 @@ use forestsync_domain::SourceAnchor;
 use forestsync_log::{Log, LogReader, Record, StreamName};
 use forestsync_runtime::clock;
 use forestsync_schemas::ControlRecord;
-use forestsync_schemas::control::{ControlEvent, Verdict};
+use forestsync_schemas::control::{ConfigurationRemoved, ControlEvent, RemovedObjects, Verdict};
 use forestsync_schemas::outcomes::{HoldCause, Operation};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -27,6 +27,8 @@ type Heard = Result<Vec<Record>, ProvisionerError>;
 #[derive(Debug, Default)]
 pub(super) struct Decisions {
     by_operation: HashMap<Operation, OfOperation>,
+    /// What becomes of the objects, if the whole configuration was removed and not activated since.
+    removal: Option<RemovedObjects>,
     /// Counts what was heard.
     version: u64,
     heard: Option<mpsc::Receiver<Heard>>,
@@ -52,6 +54,8 @@ pub(super) struct Decision {
     expires: i64,
     actor: String,
     reason: String,
+    /// It is part of the removal of the configuration, and ends when that is taken back.
+    of_removal: bool,
 }
 
 /// What was decided about a write.
@@ -111,6 +115,11 @@ impl Decisions {
         self.by_operation.get(&operation).is_some_and(|of| since <= of.seen)
     }
 
+    /// What becomes of the objects of a configuration that was removed.
+    pub(super) fn removal(&self) -> Option<RemovedObjects> {
+        self.removal
+    }
+
     /// Counts what was heard: a judgement of an earlier count is void.
     pub(super) fn version(&self) -> u64 {
         self.version
@@ -121,13 +130,24 @@ impl Decisions {
         let mut concerned = Vec::new();
         for record in records {
             let ControlRecord { context, event, .. } = decode(stream, record)?;
-            let ControlEvent::HeldDecided(event) = event else { continue };
+            let event = match event {
+                ControlEvent::HeldDecided(event) => event,
+                ControlEvent::ConfigurationRemoved(event) => {
+                    self.remove(context.actor, event);
+                    continue;
+                }
+                ControlEvent::ConfigurationActivated(_) => {
+                    self.take_removal_back();
+                    continue;
+                }
+            };
             let decision = Arc::new(Decision {
                 verdict: event.verdict,
                 covers: event.desired_offset,
                 expires: event.expires.as_millisecond(),
                 actor: context.actor,
                 reason: event.reason,
+                of_removal: false,
             });
             for write in event.writes {
                 let of = self.by_operation.entry(write.operation).or_default();
@@ -138,6 +158,29 @@ impl Decisions {
             self.version += 1;
         }
         Ok(concerned)
+    }
+
+    /// Somebody removed the configuration. Those that were shown to them go, whenever that is wished.
+    fn remove(&mut self, actor: String, event: ConfigurationRemoved) {
+        let ConfigurationRemoved { objects, listed, reason } = event;
+        let (verdict, covers, expires) = (Verdict::Approve, u64::MAX, i64::MAX);
+        let decision = Arc::new(Decision { verdict, covers, expires, actor, reason, of_removal: true });
+        let of = self.by_operation.entry(Operation::Delete).or_default();
+        if objects == RemovedObjects::Delete {
+            of.by_object.extend(listed.into_iter().map(|anchor| (anchor, Arc::clone(&decision))));
+        }
+        self.removal = Some(objects);
+        self.version += 1;
+    }
+
+    /// The configuration is in force again: what was approved together with its removal is not any more.
+    fn take_removal_back(&mut self) {
+        if self.removal.take().is_some() {
+            for of in self.by_operation.values_mut() {
+                of.by_object.retain(|_, decision| !decision.of_removal);
+            }
+            self.version += 1;
+        }
     }
 
     /// The next records, when there are some; cancel-safe. Never where nobody follows the stream.
@@ -178,6 +221,12 @@ impl Engine {
     pub(super) fn decided(&mut self, heard: Heard) -> Result<(), ProvisionerError> {
         for anchor in self.decisions.take_in(&self.streams.control, &heard?)? {
             self.ready.push(&anchor);
+        }
+        if self.decisions.removal().is_some() {
+            // the removal concerns all that are to go, also those that it does not list
+            for anchor in self.index.leaving.values().flatten() {
+                self.ready.push(anchor);
+            }
         }
         Ok(())
     }

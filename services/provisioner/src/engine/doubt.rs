@@ -63,8 +63,8 @@ fn superseded(row: &mut ObjectRow, offset: u64, now: Option<&ObjectDesired>) {
     let confirmed = &mut row.confirmed;
     match wish.kind {
         // it may be deleted: an update then finds that out
-        WishKind::Removed if is_open => _ = confirmed.remove("displayName"),
-        WishKind::Removed | WishKind::LetGo { .. } => {}
+        WishKind::Removed { .. } if is_open => _ = confirmed.remove("displayName"),
+        WishKind::Removed { .. } | WishKind::LetGo { .. } => {}
         WishKind::Present { attributes: before, manager: led, owner: owned, .. } => {
             let differs = |name: &&String| is_open && before.get(*name) != attributes.get(*name);
             for name in before.keys().chain(attributes.keys()).filter(differs) {

@@ -207,6 +207,11 @@ impl Engine {
     ) -> Option<Judged> {
         let kind = (operation, row.class);
         let standing = self.standing(anchor, wish, operation);
+        if operation == Operation::Delete && wish.ends_with_configuration() && standing.is_open() {
+            let detail = "the preview that the removal of the configuration was decided by did not show it".to_owned();
+            let held = Held { cause: HoldCause::Undecided, detail };
+            return self.decisions.removal().map(|_| Judged::Held(held));
+        }
         if operation == Operation::Delete && row.deferred().is_some() && standing.is_open() {
             // judged when it was deferred
             return Some(Judged::Free("it was let pass when it was deferred".into()));

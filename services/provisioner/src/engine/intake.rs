@@ -7,7 +7,7 @@ use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, Ob
 use super::fold::forget_memberships;
 use super::{Engine, doubt};
 use crate::error::{ProvisionerError, decode};
-use crate::store::{Flow, Since, StoreError, Tx, Wish, WishKind};
+use crate::store::{Flow, Parting, Since, StoreError, Tx, Wish, WishKind};
 
 /// Records taken in by one transaction.
 pub(super) const CHUNK: usize = 1_000;
@@ -103,11 +103,13 @@ fn wish(tx: &mut Tx<'_>, offset: u64, record: DesiredRecord) -> Result<(), Store
             let ObjectRemoved { anchor, class, source, reason, keep, .. } = e;
             let row = tx.object(&anchor, class)?;
             if row.wish.as_ref().is_none_or(|w| w.offset < offset) {
-                let kind = if keep {
-                    WishKind::LetGo { handed_over: reason == RemovalReason::HandedOver }
-                } else {
-                    WishKind::Removed
+                let why = match reason {
+                    RemovalReason::HandedOver => Parting::HandedOver,
+                    RemovalReason::ConfigurationRemoved => Parting::Released,
+                    _ => Parting::Kept,
                 };
+                let with_configuration = reason == RemovalReason::ConfigurationRemoved;
+                let kind = if keep { WishKind::LetGo { why } } else { WishKind::Removed { with_configuration } };
                 let since = Since::new(row.wish.as_ref(), offset, &kind);
                 let name = source.dn.to_string();
                 row.wish = Some(Wish { offset, class, name, trace: trace.clone(), kind, since });

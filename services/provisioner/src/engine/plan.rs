@@ -76,8 +76,8 @@ impl Engine {
             None => Ok(Plan::Nothing),
             Some(wish) => match wish.kind {
                 WishKind::Present { .. } => self.plan_presence(anchor, &row, &wish),
-                WishKind::Removed => self.plan_removal(anchor, &row, &wish),
-                WishKind::LetGo { handed_over } => Ok(self.plan_farewell(anchor, &row, &wish, handed_over)),
+                WishKind::Removed { .. } => self.plan_removal(anchor, &row, &wish),
+                WishKind::LetGo { why } => Ok(self.plan_farewell(anchor, &row, &wish, why)),
             },
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
 use forestsync_runtime::clock;
+use forestsync_schemas::control::RemovedObjects;
 use forestsync_schemas::desired::{CloudClass, CloudValue};
 use forestsync_schemas::outcomes::{
     AttributeChange, AttributeChanges, DeletionDeferred, ObjectRelinquished, Operation, OutcomeEvent,
@@ -16,7 +17,7 @@ use super::plan::{Plan, instant};
 use super::turn::Note;
 use super::{Engine, NewOutcome, Purpose, Stage};
 use crate::error::ProvisionerError;
-use crate::store::{ENABLED, EdgeRow, Life, ObjectRow, Wish, Write};
+use crate::store::{ENABLED, EdgeRow, Life, ObjectRow, Parting, Wish, Write};
 use crate::target::Call;
 
 /// How long it is believed of an object that nobody else owns it.
@@ -30,9 +31,17 @@ impl Engine {
         row: &ObjectRow,
         wish: &Wish,
     ) -> Result<Plan, ProvisionerError> {
+        if self.decisions.removal() == Some(RemovedObjects::Release) {
+            // also what was to go before, and did not: nothing of a released configuration is deleted any more
+            return Ok(self.plan_farewell(anchor, row, wish, Parting::Released));
+        }
         let Some(id) = row.live_id() else { return Ok(self.plan_doubtful_removal(anchor, row, wish)) };
         if let Some(event) = stale_hold(row) {
             return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
+        }
+        if wish.ends_with_configuration() && self.decisions.removal().is_none() {
+            // not heard yet, or taken back: then it is wished again in a moment
+            return Ok(Plan::Nothing);
         }
         let Some(judged) = self.judge(anchor, row, wish, Operation::Delete) else {
             self.tail_waits.insert(anchor.clone());
@@ -89,13 +98,7 @@ impl Engine {
     }
 
     /// An object that is let go: nothing is asked and nothing is sent, it is only said.
-    pub(super) fn plan_farewell(
-        &mut self,
-        anchor: &SourceAnchor,
-        row: &ObjectRow,
-        wish: &Wish,
-        handed_over: bool,
-    ) -> Plan {
+    pub(super) fn plan_farewell(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish, why: Parting) -> Plan {
         if !self.at_tail {
             // it may be wished again further on
             self.tail_waits.insert(anchor.clone());
@@ -106,10 +109,14 @@ impl Engine {
             return Plan::Report(NewOutcome::of(anchor, row, wish, event));
         }
         if row.is_managed() {
-            let (code, detail) = if handed_over {
-                ("handed_over", "another configuration for this tenant has it in its scope; it stays as it is")
-            } else {
-                ("kept", "it left the scope, and what leaves it is kept; it stays as it is")
+            let (code, detail) = match why {
+                Parting::HandedOver => {
+                    ("handed_over", "another configuration for this tenant has it in its scope; it stays as it is")
+                }
+                Parting::Kept => ("kept", "it left the scope, and what leaves it is kept; it stays as it is"),
+                Parting::Released => {
+                    ("released", "its configuration was removed, and what it managed is released; it stays as it is")
+                }
             };
             let event = ObjectRelinquished { code: code.to_owned(), detail: detail.to_owned() };
             return Plan::Report(NewOutcome::of(anchor, row, wish, OutcomeEvent::ObjectRelinquished(event)));

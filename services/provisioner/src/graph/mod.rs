@@ -22,7 +22,7 @@ use forestsync_schemas::outcomes::StopCause;
 use forestsync_schemas::trace;
 use serde_json::Value;
 
-use crate::config::{ConfigError, ExtensionApp, TenantConfig};
+use crate::config::{ConfigError, ExtensionApp, InitialPassword, TenantConfig};
 use crate::target::{Call, Extension, ExtensionState, Failure, Outage, Reply, Target};
 use answer::Answer;
 use deleted::Deleted;
@@ -43,6 +43,7 @@ pub(crate) struct Graph {
     batch_size: usize,
     deleted: Deleted,
     extension_app: Option<ExtensionApp>,
+    initial_password: InitialPassword,
     // replaced as a whole when definitions were looked at
     names: Mutex<Arc<Names>>,
 }
@@ -67,6 +68,7 @@ impl Graph {
             batch_size: config.batch_size,
             deleted: Deleted::default(),
             extension_app: config.extension_app.clone(),
+            initial_password: config.initial_password,
             names: Mutex::new(Arc::new(Names::new(config.extension_app.as_ref()))),
         })
     }
@@ -274,7 +276,7 @@ impl Target for Graph {
         let no_filter = self.deleted.is_filter_refused();
         for (place, call) in calls.iter().enumerate() {
             let before = requests.len();
-            requests::of(call, self.http.root(), &names, no_filter, &mut requests);
+            requests::of(call, self.http.root(), &names, no_filter, self.initial_password, &mut requests);
             if let Some(trace) = traces.get(place).and_then(Option::as_ref) {
                 for request in requests.iter_mut().skip(before) {
                     request.headers.push((trace::HEADER, trace.clone()));

@@ -11,16 +11,23 @@ use serde_json::{Value, json};
 
 use super::extensions::Names;
 use super::objects::anchor_text;
+use crate::config::InitialPassword;
 use crate::target::{Call, Yielded};
 
-/// A request, alone or inside a batch.
-#[derive(Debug, Clone)]
+/// A request, alone or inside a batch. Its body may hold an initial password and is never shown.
+#[derive(Clone)]
 pub(super) struct Request {
     pub method: Method,
     /// Below the versioned root; starts with a slash.
     pub path: String,
     pub headers: Vec<(&'static str, String)>,
     pub body: Option<Value>,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("method", &self.method).field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Request {
@@ -104,8 +111,15 @@ pub(super) fn deleted_path(names: &Names, class: CloudClass, attributes: &[Strin
 }
 
 /// Appends the requests that make up a call. `root` begins the references to objects; with `no_filter` deleted objects
-/// are not asked for by anchor.
-pub(super) fn of(call: &Call, root: &str, names: &Names, no_filter: bool, out: &mut Vec<Request>) {
+/// are not asked for by anchor. Users are created with a password as `password` says.
+pub(super) fn of(
+    call: &Call,
+    root: &str,
+    names: &Names,
+    no_filter: bool,
+    password: InitialPassword,
+    out: &mut Vec<Request>,
+) {
     match call {
         Call::LookUp { class, anchor, attributes } => {
             let filter = format!("{}%20eq%20'{}'", anchor_name(*class), literal(&anchor_text(*class, anchor)));
@@ -137,7 +151,9 @@ pub(super) fn of(call: &Call, root: &str, names: &Names, no_filter: bool, out: &
         Call::ListMembers { group } => out.push(Request::get(members_path(group))),
         Call::ListOwners { group } => out.push(Request::get(owners_path(group))),
         Call::ListRoles { user } => out.push(Request::get(roles_path(user))),
-        Call::Create { class, anchor, attributes } => out.push(create(names, *class, anchor, attributes)),
+        Call::Create { class, anchor, attributes } => {
+            out.push(create(names, *class, anchor, attributes, password));
+        }
         Call::Update { class, id, changes, anchor } => {
             let mut body = diff::patch_body(changes);
             names.translate(&mut body);
@@ -197,7 +213,13 @@ fn restoring(without: &Yielded) -> Value {
     body
 }
 
-fn create(names: &Names, class: CloudClass, anchor: &SourceAnchor, attributes: &CloudAttributes) -> Request {
+fn create(
+    names: &Names,
+    class: CloudClass,
+    anchor: &SourceAnchor,
+    attributes: &CloudAttributes,
+    password: InitialPassword,
+) -> Request {
     let mut body = diff::create_body(attributes);
     names.translate(&mut body);
     let name = anchor_text(class, anchor);
@@ -206,8 +228,8 @@ fn create(names: &Names, class: CloudClass, anchor: &SourceAnchor, attributes: &
         body.insert(
             "passwordProfile".into(),
             json!({
-                "forceChangePasswordNextSignIn": true,
-                "password": initial_password(),
+                "forceChangePasswordNextSignIn": password.force_change,
+                "password": random_password(password.length),
             }),
         );
         return Request::post("/users".into(), Value::Object(body));
@@ -220,9 +242,14 @@ fn create(names: &Names, class: CloudClass, anchor: &SourceAnchor, attributes: &
     request
 }
 
-/// 192 random bits, with something of each kind that password rules ask for. Nobody ever learns it.
-fn initial_password() -> String {
-    format!("aA1!{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>()))
+/// Something of each kind that password rules ask for, and then six random bits for each character. Nobody ever learns it.
+fn random_password(length: usize) -> String {
+    let mut password = "aA1!".to_owned();
+    while password.len() < length {
+        password += &URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>());
+    }
+    password.truncate(length);
+    password
 }
 
 #[cfg(test)]
@@ -231,7 +258,7 @@ mod tests {
 
     fn requests(call: &Call) -> Vec<Request> {
         let mut out = Vec::new();
-        of(call, "https://graph.example/v1.0", &Names::default(), false, &mut out);
+        of(call, "https://graph.example/v1.0", &Names::default(), false, InitialPassword::default(), &mut out);
         assert_eq!(out.len(), call.requests());
         assert_eq!(out.iter().any(Request::writes), call.writes() > 0);
         out
@@ -263,9 +290,25 @@ mod tests {
 
     #[test]
     fn passwords_are_random_and_of_every_kind() {
-        let (one, other) = (initial_password(), initial_password());
-        assert_ne!(one, other);
-        assert!(one.len() >= 36 && one.is_ascii());
+        for length in [16, 36, 256] {
+            let (one, other) = (random_password(length), random_password(length));
+            assert_ne!(one, other);
+            assert!(one.len() == length && one.is_ascii());
+        }
+    }
+
+    #[test]
+    fn a_user_is_created_with_a_password_that_is_shown_nowhere() {
+        let (anchor, class) = (SourceAnchor::from("a".to_owned()), CloudClass::User);
+        let call = Call::Create { class, anchor, attributes: CloudAttributes::new() };
+        let mut out = Vec::new();
+        let policy = InitialPassword { length: 20, force_change: false };
+        of(&call, "https://graph.example/v1.0", &Names::default(), false, policy, &mut out);
+        let profile = &out[0].body.as_ref().unwrap()["passwordProfile"];
+        assert_eq!(profile["forceChangePasswordNextSignIn"], false);
+        assert_eq!(profile["password"].as_str().unwrap().len(), 20);
+        let shown = format!("{out:?} {call:?}");
+        assert!(shown.contains("/users") && !shown.contains("aA1!") && !shown.contains("password"), "{shown}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use forestsync_runtime::config::{Findings, duration, string_or_table};
 use serde::Deserialize;
 use url::Url;
 
-use crate::config::{ExtensionApp, SoftMatch, TenantConfig};
+use crate::config::{ExtensionApp, InitialPassword, SoftMatch, TenantConfig};
 use crate::credential::form::{self, CredentialKind};
 use crate::credential::{Credential, CredentialError, environment};
 use identity::Identity;
@@ -65,6 +65,27 @@ pub struct TenantForm {
     pub extension_app: Option<String>,
     /// The object id of that registration: Graph finds definitions by it alone.
     pub extension_app_object: Option<String>,
+    /// The password of users that are created.
+    #[serde(default)]
+    pub initial_password: InitialPasswordForm,
+}
+
+/// The password of users that are created, as it is written. It is random and kept nowhere.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitialPasswordForm {
+    /// Its length in characters, 16 to 256.
+    #[serde(default = "default_length")]
+    pub length: usize,
+    /// Whether whoever signs in with it must choose another one.
+    #[serde(default = "default_force_change")]
+    pub force_change: bool,
+}
+
+impl Default for InitialPasswordForm {
+    fn default() -> Self {
+        Self { length: default_length(), force_change: default_force_change() }
+    }
 }
 
 /// Whether a configuration writes to its tenant.
@@ -174,6 +195,14 @@ impl Default for ChangeGuardForm {
     }
 }
 
+fn default_length() -> usize {
+    InitialPassword::default().length
+}
+
+fn default_force_change() -> bool {
+    InitialPassword::default().force_change
+}
+
 fn default_writes() -> u32 {
     3_000
 }
@@ -229,6 +258,8 @@ pub struct TenantSettings {
     pub soft_match_mail: bool,
     /// The application that holds directory extensions.
     pub extension_app: Option<ExtensionApp>,
+    /// The password of users that are created.
+    pub initial_password: InitialPassword,
 }
 
 /// When deletions and changes of accounts are held back.
@@ -272,6 +303,11 @@ impl TenantSettings {
         if !(1..=256).contains(&tenant.in_flight) {
             found.add(format!("{key}.in_flight"), "is not between 1 and 256", "use 16 unless you know better");
         }
+        let InitialPasswordForm { length, force_change } = tenant.initial_password;
+        if !InitialPassword::LENGTHS.contains(&length) {
+            let hint = "leave it out for 36, or write a length that the tenant's rules ask for";
+            found.add(format!("{key}.initial_password.length"), "is not between 16 and 256", hint);
+        }
         let extension_app = check_extension_app(key, tenant, found);
         let Identity { tenant_id, client_id, authority, graph } = identity?;
         Some(Self {
@@ -287,6 +323,7 @@ impl TenantSettings {
             soft_match_upn: tenant.soft_match.contains(&SoftMatchForm::Upn),
             soft_match_mail: tenant.soft_match.contains(&SoftMatchForm::Mail),
             extension_app,
+            initial_password: InitialPassword { length, force_change },
         })
     }
 
@@ -311,6 +348,7 @@ impl TenantSettings {
         config.visible_within = self.visible_within;
         config.soft_match = SoftMatch { user_principal_name: self.soft_match_upn, mail: self.soft_match_mail };
         config.extension_app.clone_from(&self.extension_app);
+        config.initial_password = self.initial_password;
         config.guard = guard.deletions;
         config.disable_guard = guard.disabling;
         config.upn_guard = guard.renaming;

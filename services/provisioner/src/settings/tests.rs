@@ -88,3 +88,18 @@ fn a_tenant_has_one_credential() {
     }
     assert!(read("tenant_id = \"contoso.example\"\ncredential = \"managed_identity\"", &[]).is_ok());
 }
+
+#[test]
+fn an_initial_password_is_long_enough_to_be_random() {
+    let of = |lines: &str| {
+        let written = format!("{WRITTEN}client_secret_file = \"s\"\n{lines}");
+        read(&written, &[]).map(|settings| (settings.initial_password.length, settings.initial_password.force_change))
+    };
+    assert_eq!(of(""), Ok((36, true)));
+    assert_eq!(of("[initial_password]\nforce_change = false"), Ok((36, false)));
+    assert_eq!(of("[initial_password]\nlength = 256"), Ok((256, true)));
+    for length in [0, 8, 15, 257] {
+        let said = of(&format!("[initial_password]\nlength = {length}")).unwrap_err();
+        assert!(said.contains("tenant.initial_password.length: is not between 16 and 256"), "{said}");
+    }
+}

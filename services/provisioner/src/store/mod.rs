@@ -24,8 +24,8 @@ use forestsync_schemas::desired::CloudClass;
 use crate::error::ProvisionerError;
 
 pub(crate) use rows::{
-    Deferral, ENABLED, EdgeRow, Failed, Flow, Held, Intent, Life, Meta, NAME, ObjectRow, Quarantine, Since, Wish,
-    WishKind, Write,
+    Deferral, ENABLED, EdgeRow, Failed, Flow, Held, Intent, Life, Meta, NAME, ObjectRow, Parting, Quarantine, Since,
+    Wish, WishKind, Write,
 };
 pub(crate) use tx::{Changed, Removal, Removed, Tx};
 

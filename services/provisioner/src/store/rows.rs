@@ -64,12 +64,23 @@ pub(crate) enum WishKind {
         not_writable: Vec<String>,
     },
     /// It should not.
-    Removed,
-    /// It is not ours to care for any more: it stays as it is, whatever is there.
-    LetGo {
-        /// Another configuration for the same tenant has it now.
-        handed_over: bool,
+    Removed {
+        /// Because the whole configuration was removed: then it goes if somebody was shown it, and else is held.
+        with_configuration: bool,
     },
+    /// It is not ours to care for any more: it stays as it is, whatever is there.
+    LetGo { why: Parting },
+}
+
+/// Why an object is let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Parting {
+    /// It left the scope, and what leaves it is kept.
+    Kept,
+    /// Another configuration for the same tenant has it now.
+    HandedOver,
+    /// Its configuration was removed, and what it managed is released.
+    Released,
 }
 
 impl WishKind {
@@ -77,8 +88,12 @@ impl WishKind {
     fn value(&self, name: &str) -> Option<&CloudValue> {
         match self {
             Self::Present { attributes, .. } => attributes.get(name),
-            Self::Removed | Self::LetGo { .. } => None,
+            Self::Removed { .. } | Self::LetGo { .. } => None,
         }
+    }
+
+    fn is_removal(&self) -> bool {
+        matches!(self, Self::Removed { .. })
     }
 }
 
@@ -89,7 +104,7 @@ impl Since {
             before.filter(|wish| same(&wish.kind, kind)).map_or(offset, |wish| since(&wish.since))
         };
         Self {
-            removed: kept(|a, b| *a == WishKind::Removed && a == b, |since| since.removed),
+            removed: kept(|a, b| a.is_removal() && b.is_removal(), |since| since.removed),
             disabled: kept(|a, b| a.value(ENABLED) == b.value(ENABLED), |since| since.disabled),
             named: kept(|a, b| a.value(NAME) == b.value(NAME), |since| since.named),
         }
@@ -114,7 +129,12 @@ impl Wish {
 
     /// Whether it should hold it no more.
     pub(crate) fn is_removal(&self) -> bool {
-        self.kind == WishKind::Removed
+        self.kind.is_removal()
+    }
+
+    /// The same, because its whole configuration was removed.
+    pub(crate) fn ends_with_configuration(&self) -> bool {
+        self.kind == WishKind::Removed { with_configuration: true }
     }
 
     /// Whether nobody here cares what it holds.
@@ -263,7 +283,7 @@ impl ObjectRow {
     pub(crate) fn wished_owner(&self) -> Option<&SourceAnchor> {
         match &self.wish.as_ref()?.kind {
             WishKind::Present { owner, .. } => owner.as_ref(),
-            WishKind::Removed | WishKind::LetGo { .. } => None,
+            WishKind::Removed { .. } | WishKind::LetGo { .. } => None,
         }
     }
 

@@ -20,7 +20,10 @@ use forestsync_practice::tls::PrivateCa;
 use forestsync_provisioner::{
     CrashPoint, Credential, NotifyConfig, Provisioner, ProvisionerConfig, ProvisionerError, Status, TenantConfig,
 };
-use forestsync_schemas::control::{ControlContext, ControlEvent, DecidedWrite, HeldDecided, Verdict};
+use forestsync_schemas::control::{
+    ConfigurationActivated, ConfigurationRemoved, ControlContext, ControlEvent, DecidedWrite, HeldDecided,
+    RemovedObjects, Verdict,
+};
 use forestsync_schemas::desired::{
     AttributeFlowDeclared, CloudAttributes, CloudClass, CloudValue, DesiredContext, DesiredEvent, DesiredRecord,
     ExtensionDeclared, ExtensionType, LinkDesired, LinkRemoved, ObjectDesired, ObjectRemoved, RemovalReason,
@@ -142,6 +145,13 @@ pub fn kept(n: u32, class: CloudClass, reason: RemovalReason) -> DesiredEvent {
     })
 }
 
+/// It goes, or is let go, because its configuration was removed.
+pub fn gone_with_configuration(n: u32, class: CloudClass, keep: bool) -> DesiredEvent {
+    let DesiredEvent::ObjectRemoved(event) = removed(n, class) else { unreachable!() };
+    let reason = RemovalReason::ConfigurationRemoved;
+    DesiredEvent::ObjectRemoved(ObjectRemoved { reason, keep, ..event })
+}
+
 pub fn member(group: u32, member: u32) -> DesiredEvent {
     DesiredEvent::LinkDesired(LinkDesired { group: anchor(group), member: anchor(member) })
 }
@@ -253,6 +263,23 @@ impl Lab {
             reason: "ticket 4711".into(),
             expires,
         });
+        self.say(event).await;
+    }
+
+    /// Removes the configuration, having been shown these objects.
+    pub async fn remove_configuration(&self, objects: RemovedObjects, listed: impl IntoIterator<Item = u32>) {
+        let listed = listed.into_iter().map(anchor).collect();
+        let reason = "ticket 4712".into();
+        self.say(ControlEvent::ConfigurationRemoved(ConfigurationRemoved { objects, listed, reason })).await;
+    }
+
+    /// Puts it into force.
+    pub async fn activate(&self) {
+        let event = ConfigurationActivated { revision: 2, digest: "d".into(), document: String::new() };
+        self.say(ControlEvent::ConfigurationActivated(event)).await;
+    }
+
+    async fn say(&self, event: ControlEvent) {
         let stream = Self::stream("control");
         let mut writer = self.log.writer(&stream).await.unwrap();
         let id = EventId::of([&writer.next_offset().to_be_bytes()[..]]);

@@ -222,6 +222,7 @@ pub(crate) async fn against_bare_sled() -> Measured {
             sources: vec![source(&stream, &base)],
             rules: Arc::default(),
             tenant: None,
+            removed: None,
         };
         let (projector, took) = projected(&log, config).await;
         drop(projector);

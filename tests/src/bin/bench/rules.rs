@@ -125,6 +125,7 @@ fn config(stream: &StreamName, base: &Dn, directory: &Path, name: &str) -> Proje
         sources: vec![source(stream, base)],
         rules: Arc::default(),
         tenant: None,
+        removed: None,
     }
 }
 
