@@ -88,6 +88,16 @@ pub enum OutcomeEvent {
     ConfigurationRecovered(ConfigurationRecovered),
     /// People were told of something, or that it is over.
     NotificationSent(NotificationSent),
+    /// Others changed attributes in the tenant.
+    DriftFound(DriftFound),
+    /// Others changed a group's members in the tenant.
+    MembersDrifted(MembersDrifted),
+    /// Others deleted a cloud object that is managed.
+    DeletedByOthers(DeletedByOthers),
+    /// What others did is not there any more, although nobody here wrote.
+    DriftEnded(DriftEnded),
+    /// The whole tenant was compared with what was written.
+    TenantCompared(TenantCompared),
 }
 
 impl EventBody for OutcomeEvent {
@@ -116,6 +126,11 @@ impl EventBody for OutcomeEvent {
             Self::ConfigurationQuarantined(_) => "ConfigurationQuarantined",
             Self::ConfigurationRecovered(_) => "ConfigurationRecovered",
             Self::NotificationSent(_) => "NotificationSent",
+            Self::DriftFound(_) => "DriftFound",
+            Self::MembersDrifted(_) => "MembersDrifted",
+            Self::DeletedByOthers(_) => "DeletedByOthers",
+            Self::DriftEnded(_) => "DriftEnded",
+            Self::TenantCompared(_) => "TenantCompared",
         }
     }
 
@@ -142,6 +157,11 @@ impl EventBody for OutcomeEvent {
             "ConfigurationQuarantined" => serde_json::from_str(data).map(Self::ConfigurationQuarantined),
             "ConfigurationRecovered" => serde_json::from_str(data).map(Self::ConfigurationRecovered),
             "NotificationSent" => serde_json::from_str(data).map(Self::NotificationSent),
+            "DriftFound" => serde_json::from_str(data).map(Self::DriftFound),
+            "MembersDrifted" => serde_json::from_str(data).map(Self::MembersDrifted),
+            "DeletedByOthers" => serde_json::from_str(data).map(Self::DeletedByOthers),
+            "DriftEnded" => serde_json::from_str(data).map(Self::DriftEnded),
+            "TenantCompared" => serde_json::from_str(data).map(Self::TenantCompared),
             _ => return None,
         })
     }
@@ -484,4 +504,89 @@ pub struct NotificationSent {
     pub over: bool,
     /// How many objects it concerned when it was told, where it concerns objects.
     pub count: u64,
+}
+
+/// What becomes of what others did in the tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DriftPolicy {
+    /// It is undone: written back, or restored.
+    Enforce,
+    /// It is said, and left until somebody decides or its source changes.
+    Report,
+    /// It is right as it is until its source changes.
+    Accept,
+}
+
+/// An attribute that others changed; absent means without a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Drifted {
+    /// What was written last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<CloudValue>,
+    /// What the tenant holds instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<CloudValue>,
+    /// What becomes of it.
+    pub policy: DriftPolicy,
+}
+
+/// Others changed attributes in the tenant. Where one was found before, this takes its place.
+///
+/// It ends with a write of the attribute, with the object, or with [`DriftEnded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DriftFound {
+    /// The attributes, by Graph name.
+    pub attributes: BTreeMap<String, Drifted>,
+    /// When the tenant was read.
+    pub read_at: Timestamp,
+}
+
+/// Others changed a group's members in the tenant. Ends like [`DriftFound`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MembersDrifted {
+    /// Members that others added, of those that are managed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<SourceAnchor>,
+    /// Members that others removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<SourceAnchor>,
+    /// What becomes of it.
+    pub policy: DriftPolicy,
+    /// When the tenant was read.
+    pub read_at: Timestamp,
+}
+
+/// Others deleted a cloud object that is managed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeletedByOthers {
+    /// Whether it was found among the deleted objects, which can be restored for 30 days.
+    pub restorable: bool,
+    /// What becomes of it.
+    pub policy: DriftPolicy,
+    /// When the tenant was read.
+    pub read_at: Timestamp,
+}
+
+/// What others did is not there any more, although nobody here wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DriftEnded {
+    /// Attributes that are as they should be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<String>,
+    /// Members of whom the same is true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<SourceAnchor>,
+    /// The object is there again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deletion: bool,
+    /// When the tenant was read.
+    pub read_at: Timestamp,
+}
+
+/// The tenant was compared with what was written. Said after each comparison of everything, and else once an hour.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TenantCompared {
+    /// Whether everything was compared; else only what the tenant said had changed.
+    pub whole: bool,
 }

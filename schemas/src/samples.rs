@@ -506,8 +506,42 @@ pub fn outcomes() -> Vec<OutcomeRecord> {
         }),
     ]
     .into_iter()
+    .chain(drift())
     .map(|event| wrap(&context, event))
     .collect()
+}
+
+/// What others did in the tenant.
+fn drift() -> Vec<OutcomeEvent> {
+    let read_at = Timestamp::UNIX_EPOCH;
+    let city = outcomes::Drifted {
+        expected: Some(CloudValue::Text("Bern".into())),
+        found: Some(CloudValue::Text("Basel".into())),
+        policy: outcomes::DriftPolicy::Report,
+    };
+    let title = outcomes::Drifted { expected: None, policy: outcomes::DriftPolicy::Enforce, ..city.clone() };
+    let attributes = [("city".to_owned(), city), ("jobTitle".to_owned(), title)].into();
+    vec![
+        OutcomeEvent::DriftFound(outcomes::DriftFound { attributes, read_at }),
+        OutcomeEvent::MembersDrifted(outcomes::MembersDrifted {
+            added: vec![anchor(1)],
+            removed: vec![anchor(2)],
+            policy: outcomes::DriftPolicy::Accept,
+            read_at,
+        }),
+        OutcomeEvent::DeletedByOthers(outcomes::DeletedByOthers {
+            restorable: true,
+            policy: outcomes::DriftPolicy::Report,
+            read_at,
+        }),
+        OutcomeEvent::DriftEnded(outcomes::DriftEnded {
+            attributes: vec!["city".into()],
+            members: vec![anchor(2)],
+            deletion: true,
+            read_at,
+        }),
+        OutcomeEvent::TenantCompared(outcomes::TenantCompared { whole: true }),
+    ]
 }
 
 /// Further samples of events of `outcomes`: what somebody decided.

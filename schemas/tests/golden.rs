@@ -153,7 +153,8 @@ fn published_schemas_match_the_types() {
             outcomes::ExportFailed, outcomes::ExportHeld, outcomes::ExportReleased, outcomes::ExportQuarantined,
             outcomes::NotWritable, outcomes::ObjectRelinquished, outcomes::ExportStopped, outcomes::ExportResumed,
             outcomes::OwnerChanged, outcomes::DeletionDeferred, outcomes::ConfigurationQuarantined,
-            outcomes::ConfigurationRecovered, outcomes::NotificationSent],
+            outcomes::ConfigurationRecovered, outcomes::NotificationSent, outcomes::DriftFound,
+            outcomes::MembersDrifted, outcomes::DeletedByOthers, outcomes::DriftEnded, outcomes::TenantCompared],
         ),
         ("tenant", schemas![tenant::TenantContext; tenant::DomainsObserved]),
     ];

@@ -78,6 +78,8 @@ pub enum Command {
     Apply(ApplyArgs),
     /// List what waits for somebody's decision, and why.
     Held(HeldArgs),
+    /// List what others changed and deleted in the tenant.
+    Drift(DriftArgs),
     /// Let held writes go.
     Approve(DecideArgs),
     /// Keep held writes from being done.
@@ -107,6 +109,20 @@ pub struct ConfigArg {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE", env = "FORESTSYNC_CONFIG", default_value = "forestsync.toml")]
     pub config: PathBuf,
+}
+
+/// Options of `drift`.
+#[derive(Debug, Clone, Args)]
+pub struct DriftArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// List all of it; not just the first 20 objects.
+    #[arg(long)]
+    pub all: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of a command that only reads.

@@ -278,7 +278,12 @@ fn step(record: &OutcomeRecord, names: &HashMap<SourceAnchor, String>) -> Option
         | OutcomeEvent::ConfigurationQuarantined(_)
         | OutcomeEvent::ConfigurationRecovered(_)
         | OutcomeEvent::NotificationSent(_)
-        | OutcomeEvent::ExportResumed(_) => return None,
+        | OutcomeEvent::ExportResumed(_)
+        | OutcomeEvent::DriftFound(_)
+        | OutcomeEvent::MembersDrifted(_)
+        | OutcomeEvent::DeletedByOthers(_)
+        | OutcomeEvent::DriftEnded(_)
+        | OutcomeEvent::TenantCompared(_) => return None,
     };
     let (anchor, class) = (&record.context.anchor, record.context.class);
     Some(Step { name: named(anchor), anchor: anchor.to_string(), class, action, changes, others, detail })

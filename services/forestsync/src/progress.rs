@@ -40,6 +40,7 @@ pub fn log_level(command: &Command) -> &'static str {
         | Command::Status(_)
         | Command::Plan(_)
         | Command::Apply(_)
+        | Command::Drift(_)
         | Command::Held(_)
         | Command::Approve(_)
         | Command::Reject(_)

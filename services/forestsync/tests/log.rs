@@ -250,15 +250,15 @@ async fn following_ends_with_a_signal_or_at_the_limit() {
     history(&log, 1).await;
     let follow = ["log", "tail", "-c", "a.toml", "outcomes.contoso", "--follow", "--from", "0"];
     let mut followed = lab.command(&follow).stdout(Stdio::piped()).spawn().unwrap();
-    let mut limited = lab.command(&[&follow[..], &["--limit", "19"]].concat()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut limited = lab.command(&[&follow[..], &["--limit", "24"]].concat()).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(followed.stdout.take().unwrap()));
-    for _ in 0..18 {
+    for _ in 0..23 {
         lines.next().unwrap().unwrap();
     }
     let mut writer = log.writer(&stream("outcomes.contoso")).await.unwrap();
     writer.append(vec![NewRecord::new(None::<Bytes>, "{}")]).await.unwrap();
     assert!(lines.next().unwrap().unwrap().contains("no event"));
-    assert!(limited.wait().unwrap().success(), "the nineteenth was the last");
+    assert!(limited.wait().unwrap().success(), "the one after them was the last");
     assert!(Command::new("kill").arg(followed.id().to_string()).status().unwrap().success());
     assert!(followed.wait().unwrap().success(), "a signal is a good end");
 }

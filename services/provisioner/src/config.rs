@@ -1,10 +1,12 @@
 //! What a provisioner is told.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use forestsync_rules::guard::GuardLimits;
 use forestsync_rules::quarantine::QuarantineLimits;
+use forestsync_schemas::outcomes::DriftPolicy;
 use url::Url;
 
 use crate::credential::Credential;
@@ -121,6 +123,40 @@ impl Default for QuarantineConfig {
     }
 }
 
+/// What becomes of what others do in the tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriftSettings {
+    /// How often the tenant is asked what changed.
+    pub interval: Duration,
+    /// Of attributes that are not named.
+    pub default: DriftPolicy,
+    /// By attribute; of the members of groups under [`DriftSettings::MEMBERS`].
+    pub attributes: BTreeMap<String, DriftPolicy>,
+    /// Of objects that others delete; what is enforced is restored, or made anew.
+    pub deletions: DriftPolicy,
+}
+
+impl DriftSettings {
+    /// Stands for the members of groups among the attributes.
+    pub const MEMBERS: &'static str = "members";
+
+    /// What becomes of an attribute.
+    pub fn policy(&self, attribute: &str) -> DriftPolicy {
+        self.attributes.get(attribute).copied().unwrap_or(self.default)
+    }
+}
+
+impl Default for DriftSettings {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_mins(1),
+            default: DriftPolicy::Report,
+            attributes: BTreeMap::new(),
+            deletions: DriftPolicy::Report,
+        }
+    }
+}
+
 impl QuarantineConfig {
     /// Never.
     pub(crate) fn never() -> Self {
@@ -208,6 +244,8 @@ pub struct TenantConfig {
     pub retry_longest: Duration,
     /// How often the tenant's domains are looked at; zero for never.
     pub domains_every: Duration,
+    /// What becomes of what others do in the tenant; without it nobody looks.
+    pub drift: Option<DriftSettings>,
 }
 
 impl TenantConfig {
@@ -239,6 +277,7 @@ impl TenantConfig {
             retry_first: Duration::from_secs(1),
             retry_longest: Duration::from_hours(1),
             domains_every: Duration::from_mins(15),
+            drift: None,
         }
     }
 

@@ -61,8 +61,8 @@ pub mod settings;
 
 pub use check::{CheckLine, CheckOutcome, check};
 pub use config::{
-    Cloud, ConfigError, ExtensionApp, InitialPassword, ProvisionerConfig, QuarantineConfig, SoftMatch, TenantConfig,
-    cloud, clouds,
+    Cloud, ConfigError, DriftSettings, ExtensionApp, InitialPassword, ProvisionerConfig, QuarantineConfig, SoftMatch,
+    TenantConfig, cloud, clouds,
 };
 pub use credential::form::CredentialKind;
 pub use credential::{Credential, CredentialError, FileProblem};
@@ -74,5 +74,7 @@ pub use notify::{MailConfig, MailTls, NotifyConfig, WebhookConfig};
 pub use provisioner::Provisioner;
 pub use rehearsal::{Rehearsal, carry_out, rehearse};
 pub use staging::Staging;
-pub use status::{Health, HealthState, HeldItem, Outcomes, QuarantinedItem, Status};
+pub use status::{
+    DriftItem, DriftPlace, DriftStatus, Health, HealthState, HeldItem, Outcomes, QuarantinedItem, Status,
+};
 pub use store::StoreError;

@@ -14,6 +14,7 @@ use crate::config::TenantConfig;
 enum When {
     Always,
     Class(CloudClass),
+    Drift(CloudClass),
     Extensions,
     SoftMatch,
 }
@@ -29,7 +30,7 @@ pub(crate) struct Feature {
 }
 
 /// Writing before reading, so that the permission for the one is counted for the other.
-const FEATURES: [Feature; 9] = [
+const FEATURES: [Feature; 11] = [
     Feature {
         name: "write users",
         when: When::Class(CloudClass::User),
@@ -61,6 +62,22 @@ const FEATURES: [Feature; 9] = [
         any: &["Group.ReadWrite.All", "Directory.ReadWrite.All"],
     },
     Feature {
+        name: "see what others do to users (drift)",
+        when: When::Drift(CloudClass::User),
+        any: &["User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
+    },
+    Feature {
+        name: "see what others do to groups (drift)",
+        when: When::Drift(CloudClass::Group),
+        any: &[
+            "GroupMember.Read.All",
+            "Group.Read.All",
+            "Group.ReadWrite.All",
+            "Directory.Read.All",
+            "Directory.ReadWrite.All",
+        ],
+    },
+    Feature {
         name: "define directory extensions",
         when: When::Extensions,
         // the least one suffices where the application is an owner of the registration that holds them
@@ -87,6 +104,7 @@ pub(crate) fn features(
     FEATURES.iter().filter(move |feature| match feature.when {
         When::Always => true,
         When::Class(class) => classes.contains(&class),
+        When::Drift(class) => config.drift.is_some() && classes.contains(&class),
         When::Extensions => config.extension_app.is_some(),
         When::SoftMatch => soft_match && classes.contains(&CloudClass::User),
     })
@@ -106,7 +124,7 @@ pub(crate) fn least<'a>(features: impl Iterator<Item = &'a Feature>) -> Vec<&'st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ExtensionApp;
+    use crate::config::{DriftSettings, ExtensionApp};
     use crate::credential::Credential;
 
     fn config() -> TenantConfig {
@@ -125,6 +143,9 @@ mod tests {
         let all = [CloudClass::User, CloudClass::Group];
         assert_eq!(names(&config, &[]), tenant);
         assert_eq!(names(&config, &[CloudClass::Group]), [&["Group.ReadWrite.All"][..], &tenant].concat());
+        assert_eq!(names(&config, &all), [&["User.ReadWrite.All", "Group.ReadWrite.All"][..], &tenant].concat());
+        config.drift = Some(DriftSettings::default());
+        // whoever writes them sees what others do
         assert_eq!(names(&config, &all), [&["User.ReadWrite.All", "Group.ReadWrite.All"][..], &tenant].concat());
         config.soft_match.mail = true;
         // which reads domains and organization as well

@@ -26,7 +26,7 @@ use crate::graph::Graph;
 use crate::provisioner::Provisioner;
 use crate::status::Status;
 use crate::store::Store;
-use crate::target::{Call, CloudObject, Done, Extension, ExtensionState, Outage, Reply, Target};
+use crate::target::{Call, Changes, CloudObject, Done, Extension, ExtensionState, Outage, Reply, Target};
 
 /// Records read at a time.
 const CHUNK: usize = 1_000;
@@ -276,6 +276,18 @@ impl Target for Understudy {
 
     async fn permitted(&self) -> BTreeMap<CloudClass, bool> {
         self.graph.permitted().await
+    }
+
+    fn first_changes(&self, class: CloudClass, attributes: &[String]) -> String {
+        self.graph.first_changes(class, attributes)
+    }
+
+    async fn changes(&self, class: CloudClass, attributes: &[String], place: &str) -> Result<Changes, Outage> {
+        self.graph.changes(class, attributes, place).await
+    }
+
+    fn shows(&self, attribute: &str) -> bool {
+        self.graph.shows(attribute)
     }
 
     fn requests(&self) -> u64 {

@@ -9,17 +9,18 @@ use forestsync_host::{Board, Loaded, Post, Service, ServiceForm, StartError, Wor
 use forestsync_log::{AppendError, Lease, Log, LogConfig, StreamName};
 use forestsync_runtime::config::{Findings, SettingsError, load};
 use forestsync_runtime::metrics as names;
+use forestsync_schemas::outcomes::DriftPolicy;
 use forestsync_schemas::streams;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::settings::{
-    ChangeGuardForm, GuardForm, GuardSettings, Mode, NotifyForm, QuarantineForm, TenantForm, TenantSettings,
+    ChangeGuardForm, DriftForm, GuardForm, GuardSettings, Mode, NotifyForm, QuarantineForm, TenantForm, TenantSettings,
 };
 use crate::staging::Staging;
 use crate::status::{HealthState, Status};
-use crate::{NotifyConfig, Provisioner, ProvisionerConfig, ProvisionerError, QuarantineConfig};
+use crate::{DriftSettings, NotifyConfig, Provisioner, ProvisionerConfig, ProvisionerError, QuarantineConfig};
 
 /// `provisioner.toml` as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -51,6 +52,7 @@ struct ConfigurationForm {
     quarantine: QuarantineForm,
     #[serde(default)]
     notify: NotifyForm,
+    drift: Option<DriftForm>,
 }
 
 /// A configuration whose tenant is written.
@@ -68,6 +70,8 @@ pub struct ConfigurationSettings {
     pub quarantine: QuarantineConfig,
     /// Who is told of what goes wrong.
     pub notify: NotifyConfig,
+    /// What becomes of what others do in the tenant, where that is looked at.
+    pub drift: Option<DriftSettings>,
 }
 
 /// Writes tenants, together with its stand-bys.
@@ -116,6 +120,7 @@ fn check(forms: &[ConfigurationForm], base: &Path, found: &mut Findings) -> Opti
             found.add(format!("{key}.name"), "two configurations have this name", "keep one of them");
         }
         let tenant = TenantSettings::check(&format!("{key}.tenant"), &form.tenant, base, found);
+        let drift = form.drift.as_ref().map(|drift| drift.check(&format!("{key}.drift"), None, found));
         let key = format!("{key}.");
         let guard = GuardSettings::check(&key, &form.delete_guard, &form.disable_guard, &form.upn_guard, found);
         let quarantine = form.quarantine.check(&key, found);
@@ -127,6 +132,7 @@ fn check(forms: &[ConfigurationForm], base: &Path, found: &mut Findings) -> Opti
             guard,
             quarantine,
             notify,
+            drift,
         }));
     }
     checked.into_iter().collect()
@@ -176,6 +182,7 @@ impl Workers for ProvisionerService {
         let credential = own.tenant.read_credential().map_err(WorkerError::fatal)?;
         let mut tenant = own.tenant.config(&own.guard, credential);
         tenant.quarantine = own.quarantine;
+        tenant.drift.clone_from(&own.drift);
         let config = ProvisionerConfig {
             configuration: own.name.clone(),
             directory: self.data.join(&own.name).join("provisioner"),
@@ -254,6 +261,11 @@ fn report(status: &Status, tail: Option<u64>) -> String {
         "held": status.held_total,
         "quarantined": status.quarantined_total,
         "health": status.health.state.as_str(),
+        "drift": status.drift.as_ref().map(|drift| serde_json::json!({
+            "found": drift.totals.values().sum::<usize>(),
+            "compared": drift.compared.map(|at| at.to_string()),
+            "trouble": drift.trouble,
+        })),
     })
     .to_string()
 }
@@ -268,6 +280,16 @@ fn measure(configuration: &str, status: &Status, tail: Option<u64>, totals: &mut
     for (class, managed) in &status.managed {
         let labels = [("configuration", configuration), ("class", class.as_str())];
         metering::gauge(names::PROVISIONER_MANAGED, &labels, *managed as f64);
+    }
+    if let Some(drift) = &status.drift {
+        for policy in [DriftPolicy::Enforce, DriftPolicy::Report, DriftPolicy::Accept] {
+            let name = serde_json::to_value(policy).ok().and_then(|name| name.as_str().map(str::to_owned));
+            let labels = [("configuration", configuration), ("policy", name.as_deref().unwrap_or_default())];
+            metering::gauge(names::PROVISIONER_DRIFT, &labels, drift.totals.get(&policy).map_or(0.0, |n| *n as f64));
+        }
+        if let Some(at) = drift.compared {
+            metering::gauge(names::PROVISIONER_COMPARED, &own, at.as_millisecond() as f64 / 1_000.0);
+        }
     }
     for (name, value) in [
         (names::PROVISIONER_DESIRED_APPLIED, status.desired_applied as f64),

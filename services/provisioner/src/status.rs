@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::CloudClass;
-use forestsync_schemas::outcomes::{HoldCause, Operation};
+use forestsync_schemas::outcomes::{DriftPolicy, HoldCause, Operation};
 use jiff::Timestamp;
 
 /// How many outcomes of each type, by class.
@@ -80,6 +80,51 @@ pub struct Health {
     pub retry_at: Option<Timestamp>,
 }
 
+/// Where others changed something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DriftPlace {
+    /// They deleted the object.
+    Deletion,
+    /// An attribute, by its Graph name.
+    Attribute(String),
+    /// They added or removed this member of a group.
+    Member(SourceAnchor),
+}
+
+/// Something that others did in the tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriftItem {
+    /// The object's anchor; of a membership, the group's.
+    pub anchor: SourceAnchor,
+    /// What kind of object.
+    pub class: CloudClass,
+    /// Its distinguished name as last seen.
+    pub name: String,
+    /// What of it.
+    pub place: DriftPlace,
+    /// What becomes of it.
+    pub policy: DriftPolicy,
+    /// Since when it is known.
+    pub since: Timestamp,
+}
+
+/// What is known of what others did in the tenant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DriftStatus {
+    /// Until when everything was compared; nothing before that was done once.
+    pub compared: Option<Timestamp>,
+    /// How many times that was done since the start.
+    pub rounds: u64,
+    /// What there is; at most [`Status::LISTED`] of it.
+    pub found: Vec<DriftItem>,
+    /// How much there is in all, by what becomes of it.
+    pub totals: BTreeMap<DriftPolicy, usize>,
+    /// Objects that the tenant said something of and that are still to be looked at.
+    pub looking: usize,
+    /// Why the tenant cannot be compared, where that is so.
+    pub trouble: Option<String>,
+}
+
 /// A snapshot of a provisioner's state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
@@ -122,6 +167,8 @@ pub struct Status {
     pub stopped: Option<String>,
     /// How the configuration is as a whole.
     pub health: Health,
+    /// What others did in the tenant, where that is looked at.
+    pub drift: Option<DriftStatus>,
 }
 
 impl Status {

@@ -191,6 +191,37 @@ pub(crate) enum ExtensionState {
     Refused { code: &'static str, detail: String, hint: &'static str },
 }
 
+/// An object of which the endpoint says that it changed, or that it is there.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    /// The endpoint's id.
+    pub id: String,
+    /// The object as the endpoint says it is by now; nothing for one that is deleted.
+    pub object: Option<CloudObject>,
+    /// Of a group: ids of members that it got, and lost.
+    pub members: Vec<(String, bool)>,
+}
+
+/// What comes after a page of changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Another page.
+    Page(String),
+    /// Nothing for now; later changes begin here.
+    Later(String),
+}
+
+/// The answer to a question for changes.
+#[derive(Debug, Clone)]
+pub(crate) enum Changes {
+    /// Those of one page. The same object may stand there more than once, late, and in any order.
+    Page(Vec<Change>, Next),
+    /// The endpoint has forgotten what it told; it must be asked for everything.
+    Forgotten,
+    /// It does not answer that question.
+    Failed(Failure),
+}
+
 /// Nothing in a whole HTTP request could be answered.
 #[derive(Debug, Clone)]
 pub(crate) struct Outage {
@@ -219,6 +250,16 @@ pub(crate) trait Target: Send + Sync + std::fmt::Debug {
 
     /// Whether the application may write objects of a class, looked up afresh; a class is missing if nobody can tell.
     async fn permitted(&self) -> BTreeMap<CloudClass, bool>;
+
+    /// Where the changes of a class begin: all of its objects, then what is changed. Attributes that the endpoint does not
+    /// show are left out.
+    fn first_changes(&self, class: CloudClass, attributes: &[String]) -> String;
+
+    /// One page of changes, from the place that [`Target::first_changes`] or the page before named.
+    async fn changes(&self, class: CloudClass, attributes: &[String], place: &str) -> Result<Changes, Outage>;
+
+    /// Whether reading shows an attribute at all.
+    fn shows(&self, attribute: &str) -> bool;
 
     /// HTTP requests sent so far.
     fn requests(&self) -> u64;

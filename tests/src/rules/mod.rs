@@ -3,6 +3,7 @@
 //!
 //! Each scene has containers, a tenant and a configuration of its own, so that all of them share the forests.
 
+pub mod drift;
 pub mod handover;
 pub mod joins;
 pub mod plans;
@@ -77,6 +78,7 @@ impl Stage {
         joins::full_mesh_of_contacts(self).await;
         joins::one_user_per_forest(self).await;
         questions::flow_and_findings(self).await;
+        drift::by_others(self).await;
         plans::changed_configuration(self).await;
         plans::staged(self).await;
         handover::between_two_configurations(self).await;

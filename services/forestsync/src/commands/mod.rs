@@ -3,6 +3,7 @@
 pub mod activate;
 pub mod apply;
 pub mod check;
+pub mod drift;
 pub mod explain;
 pub mod held;
 pub mod log;
@@ -29,6 +30,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Status(args) => status::status(args).await,
         Command::Apply(args) => Box::pin(apply::apply(args)).await,
         Command::Explain(args) => Box::pin(explain::explain(args)).await,
+        Command::Drift(args) => drift::drift(args).await,
         Command::Held(args) => held::held(args).await,
         Command::Approve(args) => held::approve(args).await,
         Command::Reject(args) => held::reject(args).await,

@@ -11,6 +11,7 @@ use forestsync_provisioner::settings::{GuardSettings, TenantSettings};
 use forestsync_rules::settings::Rules;
 use forestsync_runtime::config::{Findings, SettingsError};
 use forestsync_schemas::attributes::REQUESTED;
+use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::streams;
 
 use super::file;
@@ -59,6 +60,11 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
         }
         Rules::default()
     });
+    let drift = file.drift.as_ref().map(|drift| {
+        let managed: Vec<String> =
+            [CloudClass::User, CloudClass::Group].iter().flat_map(|class| rules.flow.managed(*class)).collect();
+        drift.check("drift", Some(&managed), &mut found)
+    });
     let more = rules.more_attributes();
     for forest in &mut forests {
         read_what_rules_need(forest, &more, &mut found);
@@ -78,6 +84,7 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
         guard,
         quarantine,
         notify,
+        drift,
         rules: Arc::new(rules),
     });
     found.into_result(path, settings)

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use forestsync_collector::settings::ForestForm;
 use forestsync_log::LogConfig;
-use forestsync_provisioner::settings::{ChangeGuardForm, GuardForm, Mode, NotifyForm, QuarantineForm, TenantForm};
+use forestsync_provisioner::settings::{
+    ChangeGuardForm, DriftForm, GuardForm, Mode, NotifyForm, QuarantineForm, TenantForm,
+};
 use forestsync_rules::flow::{FlowForm, TestForm};
 use forestsync_rules::hygiene::Options;
 use forestsync_rules::join::JoinForm;
@@ -47,6 +49,9 @@ pub struct File {
     /// Who is told of what goes wrong.
     #[serde(default)]
     pub notify: NotifyForm,
+    /// What becomes of what others do in the tenant; without it nobody looks.
+    #[serde(default)]
+    pub drift: Option<DriftForm>,
     /// Which objects are synchronized.
     #[serde(default)]
     pub scope: ScopeForm,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use forestsync_log::{EmbeddedLog, Log, LogConfig};
 use forestsync_projector::settings::ScopeSettings;
+use forestsync_provisioner::DriftSettings;
 use forestsync_provisioner::settings::{GuardSettings, Mode, TenantSettings};
 use forestsync_provisioner::{NotifyConfig, QuarantineConfig};
 use forestsync_rules::settings::Rules;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub quarantine: QuarantineConfig,
     /// Who is told of what goes wrong.
     pub notify: NotifyConfig,
+    /// What becomes of what others do in the tenant, where that is looked at.
+    pub drift: Option<DriftSettings>,
     /// The rules.
     pub rules: Arc<Rules>,
 }

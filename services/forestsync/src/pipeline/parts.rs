@@ -37,6 +37,7 @@ pub fn tenant_config(settings: &Settings, options: RunOptions, credential: Crede
     config.quarantine = settings.quarantine;
     config.guard.count = options.count_guard.unwrap_or(config.guard.count);
     config.guard.share = options.share_guard.unwrap_or(config.guard.share);
+    config.drift.clone_from(&settings.drift);
     config
 }
 

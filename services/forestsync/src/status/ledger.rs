@@ -9,10 +9,11 @@ use anyhow::{Context as _, Result};
 use forestsync_domain::SourceAnchor;
 use forestsync_log::{Log, StreamName};
 use forestsync_schemas::desired::{CloudClass, CloudValue, DesiredContext, DesiredEvent, ObjectDesired, SourceObject};
-use forestsync_schemas::outcomes::{ExportError, HoldCause, Operation, OutcomeEvent};
+use forestsync_schemas::outcomes::{DriftPolicy, ExportError, HoldCause, Operation, OutcomeEvent};
 use forestsync_schemas::{DesiredRecord, OutcomeRecord, streams};
 use jiff::Timestamp;
 
+use super::drift::{self, Drifting};
 use super::{BATCH, ClassCount, Count, Issue, Lag, NotWritable, Quarantine, Stopped, name_of};
 
 /// What to do about what is held.
@@ -38,6 +39,8 @@ pub(super) struct Ledger {
     pub(super) offsets: BTreeMap<String, u64>,
     /// The last offset of `desired` that was read.
     pub(super) desired_offset: Option<u64>,
+    /// What others did in the tenant.
+    pub(super) drift: Drifting,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +97,7 @@ struct Fold {
     quarantine: Option<Quarantine>,
     last: Option<DesiredContext>,
     desired_offset: Option<u64>,
+    drift: drift::Fold,
 }
 
 /// Reads both streams.
@@ -143,6 +147,7 @@ impl Fold {
 
     fn outcome(&mut self, record: OutcomeRecord) {
         let (class, offset, since) = (record.context.class, record.context.desired_offset, record.time);
+        self.drift.outcome(&record);
         match record.event {
             OutcomeEvent::ExportStopped(stopped) => {
                 self.stopped = Some(Stopped {
@@ -190,7 +195,9 @@ impl Fold {
                 self.clear(index, &over);
             }
             OutcomeEvent::ObjectUpdated(_) => self.clear(index, &[Operation::Update]),
-            OutcomeEvent::ObjectDeprovisioned(_) | OutcomeEvent::ObjectRelinquished(_) => {
+            OutcomeEvent::ObjectDeprovisioned(_)
+            | OutcomeEvent::ObjectRelinquished(_)
+            | OutcomeEvent::DeletedByOthers(_) => {
                 self.provisioned(index, None);
                 self.troubles.retain(|(i, ..), _| *i != index);
             }
@@ -245,11 +252,26 @@ impl Fold {
                 let trouble = Trouble { detail, retry_at: until, ..Trouble::new(Kind::Deferred, class, offset, since) };
                 self.troubles.insert((index, Operation::Delete, None), trouble);
             }
-            OutcomeEvent::ExportStopped(_)
+            // of memberships that is to be undone, what the tenant has now; else what it is meant to have
+            OutcomeEvent::MembersDrifted(drifted) if drifted.policy == DriftPolicy::Enforce => {
+                for member in &drifted.added {
+                    let member = self.intern(member);
+                    self.links.insert((index, member));
+                }
+                for member in &drifted.removed {
+                    let member = self.intern(member);
+                    self.links.remove(&(index, member));
+                }
+            }
+            OutcomeEvent::MembersDrifted(_)
+            | OutcomeEvent::ExportStopped(_)
             | OutcomeEvent::ExportResumed(_)
             | OutcomeEvent::ConfigurationQuarantined(_)
             | OutcomeEvent::ConfigurationRecovered(_)
-            | OutcomeEvent::NotificationSent(_) => {}
+            | OutcomeEvent::NotificationSent(_)
+            | OutcomeEvent::DriftFound(_)
+            | OutcomeEvent::DriftEnded(_)
+            | OutcomeEvent::TenantCompared(_) => {}
         }
     }
 
@@ -324,6 +346,7 @@ impl Fold {
         content: u64,
         source: &SourceObject,
     ) {
+        self.drift.wish(anchor, class.is_some(), source);
         let index = self.intern(anchor);
         if let Some(object) = self.object(index) {
             object.desired = class;
@@ -352,7 +375,10 @@ impl Fold {
         }
     }
 
-    fn finish(self) -> Ledger {
+    fn finish(mut self) -> Ledger {
+        let drift = std::mem::take(&mut self.drift).finish();
+        let away: HashSet<u32> =
+            drift.away().filter_map(|anchor| self.index.get(&SourceAnchor::from(anchor.to_owned())).copied()).collect();
         let mut ledger = Ledger { classes: self.classes(), memberships: self.memberships(), ..Ledger::default() };
         for object in &self.objects {
             if let (Some(class), Some(attributes)) = (object.desired, &object.not_writable) {
@@ -368,7 +394,9 @@ impl Fold {
             let place = (index as u32, Operation::Delete, None);
             self.troubles.get(&place).is_some_and(|t| t.kind == Kind::Deferred)
         };
-        let pending = self.objects.iter().enumerate().filter(|(index, object)| object.pending() && !deferred(*index));
+        // what others deleted and nobody brings back waits for nothing
+        let waits = |index: usize| !deferred(index) && !away.contains(&(index as u32));
+        let pending = self.objects.iter().enumerate().filter(|(index, object)| object.pending() && waits(*index));
         ledger.lag.objects_pending = pending.count() as u64;
         let leaving = self.leaving_members();
         let wished = self.wished();
@@ -389,6 +417,7 @@ impl Fold {
             list.push(Issue { member: member.and_then(name), members, ..trouble.issue(anchor, operation) });
         }
         (ledger.stopped, ledger.quarantine) = (self.stopped, self.quarantine);
+        ledger.drift = drift;
         ledger.desired_offset = self.desired_offset;
         ledger.offsets = self.last.map(|context| context.offsets).unwrap_or_default();
         ledger

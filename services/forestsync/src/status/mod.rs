@@ -4,6 +4,7 @@
 //! without one. The structs are the JSON of `status --json`; fields are added, never removed or given another meaning.
 
 mod decisions;
+mod drift;
 mod groups;
 mod ledger;
 mod render;
@@ -18,6 +19,7 @@ use forestsync_provisioner::settings::Mode;
 use forestsync_schemas::streams;
 use serde::Serialize;
 
+pub use drift::{Drifting, Finding as DriftFinding};
 pub use groups::{Group, Member, Owned};
 pub use render::render;
 pub(crate) use render::seconds;
@@ -81,6 +83,10 @@ pub struct Report {
     pub findings_count: usize,
     /// How many of them are not sent.
     pub blocked_count: usize,
+    /// What others did in the tenant, by what becomes of it.
+    pub drift: BTreeMap<String, u64>,
+    /// When the tenant was last said to be compared; it is said at least once an hour.
+    pub compared: Option<String>,
     /// What Graph cannot write.
     pub not_writable: NotWritable,
     /// How far the streams have been taken in.
@@ -367,6 +373,8 @@ pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
         findings_count: findings.len(),
         blocked_count: findings.iter().filter(|finding| finding.blocking).count(),
         findings,
+        drift: ledger.drift.counts(),
+        compared: ledger.drift.compared,
         not_writable: ledger.not_writable,
         lag,
         groups: groups::gather(log, settings).await?,
@@ -407,6 +415,11 @@ pub async fn waiting(log: &dyn Log, configuration: &str) -> Result<Waiting> {
         deferred: ledger.deferred,
         desired_offset: ledger.desired_offset,
     })
+}
+
+/// Reads what others did in the tenant.
+pub async fn drifting(log: &dyn Log, configuration: &str) -> Result<Drifting> {
+    Ok(ledger::gather(log, configuration).await?.drift)
 }
 
 /// The name an enumeration has in events.

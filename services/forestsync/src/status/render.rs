@@ -39,10 +39,28 @@ pub fn render(report: &Report, all: bool) -> String {
     issues(&mut out, "Deleted later, disabled until then", &report.deferred, report.deferred_count, all);
     issues(&mut out, "Quarantined: failed too often", &report.quarantined, report.quarantined_count, all);
     findings(report, &mut out, all);
+    drift(report, &mut out);
     not_writable(report, &mut out);
     lag(report, &mut out);
     services(report, &mut out);
     out
+}
+
+fn drift(report: &Report, out: &mut String) {
+    let Some(compared) = &report.compared else { return };
+    section(out, "What others did in the tenant");
+    for (policy, number) in &report.drift {
+        let what = match policy.as_str() {
+            "enforce" => "to be undone",
+            "accept" => "accepted",
+            _ => "reported: forestsync drift lists it",
+        };
+        say(out, &format!("{number} {what}"));
+    }
+    if report.drift.is_empty() {
+        say(out, "nothing that is left");
+    }
+    say(out, &format!("compared at {}, and since", seconds(compared)));
 }
 
 fn services(report: &Report, out: &mut String) {

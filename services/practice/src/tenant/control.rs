@@ -242,7 +242,54 @@ impl TenantControl {
                 props.insert(name, value);
             }
         }
-        inner.directory.set(id, props, Instant::now(), false);
+        inner.directory.set(id, props, Instant::now(), true);
+        Ok(())
+    }
+
+    /// Deletes an object as an administrator would: it can be restored, unless it is `for_good`.
+    pub fn delete(&self, id: &str, for_good: bool) -> Result<()> {
+        let id: Uuid = id.parse().context("not an object id")?;
+        let mut inner = self.shared.lock();
+        let object = inner.directory.get(id).context("there is no object with this id")?;
+        let (kind, mut props, now) = (object.kind, object.props.clone(), Instant::now());
+        if for_good {
+            inner.directory.purge(id, now);
+            return Ok(());
+        }
+        if kind == Kind::User {
+            let name = props.get("userPrincipalName").and_then(Value::as_str).unwrap_or_default();
+            let name = format!("{}{name}", id.simple());
+            props.insert("userPrincipalName".into(), json!(name));
+        }
+        props.insert("deletedDateTime".into(), json!(clock::date_time_offset(clock::now())));
+        inner.directory.set_deleted(id, true, props, now);
+        Ok(())
+    }
+
+    /// Restores a deleted object, likewise.
+    pub fn restore(&self, id: &str) -> Result<()> {
+        let id: Uuid = id.parse().context("not an object id")?;
+        let mut inner = self.shared.lock();
+        let mut props = inner.directory.get(id).context("there is no object with this id")?.props.clone();
+        props.remove("deletedDateTime");
+        let name = props.get("userPrincipalName").and_then(Value::as_str).map(str::to_owned);
+        if let Some(own) = name.as_deref().and_then(|name| name.strip_prefix(&id.simple().to_string())) {
+            props.insert("userPrincipalName".into(), json!(own));
+        }
+        inner.directory.set_deleted(id, false, props, Instant::now());
+        Ok(())
+    }
+
+    /// Makes an object a member of a group, or one no more, likewise.
+    pub fn set_member(&self, group: &str, member: &str, is_member: bool) -> Result<()> {
+        let (group, member): (Uuid, Uuid) =
+            (group.parse().context("not an object id")?, member.parse().context("not an object id")?);
+        let directory = &mut self.shared.lock().directory;
+        if is_member {
+            directory.link_member(group, member, Instant::now());
+        } else {
+            directory.unlink_member(group, member, Instant::now());
+        }
         Ok(())
     }
 

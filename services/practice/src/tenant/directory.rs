@@ -28,8 +28,9 @@ pub(super) struct Object {
     /// Created or restored.
     pub born: Instant,
     pub props: Props,
-    /// What it was before its last change.
-    pub previous: Option<Box<Props>>,
+    /// What its properties were before they changed last, and when that was. A reference that changes since does not bring
+    /// them back.
+    pub previous: Option<(Instant, Box<Props>)>,
     pub manager: Option<Uuid>,
     /// Members with the change that added each.
     pub members: BTreeMap<Uuid, u64>,
@@ -65,7 +66,7 @@ impl Object {
             return None;
         }
         match &self.previous {
-            Some(previous) if now < self.changed + lag => Some(previous),
+            Some((changed, previous)) if now < *changed + lag => Some(previous),
             _ => Some(&self.props),
         }
     }
@@ -241,7 +242,7 @@ impl Directory {
         self.unindex(id);
         if let Some(object) = self.objects.get_mut(&id) {
             let old = std::mem::replace(&mut object.props, props);
-            object.previous = lagging.then(|| Box::new(old));
+            object.previous = lagging.then(|| (now, Box::new(old)));
         }
         self.reindex(id);
         self.touch(id, now);

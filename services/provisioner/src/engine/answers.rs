@@ -52,6 +52,11 @@ impl Engine {
             (Purpose::Owners, Reply::Members(ids)) => self.owners_read(anchor, flight, &ids),
             (Purpose::Inherit, Reply::Members(ids)) => self.inherited(anchor, flight, &ids),
             (Purpose::Check, Reply::Members(ids)) => self.checked(anchor, flight, &ids),
+            (Purpose::Compare, Reply::Object(object)) => self.compared(anchor, flight, object.as_ref()),
+            (Purpose::CompareGone, Reply::Found { live, deleted }) => {
+                self.compared_gone(anchor, flight, live.as_ref(), deleted.is_some())
+            }
+            (Purpose::CompareMembers, Reply::Members(ids)) => self.members_compared(anchor, flight, &ids),
             (Purpose::Verify(intent, answered), reply) => {
                 self.verified(anchor, flight, intent, answered.as_ref(), reply)
             }
@@ -108,8 +113,9 @@ impl Engine {
             }
             // somebody deleted what we manage; from here on it is as if we had
             (None, deleted) if row.is_managed() => {
-                let event = ObjectDeprovisioned { restorable: deleted.is_some(), uncounted: false };
-                let event = OutcomeEvent::ObjectDeprovisioned(event);
+                let restorable = deleted.is_some();
+                let ours = OutcomeEvent::ObjectDeprovisioned(ObjectDeprovisioned { restorable, uncounted: false });
+                let event = self.deleted_by_others(restorable).unwrap_or(ours);
                 self.turn.outcome(NewOutcome::after(anchor, flight, None, event));
             }
             (None, _) if wish.is_removal() => self.not_created(anchor, &row),

@@ -63,7 +63,10 @@ fn superseded(row: &mut ObjectRow, offset: u64, now: Option<&ObjectDesired>) {
     let confirmed = &mut row.confirmed;
     match wish.kind {
         // it may be deleted: an update then finds that out
-        WishKind::Removed { .. } if is_open => _ = confirmed.remove("displayName"),
+        WishKind::Removed { .. } if is_open => {
+            confirmed.remove("displayName");
+            row.unsure.insert("displayName".to_owned());
+        }
         WishKind::Removed { .. } | WishKind::LetGo { .. } => {}
         WishKind::Present { attributes: before, manager: led, owner: owned, .. } => {
             let differs = |name: &&String| is_open && before.get(*name) != attributes.get(*name);
@@ -72,6 +75,7 @@ fn superseded(row: &mut ObjectRow, offset: u64, now: Option<&ObjectDesired>) {
                     Some(value) => _ = confirmed.insert(name.clone(), value.clone()),
                     None => _ = confirmed.remove(name),
                 }
+                row.unsure.insert(name.clone());
             }
             if lead_is_open && led != *manager {
                 row.manager = Some(unread());

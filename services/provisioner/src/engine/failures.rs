@@ -39,6 +39,10 @@ impl Engine {
             }
             return Ok(());
         }
+        if matches!(flight.purpose, Purpose::Compare | Purpose::CompareGone | Purpose::CompareMembers) {
+            self.comparison_failed(anchor, failure.retry_after);
+            return Ok(());
+        }
         let young = self.may_be_young(flight, failure);
         let failure = young.as_ref().unwrap_or(failure);
         let Purpose::Write(write) = &flight.purpose else {

@@ -1,16 +1,20 @@
 //! What an outcome means for the ledger. The same when it was just written and when a ledger is rebuilt.
 
+use std::collections::BTreeMap;
+
 use forestsync_domain::SourceAnchor;
 use forestsync_rules::diff;
 use forestsync_schemas::EventBody as _;
 use forestsync_schemas::OutcomeRecord;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
 use forestsync_schemas::outcomes::{
-    AttributeChanges, ExportError, MatchedBy, Operation, OutcomeContext, OutcomeEvent, StopCause,
+    AttributeChange, AttributeChanges, DriftEnded, DriftFound, DriftPolicy, ExportError, MatchedBy, MembersDrifted,
+    Operation, OutcomeContext, OutcomeEvent, StopCause,
 };
 
 use crate::store::{
-    Deferral, ENABLED, Failed, Held, Life, NAME, ObjectRow, Quarantine, Removal, Removed, StoreError, Tx,
+    Deferral, ENABLED, EdgeDrift, Failed, Held, Life, Lost, NAME, ObjectRow, Quarantine, Removal, Removed, StoreError,
+    Tx,
 };
 
 /// Folds the outcome at `offset` in.
@@ -27,7 +31,7 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             }
             let row = tx.object(anchor, class)?;
             come_alive(row, context, &e.attributes);
-            (row.manager, row.made) = (None, at);
+            (row.manager, row.made, row.written) = (None, at, at);
             row.owners.clear();
             row.settled = row.settled.max(settled);
         }
@@ -42,12 +46,19 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
                 }
             }
             let row = tx.object(anchor, class)?;
+            let same = row.is_managed() && row.cloud_id == context.cloud_id;
+            let drift = same.then(|| (row.drift.clone(), row.drift_policies.clone()));
             come_alive(row, context, &e.attributes);
+            if let Some(drift) = drift {
+                keep_drift(row, drift);
+            }
+            row.written = at;
             row.settled = row.settled.max(settled);
         }
         OutcomeEvent::ObjectRestored(e) => {
             let row = tx.object(anchor, class)?;
             come_alive(row, context, &e.attributes);
+            row.written = at;
             // whether it came back with the manager it had is not documented, so that is written in any case
             row.manager = row.manager.as_ref().map(|_| unknown());
             row.made = at;
@@ -60,7 +71,12 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
         OutcomeEvent::ObjectUpdated(e) => {
             let row = tx.object(anchor, class)?;
             row.confirmed = diff::apply(&row.confirmed, &e.changes);
-            row.failed = None;
+            (row.failed, row.written) = (None, at);
+            for name in e.changes.keys() {
+                row.unsure.remove(name);
+                row.drift.remove(name);
+                row.drift_policies.remove(name);
+            }
             row.settled = row.settled.max(settled);
             for what in account_changes(class, &e.changes, &e.uncounted) {
                 tx.remember(offset, Removal { at, what });
@@ -71,6 +87,7 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             (row.life, row.failed, row.lead_failed) = (Life::Deleted, None, None);
             row.held.clear();
             (row.deferral, row.maybe) = (None, None);
+            forget_drift(row);
             row.settled = row.settled.max(settled);
             // what is restored comes back with the memberships that it had (graph.md section 6), and whether it can be is
             // not certain where the tenant answered that it is not there; what is made anew has none
@@ -116,6 +133,7 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             for member in &e.members {
                 let edge = tx.edge(anchor, member)?;
                 edge.settle(false);
+                edge.removed = at;
                 edge.settled = edge.settled.max(settled);
                 // told by the outcome: a ledger that is brought up to date may not know the wish behind it yet
                 if !e.ended.contains(member) && !e.uncounted.contains(member) {
@@ -165,6 +183,22 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             }
             return Ok(());
         }
+        OutcomeEvent::DriftFound(e) => drifted(tx.object(anchor, class)?, e),
+        OutcomeEvent::MembersDrifted(e) => members_drifted(tx, anchor, e)?,
+        OutcomeEvent::DeletedByOthers(e) => {
+            let row = tx.object(anchor, class)?;
+            (row.life, row.failed, row.lead_failed) = (Life::Deleted, None, None);
+            row.held.clear();
+            (row.deferral, row.maybe) = (None, None);
+            forget_drift(row);
+            let since = row.lost.map_or(e.read_at.as_millisecond(), |lost| lost.since);
+            row.lost = Some(Lost { policy: e.policy, since, offset: context.desired_offset });
+        }
+        OutcomeEvent::DriftEnded(e) => drift_ended(tx, anchor, class, e)?,
+        OutcomeEvent::TenantCompared(_) => {
+            tx.meta()?.outcomes_next = offset + 1;
+            return Ok(());
+        }
     }
     count(tx, class, record.event.type_name(), offset)
 }
@@ -192,8 +226,84 @@ fn come_alive(row: &mut ObjectRow, context: &OutcomeContext, attributes: &CloudA
     row.cloud_id.clone_from(&context.cloud_id);
     row.confirmed.clone_from(attributes);
     (row.failed, row.lead_failed, row.maybe, row.deferral) = (None, None, None, None);
+    row.unsure.clear();
+    forget_drift(row);
     // what is held of its members has an end of its own
     row.held.retain(|operation, _| *operation == Operation::RemoveMembers);
+}
+
+/// What others changed of an attribute is what the tenant holds where it is to be undone; else what was written last
+/// still counts, so that nothing is written before that is to be something else.
+fn drifted(row: &mut ObjectRow, found: &DriftFound) {
+    for (name, drifted) in &found.attributes {
+        let held = if drifted.policy == DriftPolicy::Enforce { &drifted.found } else { &drifted.expected };
+        put(&mut row.confirmed, name, held.as_ref());
+        let change = AttributeChange { before: drifted.expected.clone(), after: drifted.found.clone() };
+        let same = row.drift.get(name) == Some(&change);
+        let known = row.drift_policies.get(name).map(|(_, since)| *since).filter(|_| same);
+        row.drift.insert(name.clone(), change);
+        row.drift_policies.insert(name.clone(), (drifted.policy, known.unwrap_or(found.read_at.as_millisecond())));
+    }
+}
+
+fn put(attributes: &mut CloudAttributes, name: &str, value: Option<&CloudValue>) {
+    match value {
+        Some(value) => _ = attributes.insert(name.to_owned(), value.clone()),
+        None => _ = attributes.remove(name),
+    }
+}
+
+/// An object that was found again holds what others changed as well; that stays what it is.
+fn keep_drift(row: &mut ObjectRow, (drift, policies): (AttributeChanges, BTreeMap<String, (DriftPolicy, i64)>)) {
+    for (name, (policy, _)) in &policies {
+        if let Some(change) = drift.get(name).filter(|_| *policy != DriftPolicy::Enforce) {
+            put(&mut row.confirmed, name, change.before.as_ref());
+        }
+    }
+    (row.drift, row.drift_policies) = (drift, policies);
+}
+
+fn forget_drift(row: &mut ObjectRow) {
+    row.drift.clear();
+    row.drift_policies.clear();
+    row.lost = None;
+}
+
+fn members_drifted(tx: &mut Tx<'_>, group: &SourceAnchor, found: &MembersDrifted) -> Result<(), StoreError> {
+    let of = |members: &[SourceAnchor], present| members.iter().map(|m| (m.clone(), present)).collect::<Vec<_>>();
+    for (member, present) in of(&found.added, true).into_iter().chain(of(&found.removed, false)) {
+        let edge = tx.edge(group, &member)?;
+        edge.confirmed = present == (found.policy == DriftPolicy::Enforce);
+        let since = edge.drift.filter(|drift| drift.present == present).map(|drift| drift.since);
+        let since = since.unwrap_or(found.read_at.as_millisecond());
+        edge.drift = Some(EdgeDrift { present, policy: found.policy, since });
+    }
+    Ok(())
+}
+
+fn drift_ended(
+    tx: &mut Tx<'_>,
+    anchor: &SourceAnchor,
+    class: CloudClass,
+    ended: &DriftEnded,
+) -> Result<(), StoreError> {
+    let row = tx.object(anchor, class)?;
+    for name in &ended.attributes {
+        row.drift_policies.remove(name);
+        if let Some(change) = row.drift.remove(name) {
+            put(&mut row.confirmed, name, change.before.as_ref());
+        }
+    }
+    if ended.deletion {
+        row.lost = None;
+    }
+    for member in &ended.members {
+        let edge = tx.edge(anchor, member)?;
+        if let Some(drift) = edge.drift.take() {
+            edge.confirmed = !drift.present;
+        }
+    }
+    Ok(())
 }
 
 /// The changes of an account that the guards count.

@@ -112,7 +112,7 @@ impl Engine {
                 if !rests && self.goes_now(member, &row) {
                     pending.leaving.push(link);
                 }
-            } else if edge.wish == Some(false) && !edge.ended {
+            } else if edge.is_stray() || (edge.wish == Some(false) && !edge.ended) {
                 // one that ended with an object that is back waits for its own record, which says whether it is back too
                 match self.decisions.standing(group, Operation::RemoveMembers, edge.offset) {
                     Standing::Kept(cause, decision) => {

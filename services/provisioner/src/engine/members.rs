@@ -137,7 +137,8 @@ impl Engine {
         for member in members {
             let leaves = self.store.object(member)?.is_some_and(|row| row.is_leaving());
             let edge = self.store.edge(group, member)?.unwrap_or_default();
-            if leaves || edge.ended || edge.wish != Some(false) {
+            let by_itself = edge.is_stray() || (edge.wish == Some(false) && !edge.ended);
+            if leaves || !by_itself {
                 ended.push(member.clone());
             } else if self.decisions.standing(group, Operation::RemoveMembers, edge.offset).is_approved() {
                 uncounted.push(member.clone());

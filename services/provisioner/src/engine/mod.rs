@@ -14,6 +14,7 @@ mod answers;
 mod decisions;
 mod dispatch;
 mod doubt;
+mod drift;
 mod extensions;
 mod failures;
 mod fold;
@@ -55,6 +56,7 @@ use crate::store::{Intent, Store, Write};
 use crate::target::{CloudObject, Done, Failure, Target};
 use alarms::Alarms;
 use decisions::Decisions;
+use drift::Drift;
 use extensions::Extensions;
 pub(crate) use fold::fold;
 use guard::GuardView;
@@ -145,6 +147,12 @@ enum Purpose {
     Owners,
     /// What a group has that was found.
     Inherit,
+    /// Whether others changed it.
+    Compare,
+    /// Whether others deleted it.
+    CompareGone,
+    /// Whether others changed its members.
+    CompareMembers,
     Verify(Box<Intent>, Option<Done>),
     Write(Box<Write>),
 }
@@ -214,6 +222,7 @@ pub(crate) struct Engine {
     pub(crate) doubts: bool,
     /// Objects with removals that were planned before the tail was reached; they have a turn when it is.
     tail_waits: HashSet<SourceAnchor>,
+    drift: Drift,
     desired_next: u64,
     /// Wishes from this offset on are not taken in.
     pub(crate) until: Option<u64>,
@@ -285,6 +294,7 @@ impl Engine {
             at_tail: false,
             doubts: false,
             tail_waits: HashSet::new(),
+            drift: Drift::default(),
             until: None,
             published: None,
             crash: None,
@@ -296,6 +306,7 @@ impl Engine {
             engine.stages.insert(anchor, Stage::Verify(verify));
         }
         engine.rebuild_index()?;
+        engine.begin_drift()?;
         engine.publish(false)?;
         Ok(engine)
     }
@@ -327,6 +338,7 @@ impl Engine {
             self.review_guard()?;
             self.prepare_extensions(&shutdown).await?;
             self.review_health();
+            self.compare()?;
             self.dispatch().await?;
             self.report_stop();
             self.review_alarms()?;
@@ -342,7 +354,7 @@ impl Engine {
     /// Waits for an answer, a wish, a time, or the end.
     async fn wait(&mut self, reader: &mut dyn LogReader, shutdown: &CancellationToken) -> Result<(), ProvisionerError> {
         let now = Instant::now();
-        if !self.at_tail || self.can_dispatch(now) {
+        if !self.at_tail || self.can_dispatch(now) || self.sweeps() {
             tokio::task::yield_now().await;
             return Ok(());
         }
@@ -354,6 +366,10 @@ impl Engine {
             Some(finished) = self.jobs.join_next(), if !self.jobs.is_empty() => {
                 let finished = finished?;
                 self.note_finished(finished).await?;
+            }
+            Some(read) = self.drift.next_page(), if self.awaits_page() => {
+                let (class, attributes, result) = read?;
+                self.page_read(class, &attributes, result)?;
             }
             Some(heard) = self.decisions.next() => self.decided(heard)?,
             heard = self.alarms.next() => self.heard(heard)?,
@@ -376,12 +392,14 @@ impl Engine {
             self.alarms.next_look(),
         ];
         let work = work.into_iter().flatten().min();
+        let work = [work, self.next_comparison()].into_iter().flatten().min();
         let queued = pause.filter(|_| self.ready.len() > 0);
         [work.map(|at| pause.map_or(at, |p| p.max(at))), queued].into_iter().flatten().min()
     }
 
     fn fire_timers(&mut self) {
         let now = Instant::now();
+        self.fire_drift(now);
         while let Some(anchor) = self.timers.due(now).or_else(|| self.quiet.due(now)) {
             self.ready.push(&anchor);
         }

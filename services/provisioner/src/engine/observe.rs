@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use forestsync_domain::SourceAnchor;
 use forestsync_rules::quarantine::Failing;
 use forestsync_schemas::desired::CloudClass;
-use forestsync_schemas::outcomes::Operation;
+use forestsync_schemas::outcomes::{DriftPolicy, Operation};
 
 use super::Engine;
 use super::fold::unknown;
 use super::guard::Kind;
 use super::turn::Note;
 use crate::error::ProvisionerError;
-use crate::status::{HeldItem, QuarantinedItem};
+use crate::status::{DriftItem, DriftPlace, HeldItem, QuarantinedItem};
 use crate::store::{Changed, EdgeRow, Failed, Held, ObjectRow, Removal, Removed};
 
 /// Indexes over the ledger, kept in memory and rebuilt when it is opened.
@@ -44,6 +44,8 @@ pub(super) struct Index {
     pub failing: Failing,
     /// Removals of the guard's window, oldest first.
     pub window: VecDeque<Removal>,
+    /// What others did in the tenant.
+    pub drift: BTreeMap<(SourceAnchor, DriftPlace), DriftItem>,
 }
 
 /// Memberships of one group that are to be written.
@@ -142,6 +144,7 @@ impl Index {
             };
             self.held.insert((anchor.clone(), *operation), item);
         }
+        self.drifted(anchor, now, name);
         // one place for all writes of the object itself, one for its manager or owner
         for (place, failed) in [(Operation::Update, now.failure()), (Operation::SetManager, now.lead_failure())] {
             let key = (anchor.clone(), place);
@@ -164,6 +167,35 @@ impl Index {
         }
     }
 
+    /// Lists what others did to an object.
+    fn drifted(&mut self, anchor: &SourceAnchor, now: &ObjectRow, name: impl Fn() -> String) {
+        let mine = self.drift.range((anchor.clone(), DriftPlace::Deletion)..).take_while(|((of, _), _)| of == anchor);
+        let old = mine.map(|(key, _)| key.clone()).filter(|(_, place)| !matches!(place, DriftPlace::Member(_)));
+        for key in old.collect::<Vec<_>>() {
+            self.drift.remove(&key);
+        }
+        let lost = now.lost.filter(|_| now.is_wished()).map(|lost| (DriftPlace::Deletion, lost.policy, lost.since));
+        let attributes = now.drift_policies.iter();
+        let attributes = attributes.map(|(name, (policy, at))| (DriftPlace::Attribute(name.clone()), *policy, *at));
+        for (place, policy, since) in lost.into_iter().chain(attributes) {
+            self.drift_at(anchor, now.class, name(), place, policy, since);
+        }
+    }
+
+    fn drift_at(
+        &mut self,
+        anchor: &SourceAnchor,
+        class: CloudClass,
+        name: String,
+        place: DriftPlace,
+        policy: DriftPolicy,
+        since: i64,
+    ) {
+        let since = jiff::Timestamp::from_millisecond(since).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let item = DriftItem { anchor: anchor.clone(), class, name, place: place.clone(), policy, since };
+        self.drift.insert((anchor.clone(), place), item);
+    }
+
     fn edge(&mut self, group: &SourceAnchor, member: &SourceAnchor, now: &EdgeRow) {
         let wished = now.wish == Some(true);
         let (ins, outs) = (now.is_pending() && wished, now.is_pending() && !wished);
@@ -177,6 +209,11 @@ impl Index {
             if links.ins.is_empty() && links.outs.is_empty() {
                 self.links.remove(group);
             }
+        }
+        let place = DriftPlace::Member(member.clone());
+        match now.drift {
+            Some(drift) => self.drift_at(group, CloudClass::Group, String::new(), place, drift.policy, drift.since),
+            None => _ = self.drift.remove(&(group.clone(), place)),
         }
         let key = (group.clone(), member.clone());
         if now.is_pending() && now.failure().is_some() {

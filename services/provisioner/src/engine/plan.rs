@@ -72,14 +72,16 @@ impl Engine {
             self.turn.touch(anchor);
             return Ok(Plan::Nothing);
         }
-        match row.wish.clone() {
-            None => Ok(Plan::Nothing),
+        let plan = match row.wish.clone() {
+            None => Plan::Nothing,
             Some(wish) => match wish.kind {
-                WishKind::Present { .. } => self.plan_presence(anchor, &row, &wish),
-                WishKind::Removed { .. } => self.plan_removal(anchor, &row, &wish),
-                WishKind::LetGo { why } => Ok(self.plan_farewell(anchor, &row, &wish, why)),
+                WishKind::Present { .. } => self.plan_presence(anchor, &row, &wish)?,
+                WishKind::Removed { .. } => self.plan_removal(anchor, &row, &wish)?,
+                WishKind::LetGo { why } => self.plan_farewell(anchor, &row, &wish, why),
             },
-        }
+        };
+        // what others did is looked at where nothing of ours is under way
+        if matches!(plan, Plan::Nothing) { self.plan_comparison(anchor, &row) } else { Ok(plan) }
     }
 
     /// Whether a failure forbids its write for now; sets the clock for the next attempt.
@@ -98,7 +100,7 @@ impl Engine {
     }
 
     fn plan_presence(&mut self, anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish) -> Result<Plan, ProvisionerError> {
-        let WishKind::Present { attributes, at_creation, left_alone, manager, not_writable, .. } = &wish.kind else {
+        let WishKind::Present { attributes, at_creation, manager, not_writable, .. } = &wish.kind else {
             return Ok(Plan::Nothing);
         };
         if let Some(event) = not_writable_event(row, wish, not_writable) {
@@ -107,7 +109,7 @@ impl Engine {
         if let Some(event) = stale_hold(row) {
             return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
         }
-        if !wish.class.is_writable() {
+        if !wish.class.is_writable() || row.stays_away() {
             return Ok(Plan::Nothing);
         }
         if row.is_managed() && row.class != wish.class {
@@ -129,11 +131,7 @@ impl Engine {
             if !row.is_managed() {
                 return Ok(self.plan_creation(anchor, row, wish, attributes, at_creation));
             }
-            let mut managed = self.managed(wish.class, attributes);
-            // what was a default when it was created is left as it is for as long as there is no value
-            managed.retain(|name| attributes.contains_key(name) || !at_creation.contains_key(name));
-            managed.retain(|name| !left_alone.contains(name));
-            let mut changes = diff::diff(&row.confirmed, attributes, &managed);
+            let mut changes = diff::diff(&row.confirmed, attributes, &self.written(wish));
             if let Some(event) = self.guard_changes(anchor, row, wish, &mut changes) {
                 return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
             }
@@ -280,6 +278,16 @@ impl Engine {
     /// The attributes managed for a class; without a declaration those that are wished.
     fn managed(&self, class: CloudClass, attributes: &CloudAttributes) -> Vec<String> {
         self.flows.get(&class).cloned().unwrap_or_else(|| attributes.keys().cloned().collect())
+    }
+
+    /// The attributes that are written as the wish says.
+    pub(super) fn written(&self, wish: &Wish) -> Vec<String> {
+        let WishKind::Present { attributes, at_creation, left_alone, .. } = &wish.kind else { return Vec::new() };
+        let mut managed = self.managed(wish.class, attributes);
+        // what was a default when it was created is left as it is for as long as there is no value
+        managed.retain(|name| attributes.contains_key(name) || !at_creation.contains_key(name));
+        managed.retain(|name| !left_alone.contains(name));
+        managed
     }
 
     /// The attributes worth reading.

@@ -37,10 +37,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether nothing is left to do but what is held, quarantined or not writable.
+    /// Whether nothing is left to do but what is held, quarantined or not writable, and the tenant was compared once if it
+    /// is at all.
     pub(super) fn is_idle(&self) -> bool {
         let queued = self.ready.len() + self.parked.len() + self.timers.len() + self.wards.waiting();
-        self.at_tail && queued == 0 && self.flights.is_empty() && self.extensions.is_quiet()
+        self.at_tail && queued == 0 && self.flights.is_empty() && self.extensions.is_quiet() && self.is_compared()
     }
 
     fn snapshot(&self, now: Instant) -> Result<Status, ProvisionerError> {
@@ -78,6 +79,7 @@ impl Engine {
             throttled_until: self.pace.blocked(true, now).map(|at| wall(at, now)),
             stopped,
             health: self.health(|at| wall(at, now)),
+            drift: self.drift_status(),
         })
     }
 }

@@ -3,7 +3,7 @@
 use forestsync_domain::SourceAnchor;
 use forestsync_log::NewRecord;
 use forestsync_runtime::clock;
-use forestsync_schemas::desired::CloudClass;
+use forestsync_schemas::desired::{CloudClass, CloudValue};
 use forestsync_schemas::outcomes::{OutcomeContext, OutcomeEvent};
 use forestsync_schemas::{EventBody as _, EventId, OutcomeRecord, trace};
 
@@ -11,7 +11,7 @@ use super::fold::set_failed;
 use super::health::is_failure;
 use super::{CrashPoint, Engine, Flight, fold};
 use crate::error::ProvisionerError;
-use crate::store::{Failed, Intent, ObjectRow, StoreError, Tx, Wish};
+use crate::store::{Failed, Hint, Intent, ObjectRow, StoreError, Suspect, Tx, Wish};
 use crate::target::Done;
 
 /// Outcomes in one append at most; far below what an append may hold.
@@ -105,6 +105,12 @@ pub(super) enum Note {
     OwnerGone(SourceAnchor, SourceAnchor),
     /// The tenant may have the membership: group, member.
     MaybeMember(SourceAnchor, SourceAnchor),
+    /// The value that an attribute has, as read, where that was not sure.
+    Value(SourceAnchor, String, Option<CloudValue>),
+    /// Since when the object may differ, in milliseconds since 1970.
+    Suspect(SourceAnchor, Option<i64>),
+    /// The same of a membership, and whether the tenant seems to have it: group, member.
+    Hint(SourceAnchor, SourceAnchor, Option<(i64, bool)>),
 }
 
 impl Note {
@@ -122,6 +128,18 @@ impl Note {
             Self::Manager(anchor, manager) => tx.object(&anchor, CloudClass::User)?.manager = manager,
             Self::OwnerGone(group, owner) => tx.object(&group, CloudClass::Group)?.own(&owner, false),
             Self::MaybeMember(group, member) => tx.edge(&group, &member)?.maybe = true,
+            Self::Value(anchor, name, value) => {
+                let row = tx.object(&anchor, CloudClass::User)?;
+                row.unsure.remove(&name);
+                match value {
+                    Some(value) => _ = row.confirmed.insert(name, value),
+                    None => _ = row.confirmed.remove(&name),
+                }
+            }
+            Self::Suspect(anchor, since) => tx.set_suspect(&anchor, since.map(|since| Suspect { since }))?,
+            Self::Hint(group, member, hint) => {
+                tx.set_hint(&group, &member, hint.map(|(since, present)| Hint { since, present }))?;
+            }
         }
         Ok(())
     }

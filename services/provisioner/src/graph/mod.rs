@@ -6,6 +6,7 @@
 mod answer;
 mod batch;
 mod deleted;
+mod delta;
 mod extensions;
 mod gate;
 mod http;
@@ -23,7 +24,7 @@ use forestsync_schemas::trace;
 use serde_json::Value;
 
 use crate::config::{ConfigError, ExtensionApp, InitialPassword, TenantConfig};
-use crate::target::{Call, Extension, ExtensionState, Failure, Outage, Reply, Target};
+use crate::target::{Call, Changes, Extension, ExtensionState, Failure, Outage, Reply, Target};
 use answer::Answer;
 use deleted::Deleted;
 use extensions::Names;
@@ -351,6 +352,19 @@ impl Target for Graph {
             (CloudClass::User, has(["User.ReadWrite.All", "Directory.ReadWrite.All"])),
             (CloudClass::Group, has(["Group.ReadWrite.All", "Directory.ReadWrite.All"])),
         ])
+    }
+
+    fn first_changes(&self, class: CloudClass, attributes: &[String]) -> String {
+        delta::first(&self.names(), class, attributes)
+    }
+
+    async fn changes(&self, class: CloudClass, attributes: &[String], place: &str) -> Result<Changes, Outage> {
+        let answer = self.http.send(&Request::get(place.to_owned())).await?;
+        delta::changes(&self.http, &self.names(), class, attributes, answer)
+    }
+
+    fn shows(&self, attribute: &str) -> bool {
+        self.names().selected(attribute).is_some()
     }
 
     fn requests(&self) -> u64 {

@@ -53,7 +53,7 @@ impl Request {
     }
 }
 
-fn set_of(class: CloudClass) -> &'static str {
+pub(super) fn set_of(class: CloudClass) -> &'static str {
     if class == CloudClass::User { "users" } else { "groups" }
 }
 
@@ -71,7 +71,7 @@ fn segment(text: &str) -> String {
 }
 
 /// What is always asked for, because without `$select` Graph shows a few properties only.
-fn select(names: &Names, class: CloudClass, attributes: &[String]) -> String {
+pub(super) fn select(names: &Names, class: CloudClass, attributes: &[String]) -> String {
     let own: &[&str] = if class == CloudClass::User {
         &["id", "onPremisesImmutableId", "onPremisesSyncEnabled"]
     } else {

@@ -11,6 +11,11 @@ pub(super) const EDGE: u8 = b'e';
 pub(super) const REVERSE: u8 = b'r';
 pub(super) const INTENT: u8 = b'i';
 pub(super) const WINDOW: u8 = b'g';
+pub(super) const CLOUD: u8 = b'c';
+pub(super) const WATCH: u8 = b'd';
+pub(super) const MARK: u8 = b'k';
+pub(super) const SUSPECT: u8 = b's';
+pub(super) const HINT: u8 = b'h';
 
 fn one(kind: u8, text: &str) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + text.len());
@@ -53,6 +58,35 @@ pub(super) fn members(group: &SourceAnchor) -> Vec<u8> {
 
 pub(super) fn groups(member: &SourceAnchor) -> Vec<u8> {
     two(REVERSE, member, "")
+}
+
+/// Of the tenant's ids for objects.
+pub(super) fn cloud(id: &str) -> Vec<u8> {
+    one(CLOUD, id)
+}
+
+pub(super) fn watch(class: CloudClass) -> Vec<u8> {
+    one(WATCH, class.as_str())
+}
+
+pub(super) fn mark(anchor: &SourceAnchor) -> Vec<u8> {
+    one(MARK, anchor.as_str())
+}
+
+pub(super) fn member_mark(group: &SourceAnchor, member: &SourceAnchor) -> Vec<u8> {
+    two(MARK, group, member.as_str())
+}
+
+pub(super) fn suspect(anchor: &SourceAnchor) -> Vec<u8> {
+    one(SUSPECT, anchor.as_str())
+}
+
+pub(super) fn hint(group: &SourceAnchor, member: &SourceAnchor) -> Vec<u8> {
+    two(HINT, group, member.as_str())
+}
+
+pub(super) fn hints(group: &SourceAnchor) -> Vec<u8> {
+    two(HINT, group, "")
 }
 
 /// Removals, oldest first; the outcome's offset and a number make the key unique.

@@ -1,7 +1,9 @@
 //! The ledger: what is wished, what is confirmed, what is on its way.
 //!
 //! One sled tree. Keys: `f` class, `g` window of removals, `i` intents by anchor, `m` meta, `o` objects by anchor,
-//! `e` memberships by group and member, `r` the same by member and group. Values: format, version, bincode.
+//! `e` memberships by group and member, `r` the same by member and group, `c` anchors by cloud id; of drift: `d` how far a
+//! class was compared, `k` what a whole comparison has seen, `s` objects and `h` memberships to be looked at. Values:
+//! format, version, bincode.
 //!
 //! A [`Tx`] is applied as one batch: after a crash the ledger is that of some earlier transaction, complete. It is never
 //! the only copy of anything: one that cannot be opened or read is moved aside and folded anew from the log.
@@ -9,6 +11,7 @@
 //! **Invariant**: the only module that names sled.
 
 mod codec;
+mod drift;
 mod flat;
 mod keys;
 mod open;
@@ -23,6 +26,7 @@ use forestsync_schemas::desired::CloudClass;
 
 use crate::error::ProvisionerError;
 
+pub(crate) use drift::{EdgeDrift, Hint, Lost, Suspect, Watch};
 pub(crate) use rows::{
     Deferral, ENABLED, EdgeRow, Failed, Flow, Held, Intent, Life, Meta, NAME, ObjectRow, Parting, Quarantine, Since,
     Wish, WishKind, Write,

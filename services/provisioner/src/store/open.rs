@@ -110,6 +110,11 @@ fn whole(tree: &sled::Db) -> Result<Option<String>, sled::Error> {
             Some(keys::INTENT) => codec::decode::<super::Intent>(&key, &value).map(|_| ()),
             Some(keys::WINDOW) => codec::decode::<super::Removal>(&key, &value).map(|_| ()),
             Some(b'f') => codec::decode::<super::Flow>(&key, &value).map(|_| ()),
+            Some(keys::CLOUD) => codec::decode::<String>(&key, &value).map(|_| ()),
+            Some(keys::WATCH) => codec::decode::<super::Watch>(&key, &value).map(|_| ()),
+            Some(keys::MARK) => codec::decode::<u64>(&key, &value).map(|_| ()),
+            Some(keys::SUSPECT) => codec::decode::<super::Suspect>(&key, &value).map(|_| ()),
+            Some(keys::HINT) => codec::decode::<super::Hint>(&key, &value).map(|_| ()),
             Some(b'm') => codec::decode::<super::Meta>(&key, &value).map(|_| ()),
             _ => Err(StoreError::Damaged { key: keys::show(&key), detail: "nobody writes such a row".into() }),
         };

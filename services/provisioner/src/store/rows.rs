@@ -1,13 +1,14 @@
 //! What the ledger keeps, per object, per membership, per write on its way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forestsync_domain::SourceAnchor;
 use forestsync_rules::diff;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue, ExtensionDeclared};
-use forestsync_schemas::outcomes::{AttributeChanges, HoldCause, Operation, StopCause};
+use forestsync_schemas::outcomes::{AttributeChanges, DriftPolicy, HoldCause, Operation, StopCause};
 use serde::{Deserialize, Serialize};
 
+use super::drift::{EdgeDrift, Lost};
 use super::flat::{attributes, changes};
 
 /// What is managed of a class.
@@ -233,6 +234,17 @@ pub(crate) struct ObjectRow {
     pub settled: u64,
     /// The same for its manager or owner.
     pub lead_settled: u64,
+    /// Those of `confirmed` that are only what somebody may have written.
+    pub unsure: BTreeSet<String>,
+    /// When it was written last, or found, in milliseconds since 1970; 0 for never.
+    pub written: i64,
+    /// Attributes that others changed: what was written last, and what was found.
+    #[serde(with = "changes")]
+    pub drift: AttributeChanges,
+    /// What becomes of each, and since when it is known in milliseconds since 1970.
+    pub drift_policies: BTreeMap<String, (DriftPolicy, i64)>,
+    /// Others deleted it.
+    pub lost: Option<Lost>,
 }
 
 impl ObjectRow {
@@ -255,6 +267,11 @@ impl ObjectRow {
             maybe: None,
             settled: 0,
             lead_settled: 0,
+            unsure: BTreeSet::new(),
+            written: 0,
+            drift: AttributeChanges::new(),
+            drift_policies: BTreeMap::new(),
+            lost: None,
         }
     }
 
@@ -368,7 +385,7 @@ impl ObjectRow {
     /// Whether it will come to life soon, if nothing fails.
     pub(crate) fn is_coming(&self) -> bool {
         let wished = self.wish.as_ref().is_some_and(|w| w.is_presence() && w.class.is_writable());
-        wished && !self.is_managed() && self.failure().is_none()
+        wished && !self.is_managed() && self.failure().is_none() && !self.stays_away()
     }
 
     /// Whether memberships of this group are written.
@@ -399,6 +416,10 @@ pub(crate) struct EdgeRow {
     pub maybe: bool,
     /// When we added it, in milliseconds since 1970; 0 if we did not.
     pub added: i64,
+    /// The same of its removal.
+    pub removed: i64,
+    /// Others changed it.
+    pub drift: Option<EdgeDrift>,
     pub failed: Option<Failed>,
     /// The trace of the record that says what should be, until it is so.
     pub trace: Option<String>,
@@ -418,7 +439,7 @@ impl EdgeRow {
 
     /// Takes over whether the tenant has it, as confirmed; a wish that is fulfilled needs its trace no more.
     pub(crate) fn settle(&mut self, confirmed: bool) {
-        (self.confirmed, self.maybe, self.failed) = (confirmed, false, None);
+        (self.confirmed, self.maybe, self.failed, self.drift) = (confirmed, false, None, None);
         if !self.is_pending() {
             self.trace = None;
         }
@@ -426,7 +447,8 @@ impl EdgeRow {
 
     /// Whether tenant and wish differ, or may differ.
     pub(crate) fn is_pending(&self) -> bool {
-        self.wish.is_some_and(|wish| if wish { !self.confirmed } else { self.may_be_there() })
+        let differs = self.wish.is_some_and(|wish| if wish { !self.confirmed } else { self.may_be_there() });
+        differs || self.is_stray()
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct Tx<'a> {
     flows: Vec<(CloudClass, Flow)>,
     removals: Vec<(u64, Removal)>,
     meta: Option<Meta>,
+    /// Rows that nobody reads in the same transaction; nothing for those that go.
+    others: HashMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
 impl<'a> Tx<'a> {
@@ -65,6 +67,7 @@ impl<'a> Tx<'a> {
             flows: Vec::new(),
             removals: Vec::new(),
             meta: None,
+            others: HashMap::new(),
         }
     }
 
@@ -131,6 +134,18 @@ impl<'a> Tx<'a> {
         }
     }
 
+    /// Writes a row that this transaction does not read.
+    pub(super) fn put<T: Serialize>(&mut self, key: Vec<u8>, row: &T) -> Result<(), StoreError> {
+        let value = codec::encode(&key, row)?;
+        self.others.insert(key, Some(value));
+        Ok(())
+    }
+
+    /// Removes one.
+    pub(super) fn take(&mut self, key: Vec<u8>) {
+        self.others.insert(key, None);
+    }
+
     /// Applies it. Not durable before [`Store::flush`], but whole in any case.
     pub(crate) fn commit(self) -> Result<Changed, StoreError> {
         let mut batch = sled::Batch::default();
@@ -144,8 +159,14 @@ impl<'a> Tx<'a> {
             let value = codec::encode(&key, flow)?;
             put(key, value);
         }
+        let (mut given, mut taken) = (Vec::new(), Vec::new());
         for (anchor, slot) in self.objects {
             let Some(now) = slot.now.filter(|now| slot.before.as_ref() != Some(now)) else { continue };
+            let before = slot.before.as_ref().and_then(|before| before.cloud_id.as_ref());
+            if before != now.cloud_id.as_ref() {
+                taken.extend(before.map(|id| keys::cloud(id)));
+                given.extend(now.cloud_id.as_ref().map(|id| (keys::cloud(id), anchor.clone())));
+            }
             let key = keys::object(&anchor);
             let value = codec::encode(&key, &now)?;
             put(key, value);
@@ -166,6 +187,19 @@ impl<'a> Tx<'a> {
             let value = codec::encode(&key, &removal)?;
             put(key, value);
             changed.removals.push(removal);
+        }
+        for key in taken {
+            batch.remove(key);
+        }
+        for (key, anchor) in given {
+            let value = codec::encode(&key, &anchor.as_str())?;
+            batch.insert(key, value);
+        }
+        for (key, value) in self.others {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
         }
         for (anchor, intent) in self.intents {
             let key = keys::intent(&anchor);

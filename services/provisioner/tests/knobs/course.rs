@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use forestsync_practice::tenant::{Counters, Expected, Knob, LATE, Subject, Subjects, TenantOptions};
-use forestsync_provisioner::{CrashPoint, Status};
+use forestsync_provisioner::{CrashPoint, DriftSettings, Status};
 use forestsync_rules::guard::GuardLimits;
 use forestsync_schemas::desired::DesiredEvent;
+use forestsync_schemas::outcomes::{DriftPolicy, OutcomeEvent};
 use rand::seq::IteratorRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -90,6 +91,14 @@ async fn lab(course: &Course) -> Lab {
     let mut lab = Lab::with(adjust).await;
     let tenant = &mut lab.config.tenant;
     (tenant.guard, tenant.disable_guard, tenant.upn_guard) = (OPEN, OPEN, OPEN);
+    // nobody else is at work, so nothing is ever found, whatever delta brings and however late it is
+    let policy = if course.seed.is_multiple_of(2) { DriftPolicy::Report } else { DriftPolicy::Enforce };
+    tenant.drift = Some(DriftSettings {
+        interval: Duration::from_millis(50),
+        default: policy,
+        deletions: policy,
+        ..DriftSettings::default()
+    });
     // nothing here takes longer, unless its connection is lost
     lab.config.tenant.request_timeout = Duration::from_secs(5);
     if course.knobs.iter().any(|knob| LATE_KNOBS.contains(knob)) {
@@ -175,6 +184,16 @@ async fn settle(lab: &Lab, running: &Running, model: &Model, may: &BTreeSet<u32>
     refused
 }
 
+fn is_drift(event: &OutcomeEvent) -> bool {
+    matches!(
+        event,
+        OutcomeEvent::DriftFound(_)
+            | OutcomeEvent::MembersDrifted(_)
+            | OutcomeEvent::DeletedByOthers(_)
+            | OutcomeEvent::DriftEnded(_)
+    )
+}
+
 /// Runs it; what the tenant counted.
 pub(crate) async fn run(course: Course) -> Counters {
     let mut lab = lab(&course).await;
@@ -199,6 +218,8 @@ pub(crate) async fn run(course: Course) -> Counters {
     running = lab.start().await;
     settle(&lab, &running, &model, &may, "released").await;
     running.end().await;
+    let said = lab.outcomes().await.into_iter().filter(|outcome| is_drift(&outcome.event));
+    assert_eq!(said.collect::<Vec<_>>(), [], "nobody else was at work");
     let counters = lab.tenant.counters();
     assert!(counters.creates_by_immutable_id.values().all(|created| *created == 1), "{counters:?}");
     let again = course.knobs.contains(&Knob::GroupsDeletedForGood);

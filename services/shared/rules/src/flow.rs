@@ -26,7 +26,9 @@ use forestsync_domain::{Attributes, Dn};
 use forestsync_schemas::desired::{CloudAttributes, CloudClass};
 use serde::{Deserialize, Serialize};
 
-pub use compiled::{CompiledFlow, DEFAULT_FLOW, FlowProblem, FlowRule, NotWritableRow, Origin, beside_rules};
+pub use compiled::{
+    CompiledFlow, DEFAULT_FLOW, FlowProblem, FlowRule, NotWritableRow, Origin, beside_rules, is_target,
+};
 pub use form::{FlowClass, FlowForm, TestForm};
 pub use run::Explained;
 pub use subject::{Subject, TenantDomains};

@@ -115,6 +115,10 @@ metrics! {
     PROVISIONER_HELD = "forestsync_provisioner_held", Gauge, ["configuration"];
     /// Objects that are not tried again before a person has looked at them.
     PROVISIONER_QUARANTINED = "forestsync_provisioner_quarantined", Gauge, ["configuration"];
+    /// What others did in the tenant, by what becomes of it: `enforce`, `report`, `accept`.
+    PROVISIONER_DRIFT = "forestsync_provisioner_drift", Gauge, ["configuration", "policy"];
+    /// When the tenant was last compared with what was written, in seconds since 1970.
+    PROVISIONER_COMPARED = "forestsync_provisioner_compared_timestamp_seconds", Gauge, ["configuration"];
     /// Objects in the tenant that are ours.
     PROVISIONER_MANAGED = "forestsync_provisioner_managed", Gauge, ["configuration", "class"];
     /// Requests sent to Graph.

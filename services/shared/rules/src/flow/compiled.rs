@@ -171,6 +171,12 @@ impl Default for CompiledFlow {
     }
 }
 
+/// Whether something can flow into an attribute of users or groups, by its name there.
+pub fn is_target(name: &str) -> bool {
+    let is_own = |of: &target::Target| of.name == name && of.class != FlowClass::Contact;
+    name.starts_with(EXTENSION) || target::TARGETS.iter().any(is_own)
+}
+
 impl CompiledFlow {
     /// Gives a flow its meaning; everything that is wrong with it at once.
     pub fn compile(form: &FlowForm) -> Result<Self, Vec<FlowProblem>> {
