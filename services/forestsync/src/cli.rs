@@ -3,6 +3,7 @@
 pub mod held;
 pub mod log;
 pub mod rules;
+pub mod sync;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use held::{DecideArgs, FilterArgs, HeldArgs, HeldCause, HeldClass, HeldOperation};
 pub use log::{CopyArgs, DigestArgs, LogCommand, TailArgs};
 pub use rules::{ExplainArgs, FunctionsArgs, LintArgs, ListFormat, RulesCommand, ShowArgs};
+pub use sync::SyncObjectArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -22,6 +24,7 @@ Exit codes:
   3  all else is done, and something is held or quarantined until a person looks at it
   4  a verification found a difference, or a plan is not what would be done any more
   5  another forestsync is at work on the same data
+  6  the wait ended before it was done; nothing has failed, and it goes on
 
 Data goes to stdout, logs and progress to stderr. The environment variable FORESTSYNC_LOG
 says what is logged, such as \"debug\" or \"warn,forestsync_collector=debug\".";
@@ -82,6 +85,8 @@ pub enum Command {
     Reject(DecideArgs),
     /// Show why an object is, or is not, what it is in the tenant.
     Explain(ExplainArgs),
+    /// Read one object from its directory now, take it through every step to the tenant, and show each of them.
+    SyncObject(SyncObjectArgs),
     /// Show what is wrong with directory objects.
     Lint(LintArgs),
     /// Show the rules in force, compare them with the default ones, and run the configuration's tests.

@@ -44,6 +44,7 @@ pub fn log_level(command: &Command) -> &'static str {
         | Command::Approve(_)
         | Command::Reject(_)
         | Command::Explain(_)
+        | Command::SyncObject(_)
         | Command::Lint(_)
         | Command::Rules(_)
         | Command::Log(_)

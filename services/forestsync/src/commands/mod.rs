@@ -12,6 +12,7 @@ pub mod replay;
 pub mod rules;
 pub mod run;
 pub mod status;
+pub mod sync_object;
 
 use anyhow::Result;
 
@@ -31,6 +32,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Held(args) => held::held(args).await,
         Command::Approve(args) => held::approve(args).await,
         Command::Reject(args) => held::reject(args).await,
+        Command::SyncObject(args) => Box::pin(sync_object::sync_object(args)).await,
         Command::Lint(args) => Box::pin(explain::lint(args)).await,
         Command::Plan(args) => Box::pin(plan::plan(args)).await,
         Command::Rules(command) => rules::rules(command),

@@ -32,6 +32,10 @@ impl Ready {
         Some(anchor)
     }
 
+    pub(super) fn has(&self, anchor: &SourceAnchor) -> bool {
+        self.known.contains(anchor)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
@@ -69,6 +73,10 @@ impl Timers {
 
     pub(super) fn next(&self) -> Option<Instant> {
         self.by_time.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn has(&self, anchor: &SourceAnchor) -> bool {
+        self.by_anchor.contains_key(anchor)
     }
 
     pub(super) fn len(&self) -> usize {
