@@ -86,7 +86,7 @@ impl Engine {
             let links = self.index.links.get(&standing.anchor);
             standing.memberships_pending = links.map_or(0, |links| (links.ins.len() + links.outs.len()) as u64);
             let rests = matches!(standing.state, StandingState::InStep | StandingState::Unknown);
-            if self.is_at_work(&standing.anchor) || rests && self.waits(&standing.anchor) {
+            if self.is_at_work(&standing.anchor) || rests && self.is_in_doubt(&standing.anchor) {
                 standing.state = StandingState::Pending;
             }
         }
@@ -102,8 +102,9 @@ impl Engine {
             || self.tail_waits.contains(anchor)
     }
 
-    fn waits(&self, anchor: &SourceAnchor) -> bool {
-        self.timers.has(anchor) || self.quiet.has(anchor)
+    /// Whether a write of it may have taken effect, and that is looked up later.
+    fn is_in_doubt(&self, anchor: &SourceAnchor) -> bool {
+        matches!(self.stages.get(anchor), Some(Stage::Verify(_)))
     }
 
     fn surroundings_of(&self, excerpt: &Excerpt) -> Surroundings {

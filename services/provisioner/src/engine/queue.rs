@@ -75,10 +75,6 @@ impl Timers {
         self.by_time.first().map(|(at, _)| *at)
     }
 
-    pub(super) fn has(&self, anchor: &SourceAnchor) -> bool {
-        self.by_anchor.contains_key(anchor)
-    }
-
     pub(super) fn len(&self) -> usize {
         self.by_time.len()
     }
