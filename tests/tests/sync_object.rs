@@ -218,6 +218,36 @@ async fn waits(stage: &mut Stage, show: &mut Show) {
     assert_eq!(has(show, "dan", "jobTitle"), "Refused");
 }
 
+/// Members come and go.
+async fn has_members(stage: &mut Stage, show: &mut Show) {
+    let (ann, dan) =
+        (stage.directories[0].dn(&format!("CN=ann,{OU}")), stage.directories[0].dn(&format!("CN=dan,{OU}")));
+    let team = stage.directories[0].dn(&format!("CN=team,{OU}"));
+    let words = |report: &Value| -> Vec<(String, usize)> {
+        let steps = report["action"]["steps"].as_array().unwrap().iter();
+        steps
+            .map(|step| (step["action"].as_str().unwrap().to_owned(), step["others"].as_array().map_or(0, Vec::len)))
+            .collect()
+    };
+    stage.add_group(0, "team", OU, &[&format!("CN=ann,{OU}")]).await;
+    let dry = sync(show, &[&team, "--dry-run"]).ended(0, "dry_run");
+    assert_eq!(words(&dry), [("create".to_owned(), 0), ("add_members".to_owned(), 1)], "{dry:#}");
+    let done = sync(show, &[&team]).ended(0, "in_step");
+    assert_eq!(words(&done), words(&dry), "{done:#}");
+    stage.directories[0].add_values(&team, "member", std::slice::from_ref(&dan)).await;
+    stage.directories[0].remove_values(&team, "member", std::slice::from_ref(&ann)).await;
+    let dry = sync(show, &[&team, "--dry-run"]).ended(0, "dry_run");
+    let link = &dry["import"]["links"][0];
+    assert_eq!((&link["added"][0], &link["removed"][0]), (&dan.as_str().into(), &ann.as_str().into()), "{dry:#}");
+    let both = [("add_members".to_owned(), 1), ("remove_members".to_owned(), 1)];
+    assert_eq!(words(&dry), both, "{dry:#}");
+    let done = sync(show, &[&team]).ended(0, "in_step");
+    assert_eq!(words(&done), both, "{done:#}");
+    let groups = show.tenant.dump().groups;
+    let members: Vec<String> = groups.iter().flat_map(|group| group.members.iter().cloned()).collect();
+    assert_eq!(members, [show.id("dan")]);
+}
+
 /// Who leaves the scope.
 async fn leaves(stage: &mut Stage, show: &mut Show) {
     stage.relocate(0, &format!("CN=dan,{OU}"), OUTSIDE).await;
@@ -239,6 +269,7 @@ async fn in_practice_forests() {
     let mut show = open(&mut stage, &[0, 1]).await;
     changes_and_comes(&mut stage, &mut show).await;
     is_elsewhere(&mut stage, &mut show).await;
+    has_members(&mut stage, &mut show).await;
     waits(&mut stage, &mut show).await;
     leaves(&mut stage, &mut show).await;
 
@@ -258,6 +289,16 @@ async fn in_practice_forests() {
     assert!(!show.id("ann").is_empty());
     forest.set_hidden(&ann, false).unwrap();
 
+    // a right that came later is no change of the directory, and no delta tells of it
+    forest.set_denied("company", true).unwrap();
+    stage.directories[0].set(&ann, "company", "Contoso").await;
+    sync(&show, &[&ann]);
+    assert_eq!(has(&show, "ann", "companyName"), Value::Null);
+    forest.set_denied("company", false).unwrap();
+    let seen = sync(&show, &[&ann]).ended(3, "held");
+    assert_eq!(attributes(&seen["import"]), ["company"], "{seen:#}");
+    assert_eq!(has(&show, "ann", "companyName"), "Contoso", "what is news to the history is taken in");
+
     // nobody at work: a dry run needs none
     show.pipeline.stop().await;
     let before = tails(&show);
@@ -267,6 +308,7 @@ async fn in_practice_forests() {
     assert_eq!(attributes(&dry.report["import"]), ["title"], "{dry:#?}");
     let steps = dry.report["action"]["steps"].as_array().unwrap();
     assert!(steps.iter().any(|step| step["changes"]["jobTitle"]["after"] == "Alone"), "{dry:#?}");
+    assert!(dry.report["action"]["notes"].to_string().contains("still held: rename"), "{dry:#?}");
     assert_eq!(tails(&show), before);
     let text = show.pipeline.output(&["sync-object", &ann, "--dry-run"]);
     let text = String::from_utf8(text.stdout).unwrap();
@@ -285,6 +327,7 @@ async fn in_a_samba_forest() {
     let mut show = open(&mut stage, &[0]).await;
     changes_and_comes(&mut stage, &mut show).await;
     is_elsewhere(&mut stage, &mut show).await;
+    has_members(&mut stage, &mut show).await;
     waits(&mut stage, &mut show).await;
     leaves(&mut stage, &mut show).await;
     peers::ran("Samba AD DC");

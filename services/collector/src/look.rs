@@ -161,7 +161,7 @@ impl Forest {
 
     /// A session with a controller that holds the naming context.
     async fn approach(&self, log: &dyn Log, nc: &Dn) -> Result<(Session, RootDse, String), LookError> {
-        let stream = self.stream(nc).map_err(|error| Trouble::from(error))?;
+        let stream = self.stream(nc).map_err(Trouble::from)?;
         let end = log.tail(&stream).await.map_err(Trouble::ReadLog)?;
         let position = tail::read(log, &stream, end).await?;
         let home = position.cursor.map(|cursor| cursor.controller.dns_name);

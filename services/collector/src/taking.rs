@@ -159,16 +159,12 @@ impl Reader {
         before: u64,
         trouble: Option<&Trouble>,
     ) -> Result<(), Trouble> {
-        let answer = match trouble {
-            Some(trouble) => {
-                let (detail, hint) = (trouble.to_string(), trouble.hint().to_owned());
-                Err(TakeError::Stopped { detail, hint })
-            }
-            None => {
-                let (tail, _) = self.appender.open().await?;
-                let stream = self.stream.to_string();
-                Ok(Taken { stream, tail, written: tail.saturating_sub(before), trace: self.trace.clone() })
-            }
+        let answer = if let Some(trouble) = trouble {
+            Err(TakeError::Stopped { detail: trouble.to_string(), hint: trouble.hint().to_owned() })
+        } else {
+            let (tail, _) = self.appender.open().await?;
+            let stream = self.stream.to_string();
+            Ok(Taken { stream, tail, written: tail.saturating_sub(before), trace: self.trace.clone() })
         };
         for wish in asked {
             // whoever asked may have gone

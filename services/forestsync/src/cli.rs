@@ -37,7 +37,8 @@ Examples:
   forestsync run -c contoso.toml --until-idle    synchronize once, for cron
   forestsync status -c contoso.toml              what is done, what is not, and why
   forestsync held -c contoso.toml                what waits for a decision
-  forestsync explain ann@contoso.com             why one object is what it is in the tenant";
+  forestsync explain ann@contoso.com             why one object is what it is in the tenant
+  forestsync sync-object ann@contoso.com         take one object to the tenant now, step by step";
 
 /// Keeps one Entra ID tenant in step with any number of Active Directory forests.
 #[derive(Debug, Parser)]

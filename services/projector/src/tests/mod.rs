@@ -17,3 +17,4 @@ mod stream;
 mod support;
 mod traces;
 mod turns;
+mod what_if;

@@ -13,8 +13,8 @@ use forestsync_schemas::{EventBody as _, OutcomeRecord, streams, trace};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::report::{Report, Request, milliseconds, words};
-use super::{PATIENCE, Task, about, matching, names, note_cloud_object, note_match, query, scope, wishes};
+use super::report::{Report, Sent, milliseconds, words};
+use super::{PATIENCE, Task, about, matching, names, no_wish, note_cloud_object, note_match, query, scope, wishes};
 use crate::exit::{Exit, UsageError};
 use crate::pipeline::desk::{self, Answer, Question};
 use crate::plan;
@@ -50,14 +50,14 @@ impl Task {
             }
         }
         let (timing, known) = (report.scope.elapsed_ms, std::mem::take(&mut report.matching));
-        report.scope = super::Scope { elapsed_ms: timing, ..scope(sighting, &found) };
+        report.scope = super::ScopeStep { elapsed_ms: timing, ..scope(sighting, &found) };
         // what it stood for is forgotten as soon as it stands for nothing
         report.matching = if found.anchor.is_some() { matching(&found) } else { known };
         if found.is_news && sighting.is_read {
             let left: Vec<&str> = found.changes.iter().map(|change| change.attribute.as_str()).collect();
             report.action.notes.push(still_differs(&left));
         }
-        if let Some(exit) = self.no_wish(report, &found) {
+        if let Some(exit) = no_wish(report, &found) {
             let (state, what) = match exit {
                 Exit::Held if report.scope.kept_back => ("kept_back", "it is not sent as it is"),
                 Exit::Held => ("held", "the configuration is held"),
@@ -81,7 +81,7 @@ impl Task {
         report.action.steps = plan::steps(&done, &known);
         report.action.elapsed_ms = milliseconds(acting.elapsed());
         if done.is_empty() && !found.is_news && report.result.state == "in_step" {
-            report.result.detail = "nothing to do: the tenant holds what is wished".to_owned();
+            "nothing to do: the tenant holds what is wished".clone_into(&mut report.result.detail);
             report.result.state = "nothing_to_do";
         }
         Ok(exit)
@@ -261,8 +261,8 @@ fn still_differs(attributes: &[&str]) -> String {
     )
 }
 
-fn request(record: &OutcomeRecord) -> Request {
-    Request {
+fn request(record: &OutcomeRecord) -> Sent {
+    Sent {
         outcome: record.event.type_name().to_owned(),
         status: record.context.status,
         request_id: record.context.request_id.clone(),

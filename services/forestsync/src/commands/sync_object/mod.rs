@@ -30,12 +30,13 @@ use forestsync_schemas::sighting::Sighting;
 use forestsync_schemas::{DesiredEvent, DesiredRecord, OutcomeRecord, streams};
 use tokio::time::Instant;
 
-use self::report::{ActionStep, Import, Matching, Member, Outcome, Report, Scope, milliseconds};
+use self::report::{ActionStep, Import, Matching, Member, Outcome, Report, ScopeStep, milliseconds};
 use crate::cli::SyncObjectArgs;
 use crate::config::{self, Settings};
 use crate::exit::{Exit, UsageError};
 use crate::pipeline::desk::{self, Answer, Question};
 use crate::pipeline::projector_config_from_log;
+use crate::status::name_of;
 use crate::{output, plan};
 
 /// The longest wait for an answer that takes no time.
@@ -144,7 +145,10 @@ impl Task {
             configuration: self.settings.configuration.clone(),
             dry_run,
             import,
-            scope: Scope { elapsed_ms: milliseconds(self.begun.elapsed() - imported), ..scope(sighting, found) },
+            scope: ScopeStep {
+                elapsed_ms: milliseconds(self.begun.elapsed().saturating_sub(imported)),
+                ..scope(sighting, found)
+            },
             matching: matching(found),
             action: ActionStep::default(),
             result: Outcome {
@@ -161,8 +165,8 @@ impl Task {
     /// What the provisioner would do, by an engine on an excerpt of its ledger that can write nothing.
     async fn rehearse(&self, report: &mut Report, found: &WhatIf, shutdown: &Shutdown) -> Result<Exit> {
         let begun = Instant::now();
-        report.result.detail = "nothing was written: this was a dry run".to_owned();
-        if let Some(exit) = self.no_wish(report, found) {
+        "nothing was written: this was a dry run".clone_into(&mut report.result.detail);
+        if let Some(exit) = no_wish(report, found) {
             return Ok(exit);
         }
         let wishes = wishes(found)?;
@@ -192,32 +196,11 @@ impl Task {
             let outcomes = about(&rehearsal.outcomes, &query.subjects);
             note_match(&mut report.matching, &outcomes, true);
             report.action.steps = plan::steps(&outcomes, &rehearsal.names);
+            report.action.notes.extend(still_waiting(&rehearsal, &query.subjects, &report.action.steps));
             exit = exit_of_rehearsal(&rehearsal, &query.subjects);
         }
         report.action.elapsed_ms = milliseconds(begun.elapsed());
         Ok(exit)
-    }
-
-    /// Where no wish follows, or none that would be written: says so, and how that ends.
-    fn no_wish(&self, report: &mut Report, found: &WhatIf) -> Option<Exit> {
-        if found.obstacle.is_some() {
-            report.action.notes.push("nothing is decided before that".to_owned());
-            return Some(Exit::Failed);
-        }
-        if found.is_cut {
-            let note = "so much depends on it that only forestsync plan shows what would be done";
-            report.action.notes.push(note.to_owned());
-            return Some(Exit::Done);
-        }
-        if !report.scope.held.is_empty() {
-            report.action.notes.push("nothing of this configuration is written while it is held".to_owned());
-            return Some(Exit::Held);
-        }
-        if report.scope.kept_back {
-            report.action.notes.push("what the tenant has of it stays as it is".to_owned());
-            return Some(Exit::Held);
-        }
-        None
     }
 
     /// What the ledger says: a running provisioner's, or the one on the disk. Nothing if there is none, although there was.
@@ -238,7 +221,29 @@ impl Task {
     }
 }
 
-fn scope(sighting: &Sighting, found: &WhatIf) -> Scope {
+/// Where no wish follows, or none that would be written: says so, and how that ends.
+fn no_wish(report: &mut Report, found: &WhatIf) -> Option<Exit> {
+    if found.obstacle.is_some() {
+        report.action.notes.push("nothing is decided before that".to_owned());
+        return Some(Exit::Failed);
+    }
+    if found.is_cut {
+        let note = "so much depends on it that only forestsync plan shows what would be done";
+        report.action.notes.push(note.to_owned());
+        return Some(Exit::Done);
+    }
+    if !report.scope.held.is_empty() {
+        report.action.notes.push("nothing of this configuration is written while it is held".to_owned());
+        return Some(Exit::Held);
+    }
+    if report.scope.kept_back {
+        report.action.notes.push("what the tenant has of it stays as it is".to_owned());
+        return Some(Exit::Held);
+    }
+    None
+}
+
+fn scope(sighting: &Sighting, found: &WhatIf) -> ScopeStep {
     let explanation = found.explanation.as_ref();
     let own = sighting.object.to_string();
     let view = explanation.and_then(|e| e.objects.iter().find(|object| object.object == own));
@@ -248,7 +253,7 @@ fn scope(sighting: &Sighting, found: &WhatIf) -> Scope {
         None => "not known".to_owned(),
     };
     let state = explanation.and_then(|e| e.state.clone());
-    Scope {
+    ScopeStep {
         in_scope: sighting.is_read && view.is_some_and(|view| view.is_in_scope),
         reason,
         obstacle: found.obstacle.clone().or(state),
@@ -354,6 +359,19 @@ fn exit_of(standing: &Standing) -> Exit {
         StandingState::Held { .. } | StandingState::Quarantined { .. } => Exit::Held,
         _ => Exit::Done,
     }
+}
+
+/// What waits for a person as before, and was said then.
+fn still_waiting(rehearsal: &Rehearsal, subjects: &[SourceAnchor], steps: &[plan::Step]) -> Vec<String> {
+    let is_new = |anchor: &SourceAnchor, action| {
+        steps.iter().any(|step| step.anchor == anchor.as_str() && step.action == action)
+    };
+    let held = rehearsal.status.held.iter().filter(|item| subjects.contains(&item.anchor));
+    let held = held.filter(|item| !is_new(&item.anchor, plan::Action::Hold));
+    let held = held.map(|item| format!("still held: {}: {}", name_of(&item.operation).replace('_', " "), item.detail));
+    let failed = rehearsal.status.quarantined.iter().filter(|item| subjects.contains(&item.anchor));
+    let failed = failed.filter(|item| !is_new(&item.anchor, plan::Action::Fail));
+    held.chain(failed.map(|item| format!("still quarantined: {} ({})", name_of(&item.operation), item.code))).collect()
 }
 
 fn exit_of_rehearsal(rehearsal: &Rehearsal, subjects: &[SourceAnchor]) -> Exit {

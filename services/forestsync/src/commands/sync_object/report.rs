@@ -24,7 +24,7 @@ pub(super) struct Report {
     /// What the directory shows.
     pub import: Import,
     /// Whether it belongs into the tenant.
-    pub scope: Scope,
+    pub scope: ScopeStep,
     /// Which objects it is, here and there.
     #[serde(rename = "match")]
     pub matching: Matching,
@@ -67,7 +67,7 @@ pub(super) struct Import {
 
 /// The second step.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Scope {
+pub(super) struct ScopeStep {
     /// Whether it is in scope.
     pub in_scope: bool,
     /// Why, or why not.
@@ -137,7 +137,7 @@ pub(super) struct Outcome {
     /// How the object stands by the ledger; none if it has none.
     pub standing: Option<Standing>,
     /// What was answered, in order.
-    pub requests: Vec<Request>,
+    pub requests: Vec<Sent>,
     /// The trace id of the look that took it in.
     pub trace: Option<String>,
     /// How long everything took, in milliseconds.
@@ -146,7 +146,7 @@ pub(super) struct Outcome {
 
 /// What came of a request.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Request {
+pub(super) struct Sent {
     /// The type of the outcome.
     pub outcome: String,
     /// HTTP status.
@@ -179,7 +179,7 @@ pub(super) fn render(report: &Report) -> String {
     let Outcome { detail, requests, trace, elapsed_ms, .. } = &report.result;
     lines.push(format!("\nResult  ({elapsed_ms} ms in all)"));
     lines.push(format!("  {}", printable(detail)));
-    for Request { outcome, status, request_id, .. } in requests {
+    for Sent { outcome, status, request_id, .. } in requests {
         let status = status.map(|status| format!(", status {status}")).unwrap_or_default();
         let id = request_id.as_ref().map(|id| format!(", request {id}")).unwrap_or_default();
         lines.push(format!("  {outcome}{status}{id}"));
@@ -208,6 +208,10 @@ fn import(step: &Import, lines: &mut Vec<String>) {
         let names: Vec<&str> = step.changes.iter().map(|change| change.attribute.as_str()).collect();
         lines.push(format!("    it has {}", names.join(", ")));
     }
+    if step.changes.iter().any(|change| change.after.is_empty()) {
+        lines.push("    a value that went may also be one that the account may not read any more;".to_owned());
+        lines.push("    the directory's changes tell which it is".to_owned());
+    }
     for LinkDifference { attribute, added, removed } in &step.links {
         for (sign, others) in [("+", added), ("-", removed)] {
             let shown = others.iter().take(SHOWN);
@@ -226,7 +230,7 @@ fn values(values: &[String]) -> String {
     if values.is_empty() { "nothing".to_owned() } else { printable(&values.join("; ")) }
 }
 
-fn scope(step: &Scope, lines: &mut Vec<String>) {
+fn scope(step: &ScopeStep, lines: &mut Vec<String>) {
     lines.push(format!("\nScope  ({} ms)", step.elapsed_ms));
     lines.push(format!("  {}", printable(&step.reason)));
     lines.extend(step.obstacle.iter().map(|why| format!("  nothing follows yet: {why}")));
