@@ -244,10 +244,11 @@ impl Round<'_> {
     /// was as `known` says.
     fn would_emit(&mut self, mut anchors: BTreeSet<SourceAnchor>, known: &Waiting) -> Result<Vec<String>> {
         let mut links = BTreeSet::new();
+        // objects come before memberships
         for row_key in self.outbox()? {
             let is_new = !known.contains(&row_key);
-            if let Some(anchor) = keys::read_out_object(&row_key).filter(|_| is_new) {
-                anchors.insert(anchor);
+            if row_key.starts_with(&[keys::OUTBOX, keys::OUT_OBJECT]) {
+                anchors.extend(keys::read_out_object(&row_key).filter(|_| is_new));
             } else if let Some((group, member)) = keys::read_out_link(&row_key)
                 && (is_new || anchors.contains(&group) || anchors.contains(&member))
             {

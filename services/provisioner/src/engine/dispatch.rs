@@ -261,7 +261,12 @@ impl Engine {
     }
 
     /// There was no answer to these.
-    fn not_answered(&mut self, anchors: &[SourceAnchor], writes: bool, outage: &Outage) -> Result<(), ProvisionerError> {
+    fn not_answered(
+        &mut self,
+        anchors: &[SourceAnchor],
+        writes: bool,
+        outage: &Outage,
+    ) -> Result<(), ProvisionerError> {
         let now = Instant::now();
         if outage.throttled {
             self.pace.throttled(writes, outage.retry_after, now);
