@@ -27,6 +27,7 @@ pub mod desired;
 mod envelope;
 pub mod outcomes;
 pub mod samples;
+pub mod sighting;
 pub mod streams;
 pub mod tenant;
 pub mod trace;

@@ -15,6 +15,6 @@ async fn in_samba_forests() {
     if let Some(why) = samba::missing() {
         return peers::skipped("Samba AD DC", why);
     }
-    Stage::samba([1, 2, 3]).await.play().await;
+    Stage::samba(&[1, 2, 3]).await.play().await;
     peers::ran("Samba AD DC");
 }

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use forestsync_domain::Dn;
+use forestsync_domain::{Dn, ObjectGuid};
 use forestsync_log::Log;
 use forestsync_runtime::backoff::Backoff;
 use forestsync_schemas::changes::StopCause;
-use tokio::sync::watch;
+use forestsync_schemas::sighting::News;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use crate::error::{CollectorError, OnceError, Trouble};
 use crate::forest::Forest;
 use crate::reader::{Reader, SnapshotRequest};
 use crate::status::{CollectorStatus, Phase, StatusBoard};
+use crate::taking::{TakeError, Taken, Wish};
 
 /// The wishes for full reads, one for each naming context.
 #[derive(Debug, Default)]
@@ -62,6 +64,31 @@ impl CollectorHandle {
     /// are known.
     pub fn status(&self) -> watch::Receiver<Vec<CollectorStatus>> {
         self.board.subscribe()
+    }
+
+    /// Lets the collector take an object in: what is news of it goes into the stream, with everything else that the
+    /// controller tells, as one look with one trace. Returns when that is durable.
+    ///
+    /// A controller that cannot be read and a full read that is under way are not waited for: they are the error.
+    pub async fn take_in(&self, naming_context: &Dn, object: ObjectGuid, news: News) -> Result<Taken, TakeError> {
+        let mut rows = self.board.subscribe();
+        let index = rows.borrow_and_update().iter().position(|row| row.naming_context == *naming_context);
+        let index = index.ok_or_else(|| TakeError::NotRead(naming_context.clone()))?;
+        let (reply, mut taken) = oneshot::channel();
+        if !self.requests.at(index).ask_for(Wish { object, news, reply }) {
+            return Err(TakeError::Busy);
+        }
+        loop {
+            match rows.borrow_and_update().get(index).map(|row| row.phase.clone()) {
+                Some(Phase::Stopped { detail, hint, .. }) => return Err(TakeError::Stopped { detail, hint }),
+                Some(Phase::Snapshot { seen }) => return Err(TakeError::FullRead { seen }),
+                _ => {}
+            }
+            tokio::select! {
+                taken = &mut taken => return taken.unwrap_or(Err(TakeError::Stopping)),
+                changed = rows.changed() => if changed.is_err() { return Err(TakeError::Stopping) },
+            }
+        }
     }
 
     /// Asks for a full read of every naming context, as soon as possible.

@@ -162,6 +162,11 @@ impl Scribe {
         Self { stream: stream.clone(), context, trace: trace.into() }
     }
 
+    /// The trace of the pass.
+    pub(crate) fn trace(&self) -> Option<String> {
+        self.context.trace.clone()
+    }
+
     /// Which state of its object the next events are about, where that is known.
     pub(crate) fn stamp(&mut self, usn: Option<Usn>, when: Option<Timestamp>) {
         self.context.usn_changed = usn;

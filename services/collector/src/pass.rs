@@ -6,7 +6,7 @@
 //! a page that was read to its end is never read again and one that was not is read again as a whole. `SnapshotCompleted`
 //! goes with the cursor of the last page, after it was verified that the account still reads what it must.
 
-use forestsync_domain::{Cookie, Dn, Usn};
+use forestsync_domain::{AttributeValue, Cookie, Dn, Usn};
 use forestsync_runtime::clock;
 use forestsync_schemas::ChangeEvent;
 use forestsync_schemas::changes::{
@@ -33,6 +33,12 @@ pub(crate) const FILTER: &str = "(|(objectClass=user)(objectClass=group)(objectC
     (objectClass=organizationalUnit)(objectClass=container)(objectClass=builtinDomain)(objectClass=domainDNS)\
     (objectClass=foreignSecurityPrincipal)(objectClass=lostAndFound))";
 
+/// Whether an object is of a class that is read.
+pub(crate) fn is_of_read_class(changes: &Changes) -> bool {
+    let classes = changes.set.get("objectClass").into_iter().flatten().filter_map(AttributeValue::as_text);
+    classes.into_iter().any(|class| FILTER.contains(&format!("(objectClass={class})")))
+}
+
 /// An empty delta is worth a cursor in the log only when the controller's USN moved by more than this since the last one.
 const QUIET_USNS: u64 = 10_000;
 
@@ -50,7 +56,7 @@ pub(crate) struct Borders {
 }
 
 impl Borders {
-    fn new(nc: &Dn, root: &RootDse) -> Self {
+    pub(crate) fn new(nc: &Dn, root: &RootDse) -> Self {
         let inner = root.naming_contexts.iter().filter(|other| *other != nc && other.is_within(nc)).cloned().collect();
         Self { nc: nc.clone(), deleted_objects: nc.child("CN", "Deleted Objects"), inner }
     }
@@ -125,6 +131,7 @@ impl Reader {
     ) -> Result<usize, Trouble> {
         let resumes = self.position.stopped;
         let mut progress = self.start(root, terms, start)?;
+        self.take_in_asked(session, &mut progress).await?;
         loop {
             let before = progress.found;
             let response = self.page(session, terms, &mut progress).await?;
@@ -154,6 +161,7 @@ impl Reader {
     /// Begins a pass: what comes before its first page is added.
     pub(crate) fn start(&mut self, root: &RootDse, terms: &Terms, start: Start) -> Result<Progress, Trouble> {
         let mut scribe = self.scribe(Some(terms.controller.clone()));
+        self.trace = scribe.trace();
         if self.position.stopped.is_some_and(|cause| cause != StopCause::Protocol) {
             self.appender.add(scribe.occurrence(&ChangeEvent::ReadingResumed(ReadingResumed {}))?)?;
         }

@@ -42,6 +42,7 @@ use crate::roster::Roster;
 use crate::session::{RootDse, Session};
 use crate::status::{Phase, StatusLine};
 use crate::tail::{self, Position};
+use crate::taking::{Queue, Wish};
 use crate::transport;
 
 /// A cursor that was not confirmed for so long may be older than the tombstones of its time (tombstoneLifetime is 60 days
@@ -53,12 +54,21 @@ const STALE_CURSOR: SignedDuration = SignedDuration::from_hours(24 * 30);
 pub(crate) struct SnapshotRequest {
     asked: AtomicU64,
     wake: Notify,
+    /// Objects to be taken in.
+    takes: Queue,
 }
 
 impl SnapshotRequest {
     pub(crate) fn ask(&self) {
         self.asked.fetch_add(1, Ordering::AcqRel);
         self.wake.notify_one();
+    }
+
+    /// Asks for an object to be taken in; false if too many are waiting.
+    pub(crate) fn ask_for(&self, wish: Wish) -> bool {
+        let queued = self.takes.push(wish);
+        self.wake.notify_one();
+        queued
     }
 
     /// How often it was asked for.
@@ -99,6 +109,10 @@ pub(crate) struct Reader {
     pub(crate) images: Option<Images>,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) request: Arc<SnapshotRequest>,
+    /// What this look takes in besides what the controller tells.
+    pub(crate) wishes_of_people: Vec<Wish>,
+    /// The trace of the last pass.
+    pub(crate) trace: Option<String>,
     gate: Arc<Gate>,
     roster: Arc<Roster>,
     /// The controllers as they were known when one was chosen last.
@@ -147,6 +161,8 @@ impl Reader {
             images: None,
             log,
             request,
+            wishes_of_people: Vec::new(),
+            trace: None,
             gate: Arc::clone(&forest.gate),
             roster: Arc::clone(&forest.roster),
             answered: 0,
@@ -362,15 +378,27 @@ impl Reader {
         self.answering = None;
     }
 
-    /// One look at the controller: a pass, if there can be anything new.
+    /// A look, and its answer to those who asked for objects.
     async fn look(&mut self, session: &mut Session, root: &RootDse) -> Result<(), Trouble> {
+        self.wishes_of_people = self.request.takes.take();
+        let before = self.status.tail();
+        let looked = Box::pin(self.look_now(session, root)).await;
+        let asked = std::mem::take(&mut self.wishes_of_people);
+        if !asked.is_empty() {
+            self.answer_wishes(asked, before, looked.as_ref().err()).await?;
+        }
+        looked
+    }
+
+    /// One look at the controller: a pass, if there can be anything new.
+    async fn look_now(&mut self, session: &mut Session, root: &RootDse) -> Result<(), Trouble> {
         if self.rights_checked.is_none_or(|at| at.elapsed() >= self.config.rights_interval) {
             self.survey(session, root).await?;
         }
         let (usn, service) = session.usn().await?;
         let wishes = self.wishes();
         let mut found = 0;
-        if self.caught_up == Some(usn) && wishes == Wishes::default() {
+        if self.caught_up == Some(usn) && wishes == Wishes::default() && self.wishes_of_people.is_empty() {
             self.resume().await?;
         } else {
             let invocation_id = session.invocation_id(&service).await?;

@@ -118,6 +118,11 @@ pub(crate) struct StatusLine {
 }
 
 impl StatusLine {
+    /// The offset that the stream's next record will get, as far as is known.
+    pub(crate) fn tail(&self) -> u64 {
+        self.board.0.borrow().get(self.index).map_or(0, |row| row.tail)
+    }
+
     /// Changes the row; who watches is told only if it really changed.
     pub(crate) fn update(&self, change: impl FnOnce(&mut CollectorStatus)) {
         self.board.0.send_if_modified(|rows| {

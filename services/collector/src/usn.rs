@@ -75,6 +75,7 @@ impl Reader {
         };
         let resumes = self.position.stopped;
         let mut progress = self.start(root, terms, start)?;
+        self.take_in_asked(session, &mut progress).await?;
         let since = if let Some(since) = since {
             since
         } else {
@@ -276,7 +277,7 @@ impl Seen {
 }
 
 /// A time as a directory writes it: `20260131235959.0Z` (MS-ADTS 3.1.1.2.2.2).
-fn generalized_time(text: &str) -> Option<Timestamp> {
+pub(crate) fn generalized_time(text: &str) -> Option<Timestamp> {
     let digits = text.strip_suffix('Z')?.split('.').next()?;
     if digits.len() != 14 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;

@@ -4,6 +4,7 @@ pub mod held;
 pub mod log;
 pub mod remove;
 pub mod rules;
+pub mod sync;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub use held::{DecideArgs, FilterArgs, HeldArgs, HeldCause, HeldClass, HeldOpera
 pub use log::{CopyArgs, DigestArgs, LogCommand, TailArgs};
 pub use remove::{ObjectsArg, RemoveArgs};
 pub use rules::{ExplainArgs, FunctionsArgs, LintArgs, ListFormat, RulesCommand, ShowArgs};
+pub use sync::SyncObjectArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -24,6 +26,7 @@ Exit codes:
   3  all else is done, and something is held or quarantined until a person looks at it
   4  a verification found a difference, or a plan is not what would be done any more
   5  another forestsync is at work on the same data
+  6  the wait ended before it was done; nothing has failed, and it goes on
 
 Data goes to stdout, logs and progress to stderr. The environment variable FORESTSYNC_LOG
 says what is logged, such as \"debug\" or \"warn,forestsync_collector=debug\".";
@@ -36,7 +39,8 @@ Examples:
   forestsync run -c contoso.toml --until-idle    synchronize once, for cron
   forestsync status -c contoso.toml              what is done, what is not, and why
   forestsync held -c contoso.toml                what waits for a decision
-  forestsync explain ann@contoso.com             why one object is what it is in the tenant";
+  forestsync explain ann@contoso.com             why one object is what it is in the tenant
+  forestsync sync-object ann@contoso.com         take one object to the tenant now, step by step";
 
 /// Keeps one Entra ID tenant in step with any number of Active Directory forests.
 #[derive(Debug, Parser)]
@@ -88,6 +92,8 @@ pub enum Command {
     RemoveConfiguration(RemoveArgs),
     /// Show why an object is, or is not, what it is in the tenant.
     Explain(ExplainArgs),
+    /// Read one object from its directory now, take it through every step to the tenant, and show each of them.
+    SyncObject(SyncObjectArgs),
     /// Show what is wrong with directory objects.
     Lint(LintArgs),
     /// Show the rules in force, compare them with the default ones, and run the configuration's tests.

@@ -24,6 +24,8 @@ pub enum Exit {
     Differs,
     /// Another process is at work on the same data. 5.
     Running,
+    /// The wait ended before it was done; nothing has failed, and it goes on. 6.
+    Waiting,
 }
 
 impl Exit {
@@ -36,6 +38,7 @@ impl Exit {
             Self::Held => 3,
             Self::Differs => 4,
             Self::Running => 5,
+            Self::Waiting => 6,
         }
     }
 
@@ -129,7 +132,8 @@ mod tests {
         assert_eq!(Exit::of(&anyhow::anyhow!("other")), Exit::Failed);
         let chained = anyhow::anyhow!("no such file").context("x: no such file").context("while reading");
         assert_eq!(message(&chained), "while reading: x: no such file");
-        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Held, Exit::Differs, Exit::Running].map(Exit::code);
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5]);
+        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Held, Exit::Differs, Exit::Running, Exit::Waiting]
+            .map(Exit::code);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6]);
     }
 }

@@ -137,24 +137,7 @@ pub struct Step {
 impl Plan {
     /// The plan that a rehearsal makes, or what was done, in the same words.
     pub fn of(settings: &Settings, rehearsal: &Rehearsal, holds: Vec<String>) -> Self {
-        let mut steps: Vec<Step> = Vec::new();
-        for record in &rehearsal.outcomes {
-            if let Some(step) = step(record, &rehearsal.names) {
-                steps.push(step);
-            }
-        }
-        // memberships go in portions, and failures are said again
-        steps.sort_by(|a, b| (&a.name, &a.anchor, a.action).cmp(&(&b.name, &b.anchor, b.action)));
-        steps.dedup_by(|next, step| {
-            let same = (&next.anchor, next.action) == (&step.anchor, step.action);
-            if same && step.action.is_of_members() {
-                step.others.append(&mut next.others);
-            }
-            same && !matches!(step.action, Action::SetOwner | Action::Hold)
-        });
-        for step in steps.iter_mut().filter(|step| step.action.is_of_members()) {
-            step.others.sort();
-        }
+        let steps = steps(&rehearsal.outcomes, &rehearsal.names);
         let mut counted: BTreeMap<(CloudClass, Action), usize> = BTreeMap::new();
         for step in &steps {
             let weight = if step.action.is_of_members() { step.others.len() } else { 1 };
@@ -211,6 +194,24 @@ impl Step {
         let detail = self.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
         format!("{} {} {}{detail}", self.action.word(), self.class.as_str(), printable(&self.name))
     }
+}
+
+/// What these outcomes say was done, or would be, with each object's name by its anchor.
+pub fn steps(outcomes: &[OutcomeRecord], names: &HashMap<SourceAnchor, String>) -> Vec<Step> {
+    let mut steps: Vec<Step> = outcomes.iter().filter_map(|record| step(record, names)).collect();
+    // memberships go in portions, and failures are said again
+    steps.sort_by(|a, b| (&a.name, &a.anchor, a.action).cmp(&(&b.name, &b.anchor, b.action)));
+    steps.dedup_by(|next, step| {
+        let same = (&next.anchor, next.action) == (&step.anchor, step.action);
+        if same && step.action.is_of_members() {
+            step.others.append(&mut next.others);
+        }
+        same && !matches!(step.action, Action::SetOwner | Action::Hold)
+    });
+    for step in steps.iter_mut().filter(|step| step.action.is_of_members()) {
+        step.others.sort();
+    }
+    steps
 }
 
 fn step(record: &OutcomeRecord, names: &HashMap<SourceAnchor, String>) -> Option<Step> {
@@ -326,7 +327,8 @@ pub fn render(plan: &Plan, all: bool) -> String {
     lines.join("\n") + "\n"
 }
 
-fn render_step(step: &Step, all: bool) -> Vec<String> {
+/// A step for a terminal, a blank line before it.
+pub fn render_step(step: &Step, all: bool) -> Vec<String> {
     let mut lines = vec![format!("\n{}", step.heading())];
     for (name, AttributeChange { before, after }) in &step.changes {
         let change = match (before, after) {

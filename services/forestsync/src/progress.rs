@@ -46,6 +46,7 @@ pub fn log_level(command: &Command) -> &'static str {
         | Command::Reject(_)
         | Command::RemoveConfiguration(_)
         | Command::Explain(_)
+        | Command::SyncObject(_)
         | Command::Lint(_)
         | Command::Rules(_)
         | Command::Log(_)

@@ -25,6 +25,7 @@ fn help_is_complete() {
         ("help_run", &["run", "--help"]),
         ("help_check", &["check", "--help"]),
         ("help_status", &["status", "--help"]),
+        ("help_sync_object", &["sync-object", "--help"]),
         ("help_log_tail", &["log", "tail", "--help"]),
         ("help_replay", &["replay", "--help"]),
         ("help_practice_forest", &["practice", "forest", "--help"]),
@@ -61,6 +62,11 @@ fn what_cannot_be_done_is_said_with_its_exit_code() {
     insta::assert_snapshot!("run_without_secrets", show(&["run"], path));
     insta::assert_snapshot!("status_without_a_log", show(&["status"], path));
     insta::assert_snapshot!("replay_without_verify", show(&["replay"], path));
+    std::fs::write(path.join("shared.toml"), format!("{LONELY}[log]\ndirectory = \"log\"\n")).unwrap();
+    insta::assert_snapshot!(
+        "sync_object_with_a_shared_log",
+        show(&["sync-object", "CN=ann,DC=emea,DC=example", "-c", "shared.toml"], path)
+    );
     std::fs::write(path.join("emea-password"), "\n").unwrap();
     insta::assert_snapshot!("empty_password", show(&["run"], path));
     assert!(!path.join("data").exists(), "nothing was begun");

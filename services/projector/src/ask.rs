@@ -1,17 +1,15 @@
 //! Answering questions: on a socket while a projector runs, or from its database when none does.
 
 use std::collections::BTreeMap;
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use forestsync_log::{Log, StreamName};
+use forestsync_runtime::questions;
 use forestsync_schemas::ChangeRecord;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -25,8 +23,6 @@ pub(crate) type Asked = (Query, oneshot::Sender<Answer>);
 
 /// Questions that wait for their turn.
 pub(crate) const WAITING: usize = 16;
-/// The longest question, in bytes.
-const MAX_QUESTION: u64 = 4 * 1024 * 1024;
 /// Records that are looked up for one answer.
 const MAX_RECORDS: usize = 64;
 /// The longest wait for an answer.
@@ -36,60 +32,29 @@ const BEGINNING: Duration = Duration::from_secs(10);
 /// Pause between two looks at whether it takes questions.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The folder of the socket. Its path may be longer than a socket's address can be, so it is gone to by an open handle.
-fn folder(directory: &Path) -> PathBuf {
-    let name = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    directory.with_file_name(format!("{name}.query"))
-}
-
-/// A path to the socket that is short enough, for as long as the handle lives.
-fn address(directory: &Path) -> io::Result<(std::fs::File, PathBuf)> {
-    use std::os::fd::AsRawFd as _;
-    let folder = std::fs::File::open(folder(directory))?;
-    let path = PathBuf::from(format!("/proc/self/fd/{}/socket", folder.as_raw_fd()));
-    Ok((folder, path))
-}
-
-/// Listens for questions, in a folder that nobody else may enter. The caller holds the lock of the database.
+/// Listens for questions. The caller holds the lock of the database.
 pub(crate) fn listen(directory: &Path) -> io::Result<UnixListener> {
-    let folder = folder(directory);
-    match DirBuilder::new().mode(0o700).create(&folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    match std::fs::remove_file(folder.join("socket")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let (_handle, path) = address(directory)?;
-    UnixListener::bind(path)
+    questions::listen(directory)
 }
 
 /// Takes questions for as long as somebody answers them.
 pub(crate) async fn serve(listener: UnixListener, asked: mpsc::Sender<Asked>) {
-    while !asked.is_closed() {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let asked = asked.clone();
-                tokio::spawn(async move {
-                    if let Err(error) = converse(stream, asked).await {
-                        tracing::debug!(error = %error, "a question was not answered");
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(error = %error, "questions cannot be taken");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
+    let closed = asked.clone();
+    let serving = questions::serve(listener, move |line| {
+        let asked = asked.clone();
+        async move {
+            let answer = answer_line(&line, &asked).await;
+            serde_json::to_vec(&answer).unwrap_or_default()
         }
+    });
+    tokio::select! {
+        () = serving => {}
+        () = closed.closed() => {}
     }
 }
 
-async fn converse(stream: UnixStream, asked: mpsc::Sender<Asked>) -> io::Result<()> {
-    let (reading, mut writing) = stream.into_split();
-    let mut line = String::new();
-    BufReader::new(reading.take(MAX_QUESTION)).read_line(&mut line).await?;
-    let answer = match serde_json::from_str::<Query>(&line) {
+async fn answer_line(line: &str, asked: &mpsc::Sender<Asked>) -> Answer {
+    match serde_json::from_str::<Query>(line) {
         Ok(query) => {
             let (reply, answer) = oneshot::channel();
             match asked.send((query, reply)).await {
@@ -98,11 +63,7 @@ async fn converse(stream: UnixStream, asked: mpsc::Sender<Asked>) -> io::Result<
             }
         }
         Err(error) => Answer::Failed(format!("the question is not understood: {error}")),
-    };
-    let mut text = serde_json::to_vec(&answer)?;
-    text.push(b'\n');
-    writing.write_all(&text).await?;
-    writing.shutdown().await
+    }
 }
 
 /// Asks the projector of this database, or the database itself where no projector runs.
@@ -141,26 +102,19 @@ async fn ask_database(config: &ProjectorConfig, log: &Arc<dyn Log>, query: &Quer
 
 /// The answer of a running projector; none if there is none, or it says nothing.
 async fn ask_running(directory: &Path, query: &Query) -> Option<Answer> {
-    let talk = async {
-        let (_handle, path) = address(directory)?;
-        let (reading, mut writing) = UnixStream::connect(path).await?.into_split();
-        let mut question = serde_json::to_vec(query)?;
-        question.push(b'\n');
-        writing.write_all(&question).await?;
-        let mut line = Vec::new();
-        BufReader::new(reading).read_until(b'\n', &mut line).await?;
-        Ok::<_, io::Error>(serde_json::from_slice(&line)?)
-    };
-    tokio::time::timeout(PATIENCE, talk).await.ok()?.ok()
+    let question = serde_json::to_vec(query).ok()?;
+    let line = questions::ask(directory, question, PATIENCE).await.ok()?;
+    serde_json::from_slice(&line).ok()
 }
 
 impl Engine {
     /// The answer to a question, from what is committed.
     pub(crate) fn answer(&self, query: &Query) -> Answer {
-        let answer = match query {
-            Query::Explain(text) => self.explain(text).map(Answer::Explain),
-            Query::Lint(filter) => self.lint(filter).map(Answer::Lint),
-            Query::Taken(holders, filter) => self.taken(holders, filter).map(Answer::Lint),
+        let answer: Result<Answer, ProjectorError> = match query {
+            Query::Explain(text) => self.explain(text).map(Answer::Explain).map_err(Into::into),
+            Query::Lint(filter) => self.lint(filter).map(Answer::Lint).map_err(Into::into),
+            Query::Taken(holders, filter) => self.taken(holders, filter).map(Answer::Lint).map_err(Into::into),
+            Query::WhatIf(sighting) => self.what_if(sighting).map(|found| Answer::WhatIf(Box::new(found))),
         };
         answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))
     }

@@ -172,7 +172,7 @@ impl Round<'_> {
     }
 
     /// Returns whether the outbox row has served; that of a removal waits for its phase.
-    fn emit_object(
+    pub(crate) fn emit_object(
         &mut self,
         anchor: &SourceAnchor,
         removals: bool,
@@ -378,7 +378,7 @@ impl Round<'_> {
         Ok(SourceObject { forest, object: key.guid, dn })
     }
 
-    fn emit_link(
+    pub(crate) fn emit_link(
         &mut self,
         group: &SourceAnchor,
         member: &SourceAnchor,

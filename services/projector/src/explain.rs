@@ -135,7 +135,7 @@ impl Round<'_> {
 
     // ---- explaining it
 
-    fn explain(&mut self, key: ObjectKey, holds: &[crate::Hold]) -> Result<Explanation> {
+    pub(crate) fn explain(&mut self, key: ObjectKey, holds: &[crate::Hold]) -> Result<Explanation> {
         let row = self.object(key)?.map(Rc::new);
         let (person, state) = match self.together(key, row.as_ref())? {
             Together::Is(person) => (Some(person), None),
@@ -433,7 +433,7 @@ fn shown(value: &CloudValue) -> String {
     }
 }
 
-fn plain(value: &AttributeValue) -> String {
+pub(crate) fn plain(value: &AttributeValue) -> String {
     match value {
         AttributeValue::Text(text) => text.clone(),
         AttributeValue::Binary(bytes) => bytes.iter().fold(String::new(), |mut text, byte| {

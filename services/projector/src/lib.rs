@@ -69,6 +69,7 @@ mod taken;
 mod txn;
 mod unique;
 mod verify;
+mod what_if;
 mod work;
 mod writing;
 

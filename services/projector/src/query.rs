@@ -5,6 +5,7 @@
 //! the question.
 
 use forestsync_rules::hygiene::TenantHolder;
+use forestsync_schemas::sighting::{News, Sighting};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::ObjectKey;
@@ -19,6 +20,8 @@ pub enum Query {
     Lint(LintFilter),
     /// Who wishes for what these cloud objects have. Answered by findings.
     Taken(Vec<TenantHolder>, LintFilter),
+    /// What would follow from an object as it was read just now.
+    WhatIf(Box<Sighting>),
 }
 
 /// An answer.
@@ -29,6 +32,8 @@ pub enum Answer {
     Explain(Vec<Explanation>),
     /// One for each finding.
     Lint(Vec<LintRow>),
+    /// What would follow.
+    WhatIf(Box<WhatIf>),
     /// Why there is none.
     Failed(String),
 }
@@ -58,6 +63,61 @@ impl LintFilter {
             && (self.rules.is_empty() || self.rules.contains(&finding.rule))
             && (self.attributes.is_empty() || self.attributes.contains(&finding.attribute))
     }
+}
+
+/// What would follow from an object as it was read.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct WhatIf {
+    /// The stream that carries the object.
+    pub stream: String,
+    /// The offset up to which (exclusive) its stream is projected.
+    pub applied: u64,
+    /// How much of what is wished, of whatever object, is still to be written.
+    pub waiting: u64,
+    /// Why nothing follows from anything at the moment.
+    pub obstacle: Option<String>,
+    /// The name by which the history knows it; none if it does not, or knows it as deleted.
+    pub known_as: Option<String>,
+    /// Whether the history says anything else of it.
+    pub is_news: bool,
+    /// What its collector would have to take in.
+    pub news: News,
+    /// Attributes with other values.
+    pub changes: Vec<ValueDifference>,
+    /// Links with other values.
+    pub links: Vec<LinkDifference>,
+    /// Links with too many values to compare them.
+    pub long_links: Vec<String>,
+    /// So much depends on it that the rest was not looked at: nothing is said of what would be written.
+    pub is_cut: bool,
+    /// The source anchor it stands for, or stood for; none if it never had one.
+    pub anchor: Option<String>,
+    /// The object as it would be then.
+    pub explanation: Option<Explanation>,
+    /// The records of `desired` that would follow, as JSON; none if all of it was written already.
+    pub desired: Vec<String>,
+}
+
+/// An attribute whose values are others now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueDifference {
+    /// lDAPDisplayName.
+    pub attribute: String,
+    /// As the history has them.
+    pub before: Vec<String>,
+    /// As they were read.
+    pub after: Vec<String>,
+}
+
+/// A link whose values are others now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkDifference {
+    /// `member`, `manager` or `managedBy`.
+    pub attribute: String,
+    /// Objects that the history does not have in it, by name or objectGUID.
+    pub added: Vec<String>,
+    /// Objects that only the history has in it.
+    pub removed: Vec<String>,
 }
 
 /// What is known of an object, or of several that are joined.

@@ -45,6 +45,7 @@ mod credential;
 mod domains;
 mod engine;
 mod error;
+mod excerpt;
 mod graph;
 mod holders;
 mod notify;
@@ -68,11 +69,13 @@ pub use credential::form::CredentialKind;
 pub use credential::{Credential, CredentialError, FileProblem};
 #[doc(hidden)]
 pub use engine::CrashPoint;
+pub use engine::ProvisionerHandle;
 pub use error::ProvisionerError;
+pub use excerpt::{Excerpt, ExcerptQuery, HeldWrite, Standing, StandingState};
 pub use holders::{Holders, HoldersError};
 pub use notify::{MailConfig, MailTls, NotifyConfig, WebhookConfig};
 pub use provisioner::Provisioner;
-pub use rehearsal::{Rehearsal, carry_out, rehearse};
+pub use rehearsal::{Rehearsal, carry_out, rehearse, rehearse_objects};
 pub use staging::Staging;
 pub use status::{
     DriftItem, DriftPlace, DriftStatus, Health, HealthState, HeldItem, Outcomes, QuarantinedItem, Status,

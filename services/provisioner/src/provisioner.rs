@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ProvisionerConfig;
 use crate::domains::Domains;
-use crate::engine::{CrashPoint, Engine, Streams, fold};
+use crate::engine::{CrashPoint, Engine, ProvisionerHandle, Streams, fold};
 use crate::error::{ProvisionerError, decode};
 use crate::graph::Graph;
 use crate::status::Status;
@@ -22,7 +22,7 @@ const CHUNK: usize = 1_000;
 /// A provisioner that is ready to run.
 #[derive(Debug)]
 pub struct Provisioner {
-    engine: Engine,
+    pub(crate) engine: Engine,
     domains: Domains,
     log: Arc<dyn Log>,
     status: watch::Receiver<Status>,
@@ -109,6 +109,11 @@ impl Provisioner {
         self.status.clone()
     }
 
+    /// Lets others ask, for as long as it runs.
+    pub fn handle(&mut self) -> ProvisionerHandle {
+        self.engine.take_questions()
+    }
+
     /// Works, and looks at the tenant's domains now and then, until told to stop: then what is on its way is waited for and written down. An error means that nothing
     /// goes on; what it left behind is put right by the next one that is opened.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ProvisionerError> {
@@ -127,7 +132,7 @@ impl Provisioner {
     pub(crate) async fn act(self, wishes: u64, shutdown: CancellationToken) -> Result<(), ProvisionerError> {
         let Self { mut engine, log, .. } = self;
         engine.until = Some(wishes);
-        engine.run(log.as_ref(), shutdown).await
+        Box::pin(engine.run(log.as_ref(), shutdown)).await
     }
 
     /// Lets [`Provisioner::run`] die with [`ProvisionerError::Crashed`] when it has passed `point` `after` times. For

@@ -14,14 +14,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
-use forestsync_log::{Lease, Log, StreamName};
+use forestsync_log::{Lease, Log, NewRecord, StreamName};
 use forestsync_runtime::clock;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
-use forestsync_schemas::{OutcomeRecord, streams};
+use forestsync_schemas::{DesiredRecord, OutcomeRecord, streams};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ProvisionerConfig, QuarantineConfig};
 use crate::error::{ProvisionerError, decode};
+use crate::excerpt::{Excerpt, Surroundings};
 use crate::graph::Graph;
 use crate::provisioner::Provisioner;
 use crate::status::Status;
@@ -66,7 +67,48 @@ pub async fn rehearse(
     let wishes = log.tail(&streams::desired(&config.configuration).parse()?).await?;
     let graph = Arc::new(Graph::read_only(&config.tenant)?);
     let understudy: Arc<dyn Target> = Arc::new(Understudy::new(Arc::clone(&graph)));
-    perform(config, log, graph, understudy, wishes, stop, |_| ()).await
+    perform(config, log, graph, understudy, Scene { wishes, surroundings: Surroundings::default() }, stop, |_| ()).await
+}
+
+/// The same for a few objects alone: on an excerpt of the ledger, with wishes that nobody has written. `log` MUST be a
+/// fork; the wishes are appended to it. The status counts what is in the excerpt, and nobody else.
+///
+/// No wishes, nothing to rehearse: what is known of the objects says all.
+pub async fn rehearse_objects(
+    mut config: ProvisionerConfig,
+    log: Arc<dyn Log>,
+    excerpt: Excerpt,
+    subjects: &[SourceAnchor],
+    wishes: Vec<DesiredRecord>,
+    stop: CancellationToken,
+) -> Result<Rehearsal, ProvisionerError> {
+    config.tenant.writes_per_150_seconds = 0;
+    config.tenant.quarantine = QuarantineConfig::never();
+    let desired: StreamName = streams::desired(&config.configuration).parse()?;
+    let (directory, subjects) = (config.directory.clone(), subjects.to_vec());
+    let next = log.tail(&desired).await?;
+    let surroundings = excerpt.surroundings.clone();
+    tokio::task::spawn_blocking(move || excerpt.plant(&Store::open(&directory)?.store, &subjects, next)).await??;
+    let mut records = Vec::with_capacity(wishes.len());
+    for wish in wishes {
+        records.push(NewRecord::new(Some(wish.event.key()), wish.encode().map_err(ProvisionerError::Encode)?));
+    }
+    if !records.is_empty() {
+        log.writer(&desired).await?.append(records).await?;
+    }
+    let wishes = log.tail(&desired).await?;
+    let graph = Arc::new(Graph::read_only(&config.tenant)?);
+    let understudy: Arc<dyn Target> = Arc::new(Understudy::new(Arc::clone(&graph)));
+    perform(config, log, graph, understudy, Scene { wishes, surroundings }, stop, |_| ()).await
+}
+
+/// What is acted on.
+#[derive(Debug)]
+struct Scene {
+    /// The wishes before this offset.
+    wishes: u64,
+    /// Of the objects that are not in the ledger, where that is an excerpt.
+    surroundings: Surroundings,
 }
 
 /// Does what a rehearsal showed: acts on the wishes before `wishes` and on no later one, and returns what was done, when
@@ -83,7 +125,7 @@ pub async fn carry_out(
 ) -> Result<Rehearsal, ProvisionerError> {
     let graph = Arc::new(Graph::new(&config.tenant, None)?);
     let target: Arc<dyn Target> = Arc::clone(&graph) as Arc<dyn Target>;
-    perform(config, log, graph, target, wishes, stop, show).await
+    perform(config, log, graph, target, Scene { wishes, surroundings: Surroundings::default() }, stop, show).await
 }
 
 /// Runs the engine until it has taken in the wishes before `wishes` and rests.
@@ -92,7 +134,7 @@ async fn perform(
     log: Arc<dyn Log>,
     graph: Arc<Graph>,
     target: Arc<dyn Target>,
-    wishes: u64,
+    Scene { wishes, surroundings }: Scene,
     stop: CancellationToken,
     mut show: impl FnMut(&Status),
 ) -> Result<Rehearsal, ProvisionerError> {
@@ -100,7 +142,8 @@ async fn perform(
     let outcomes: StreamName = streams::outcomes(&config.configuration).parse()?;
     let outcomes_from = log.tail(&outcomes).await?;
     let lease = Lease::forever(outcomes.clone());
-    let provisioner = Provisioner::open_with(config, Arc::clone(&log), lease, false, graph, target).await?;
+    let mut provisioner = Provisioner::open_with(config, Arc::clone(&log), lease, false, graph, target).await?;
+    provisioner.engine.surroundings = surroundings;
     let mut status = provisioner.status();
     let ended = stop.child_token();
     let run = provisioner.act(wishes, ended.clone());

@@ -30,8 +30,8 @@ pub struct Stage {
     /// The administrator's connections.
     pub directories: Vec<Directory>,
     ca: PrivateCa,
-    // they end with the stage
-    _practice: Vec<PracticeForest>,
+    /// The practice forests behind them, if they are that. They end with the stage.
+    pub practice: Vec<PracticeForest>,
     _lab: Option<Lab>,
 }
 
@@ -56,18 +56,18 @@ impl Stage {
             let Peer::Practice(forest) = peer else { panic!("a practice forest") };
             forests.push(forest);
         }
-        Self { directories, ca, _practice: forests, _lab: None }
+        Self { directories, ca, practice: forests, _lab: None }
     }
 
-    /// Three forests of the Samba lab, which know Exchange's attributes.
-    pub async fn samba(numbers: [u8; 3]) -> Self {
-        let lab = Lab::up(&numbers);
+    /// Up to three forests of the Samba lab, which know Exchange's attributes.
+    pub async fn samba(numbers: &[u8]) -> Self {
+        let lab = Lab::up(numbers);
         let mut directories = Vec::new();
-        for (n, name) in numbers.into_iter().zip(["one", "two", "three"]) {
+        for (n, name) in numbers.iter().copied().zip(["one", "two", "three"]) {
             lab.must(&["exchange", &n.to_string()]);
             directories.push(Directory::open(&lab.access(n, name)).await);
         }
-        Self { directories, ca: PrivateCa::new().unwrap(), _practice: Vec::new(), _lab: Some(lab) }
+        Self { directories, ca: PrivateCa::new().unwrap(), practice: Vec::new(), _lab: Some(lab) }
     }
 
     /// Plays every scene.

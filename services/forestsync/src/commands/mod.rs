@@ -14,6 +14,7 @@ pub mod replay;
 pub mod rules;
 pub mod run;
 pub mod status;
+pub mod sync_object;
 
 use anyhow::Result;
 
@@ -35,6 +36,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Approve(args) => held::approve(args).await,
         Command::Reject(args) => held::reject(args).await,
         Command::RemoveConfiguration(args) => Box::pin(remove::remove(args)).await,
+        Command::SyncObject(args) => Box::pin(sync_object::sync_object(args)).await,
         Command::Lint(args) => Box::pin(explain::lint(args)).await,
         Command::Plan(args) => Box::pin(plan::plan(args)).await,
         Command::Rules(command) => rules::rules(command),

@@ -8,6 +8,7 @@
 //!   the log, or else from the controller, so that a forest that was read once need not answer for the others to go on.
 //! - Collectors and projector are given the same naming contexts, and a data folder serves one configuration only.
 
+pub mod desk;
 mod parts;
 mod view;
 
@@ -21,10 +22,12 @@ use forestsync_schemas::streams;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use parts::{forest_config, projector_config_from_log, projector_config_without, tenant_config};
 pub use view::View;
 
+use self::desk::Desk;
 use crate::config::Settings;
 use crate::control;
 use crate::exit::UsageError;
@@ -81,6 +84,7 @@ pub struct Pipeline {
     desired: StreamName,
     /// Passes each naming context must have completed before idleness may be concluded.
     needed: Vec<Vec<u64>>,
+    _desk: Option<AbortOnDropHandle<()>>,
     /// The configuration was removed: no forest is read, and what it managed goes.
     is_removed: bool,
     turned: CancellationToken,
@@ -119,17 +123,20 @@ impl Pipeline {
         let mut tasks = JoinSet::new();
         let turned = parts::turning(&mut tasks, &settings.configuration, is_removed, &log, &stop)?;
         let mut collectors = Vec::with_capacity(settings.forests.len());
+        let mut handles = Vec::with_capacity(settings.forests.len());
         for (forest, password) in settings.forests.iter().zip(passwords).filter(|_| !is_removed) {
-            let status = parts::collector(&mut tasks, forest, password, &log, &stop)?;
+            let (status, handle) = parts::collector(&mut tasks, forest, password, &log, &stop)?;
             collectors.push((forest.name().to_owned(), status));
+            handles.push((forest.name().to_owned(), handle));
         }
         let projector =
             parts::projector(&mut tasks, settings, (!is_removed).then_some(collectors.as_slice()), &log, &stop);
-        let provisioner = parts::provisioner(&mut tasks, settings, options, credential, &log, &stop).await?;
+        let (provisioner, handle) = parts::provisioner(&mut tasks, settings, options, credential, &log, &stop).await?;
+        let desk = Desk { collectors: handles, provisioner: handle }.open(&settings.data);
         let view = View { collectors, projector, provisioner };
         let needed = view.passes().into_iter().map(|rows| vec![1; rows.len()]).collect();
         let desired = streams::desired(&settings.configuration).parse()?;
-        Ok(Self { view, tasks, stop, log, desired, needed, is_removed, turned, instance })
+        Ok(Self { view, tasks, stop, log, desired, needed, _desk: desk, is_removed, turned, instance })
     }
 
     /// The data folder, for the pipeline that takes the place of this one.

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use forestsync_collector::{Collector, CollectorStatus, ForestConfig};
+use forestsync_collector::{Collector, CollectorHandle, CollectorStatus, ForestConfig};
 use forestsync_domain::Dn;
 use forestsync_log::{Log, StreamName};
 use forestsync_projector::activation::{Activations, Projection};
 use forestsync_projector::settings::SourcesError;
 use forestsync_projector::{Projector, ProjectorConfig, ProjectorStatus, SourceConfig};
 use forestsync_provisioner::settings::Mode;
-use forestsync_provisioner::{Credential, Provisioner, ProvisionerConfig, Staging, Status, TenantConfig};
+use forestsync_provisioner::{
+    Credential, Provisioner, ProvisionerConfig, ProvisionerHandle, Staging, Status, TenantConfig,
+};
 use forestsync_rules::settings::Rules;
 use forestsync_runtime::secret::SecretString;
 use forestsync_schemas::control::{ConfigurationActivated, RemovedObjects};
@@ -66,16 +68,16 @@ pub(super) fn collector(
     password: SecretString,
     log: &Arc<dyn Log>,
     stop: &CancellationToken,
-) -> Result<Rows> {
+) -> Result<(Rows, CollectorHandle)> {
     let (name, stop) = (forest.name().to_owned(), stop.clone());
     let collector =
         Collector::new(forest_config(forest, password), Arc::clone(log)).with_context(|| format!("forest {name}"))?;
-    let status = collector.status();
+    let (status, handle) = (collector.status(), collector.handle());
     tasks.spawn(async move {
         let what = format!("the collector of forest {name}");
         until_stopped(&what, collector.run(stop.clone()), &stop).await
     });
-    Ok(status)
+    Ok((status, handle))
 }
 
 /// Starts the projector once all naming contexts are known: from the collectors, or from the log where the configuration
@@ -128,7 +130,7 @@ pub(super) async fn provisioner(
     credential: Credential,
     log: &Arc<dyn Log>,
     stop: &CancellationToken,
-) -> Result<watch::Receiver<Status>> {
+) -> Result<(watch::Receiver<Status>, Option<ProvisionerHandle>)> {
     let config = ProvisionerConfig {
         configuration: settings.configuration.clone(),
         directory: settings.provisioner_dir(),
@@ -140,12 +142,12 @@ pub(super) async fn provisioner(
         let staging = Staging::open(&config, Arc::clone(log)).context("the provisioner")?;
         let status = staging.status();
         tasks.spawn(async move { until_stopped("the provisioner", staging.run(stop.clone()), &stop).await });
-        return Ok(status);
+        return Ok((status, None));
     }
-    let provisioner = Box::pin(Provisioner::open(config, Arc::clone(log))).await.context("the provisioner")?;
-    let status = provisioner.status();
+    let mut provisioner = Box::pin(Provisioner::open(config, Arc::clone(log))).await.context("the provisioner")?;
+    let (status, handle) = (provisioner.status(), provisioner.handle());
     tasks.spawn(async move { until_stopped("the provisioner", provisioner.run(stop.clone()), &stop).await });
-    Ok(status)
+    Ok((status, Some(handle)))
 }
 
 /// The projector's configuration, once every forest's naming contexts are known.

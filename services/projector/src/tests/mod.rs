@@ -18,3 +18,4 @@ mod stream;
 mod support;
 mod traces;
 mod turns;
+mod what_if;

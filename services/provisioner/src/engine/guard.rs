@@ -159,7 +159,8 @@ impl Engine {
             |(anchor, since): &(&SourceAnchor, &u64)| !self.decisions.standing(anchor, operation, **since).is_open();
         let guarded = self.index.guarded.get(&kind);
         let pending = guarded.map_or(0, |all| all.len() - all.iter().filter(decided).count()) as u64;
-        let now = self.index.managed.get(&class).copied().unwrap_or_default();
+        let pending = pending + self.surroundings.guarded(kind);
+        let now = self.index.managed.get(&class).copied().unwrap_or_default() + self.surroundings.managed(class);
         match operation {
             Operation::Disable => {
                 guard::changes(&tenant.disable_guard, now, self.index.removed(&Removed::Disabled, since), pending)

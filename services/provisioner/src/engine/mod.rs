@@ -11,6 +11,7 @@
 
 mod alarms;
 mod answers;
+mod asked;
 mod decisions;
 mod dispatch;
 mod doubt;
@@ -44,17 +45,19 @@ use forestsync_domain::SourceAnchor;
 use forestsync_log::{Log, LogReader, LogWriter, StreamName};
 use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::outcomes::{MatchedBy, StopCause};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ProvisionerConfig;
 use crate::error::ProvisionerError;
+use crate::excerpt::Surroundings;
 use crate::status::Status;
 use crate::store::{Intent, Store, Write};
 use crate::target::{CloudObject, Done, Failure, Target};
 use alarms::Alarms;
+pub use asked::ProvisionerHandle;
 use decisions::Decisions;
 use drift::Drift;
 use extensions::Extensions;
@@ -228,6 +231,9 @@ pub(crate) struct Engine {
     pub(crate) until: Option<u64>,
     published: Option<Instant>,
     pub(crate) crash: Option<(CrashPoint, u32)>,
+    questions: Option<mpsc::Receiver<asked::Asked>>,
+    /// Of the objects that are not in this ledger, where it is an excerpt.
+    pub(crate) surroundings: Surroundings,
 }
 
 impl std::fmt::Debug for Engine {
@@ -298,6 +304,8 @@ impl Engine {
             until: None,
             published: None,
             crash: None,
+            questions: None,
+            surroundings: Surroundings::default(),
         };
         engine.load_flows()?;
         for (anchor, intent) in engine.store.intents()? {
@@ -334,6 +342,7 @@ impl Engine {
             self.finish_turn().await?;
             self.intake(reader.as_mut()).await?;
             self.hear()?;
+            self.answer_questions()?;
             self.fire_timers();
             self.review_guard()?;
             self.prepare_extensions(&shutdown).await?;
@@ -373,6 +382,7 @@ impl Engine {
             }
             Some(heard) = self.decisions.next() => self.decided(heard)?,
             heard = self.alarms.next() => self.heard(heard)?,
+            Some(asked) = asked::next(&mut self.questions) => self.answer_question(asked)?,
             records = reader.next(intake::CHUNK), if !self.has_all() => self.take_in(records?)?,
             () = tokio::time::sleep_until(next.unwrap_or(now)), if next.is_some() => {}
         }

@@ -32,6 +32,10 @@ impl Ready {
         Some(anchor)
     }
 
+    pub(super) fn has(&self, anchor: &SourceAnchor) -> bool {
+        self.known.contains(anchor)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }

@@ -176,6 +176,11 @@ impl Turn {
         self.touched.push(anchor.clone());
     }
 
+    /// Whether the object has another turn.
+    pub(super) fn touches(&self, anchor: &SourceAnchor) -> bool {
+        self.touched.contains(anchor)
+    }
+
     fn is_empty(&self) -> bool {
         self.outcomes.is_empty() && self.intents.is_empty() && self.notes.is_empty() && self.touched.is_empty()
     }

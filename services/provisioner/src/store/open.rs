@@ -36,18 +36,39 @@ impl Store {
             Err(TryLockError::Error(source)) => return Err(StoreError::Io { path: lock_path, source }),
         }
         let ledger = folder.join("ledger");
-        match open_tree(&ledger) {
+        match open_tree(&ledger, true) {
             Ok(tree) => Ok(Opened { store: Self { tree, _lock: lock }, moved: None }),
             Err(Unusable::Now(error)) => Err(error),
             Err(Unusable::Ever(detail)) => {
                 tracing::error!(error = %detail, "the ledger cannot be opened and is rebuilt from the log");
                 let moved = move_aside(folder, &ledger)?;
-                match open_tree(&ledger) {
+                match open_tree(&ledger, true) {
                     Ok(tree) => Ok(Opened { store: Self { tree, _lock: lock }, moved: Some(moved) }),
                     Err(Unusable::Now(error)) => Err(error),
                     Err(Unusable::Ever(detail)) => Err(StoreError::Damaged { key: "a new ledger".into(), detail }),
                 }
             }
+        }
+    }
+
+    /// Opens the ledger in a folder to read single rows of it, without a look at the others; nothing if there is none.
+    /// Blocks.
+    pub(crate) fn open_to_read(folder: &Path) -> Result<Option<Self>, StoreError> {
+        let ledger = folder.join("ledger");
+        if !ledger.is_dir() {
+            return Ok(None);
+        }
+        let path = folder.join("lock");
+        let lock = File::create(&path).map_err(|source| StoreError::Io { path: path.clone(), source })?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Busy(folder.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(StoreError::Io { path, source }),
+        }
+        match open_tree(&ledger, false) {
+            Ok(tree) => Ok(Some(Self { tree, _lock: lock })),
+            Err(Unusable::Now(error)) => Err(error),
+            Err(Unusable::Ever(detail)) => Err(StoreError::Damaged { key: "its database".into(), detail }),
         }
     }
 
@@ -72,13 +93,16 @@ enum Unusable {
     Ever(String),
 }
 
-fn open_tree(path: &Path) -> Result<sled::Db, Unusable> {
+/// Opens the database; `checks`: and looks at every row of it.
+fn open_tree(path: &Path, checks: bool) -> Result<sled::Db, Unusable> {
     let mut waited = Duration::ZERO;
     loop {
         // sled panics on some kinds of damage
         let attempt = std::panic::catch_unwind(|| {
             let config = sled::Config::default().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(Some(1_000));
-            config.open().and_then(|tree| whole(&tree).map(|fault| (tree, fault)))
+            let tree = config.open()?;
+            let fault = if checks { whole(&tree)? } else { None };
+            Ok((tree, fault))
         });
         match attempt {
             Ok(Ok((tree, None))) => return Ok(tree),
