@@ -208,6 +208,8 @@ pub enum MatchedBy {
     UserPrincipalName,
     /// By its primary mail address, having no onPremisesImmutableId.
     Mail,
+    /// By another attribute that the configuration names, having no onPremisesImmutableId.
+    Attribute,
 }
 
 /// A cloud object that was there already is managed from now on.

@@ -229,6 +229,7 @@ fn step(record: &OutcomeRecord, names: &HashMap<SourceAnchor, String>) -> Option
                 MatchedBy::Anchor => "it has the source anchor already".to_owned(),
                 MatchedBy::UserPrincipalName => "found by its name for signing in".to_owned(),
                 MatchedBy::Mail => "found by its mail address".to_owned(),
+                MatchedBy::Attribute => "found by an attribute that soft_match names".to_owned(),
             });
             Action::Join
         }

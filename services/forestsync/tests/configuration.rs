@@ -65,7 +65,8 @@ fn the_examples_mean_what_they_say() {
     assert_eq!(apac.reading.controllers[0].address, Some("192.0.2.17:389".parse().unwrap()));
     assert!(matches!(acquired.scope.exclude[..], [ScopeEntry::Guid(_)]));
     assert_eq!((apac.reading.method, acquired.reading.method), (Method::Dirsync, Method::Usn));
-    assert!(three.tenant.soft_match_upn && three.tenant.soft_match_mail);
+    let by: Vec<&str> = three.tenant.soft_match.iter().map(|rule| rule.cloud.as_str()).collect();
+    assert_eq!(by, ["userPrincipalName", "mail"]);
     assert_eq!(three.guard.window, Duration::from_hours(1));
     let whole = &config::load(&examples().join("whole-forest.toml")).unwrap().forests[0].reading;
     assert!(whole.all_domains && whole.domains.is_empty() && whole.controllers.is_empty());

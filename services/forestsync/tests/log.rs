@@ -248,11 +248,16 @@ async fn following_ends_with_a_signal_or_at_the_limit() {
     let lab = Lab::new();
     let log = lab.log("a");
     history(&log, 1).await;
+    let all = samples::outcomes().len();
     let follow = ["log", "tail", "-c", "a.toml", "outcomes.contoso", "--follow", "--from", "0"];
     let mut followed = lab.command(&follow).stdout(Stdio::piped()).spawn().unwrap();
-    let mut limited = lab.command(&[&follow[..], &["--limit", "24"]].concat()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut limited = lab
+        .command(&[&follow[..], &["--limit", &(all + 1).to_string()]].concat())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(followed.stdout.take().unwrap()));
-    for _ in 0..23 {
+    for _ in 0..all {
         lines.next().unwrap().unwrap();
     }
     let mut writer = log.writer(&stream("outcomes.contoso")).await.unwrap();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use forestsync_rules::guard::GuardLimits;
 use forestsync_rules::quarantine::QuarantineLimits;
 use forestsync_schemas::outcomes::DriftPolicy;
+use forestsync_schemas::outcomes::MatchedBy;
 use url::Url;
 
 use crate::credential::Credential;
@@ -51,14 +52,35 @@ pub enum ConfigError {
     Client(String),
 }
 
-/// Which existing users may be taken over although they do not carry the anchor. Only users without an
-/// `onPremisesImmutableId` are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// By what an existing user may be taken over although it does not carry the anchor: the value that is wished of one
+/// attribute is what the user has in another one. Only users without an `onPremisesImmutableId` are.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SoftMatch {
-    /// Those with the same userPrincipalName.
-    pub user_principal_name: bool,
-    /// Those with the same primary mail address.
-    pub mail: bool,
+    /// The attribute that flows, by its Graph name.
+    pub wished: String,
+    /// The tenant's attribute, one of [`SoftMatch::ATTRIBUTES`].
+    pub cloud: String,
+}
+
+impl SoftMatch {
+    /// The attributes that users are found by: Graph filters by them, and they are meant to tell people apart.
+    pub const ATTRIBUTES: [&str; 4] = ["userPrincipalName", "mail", "employeeId", "mailNickname"];
+    /// The most of them in one configuration.
+    pub const MOST: usize = 5;
+
+    /// The same attribute on both sides.
+    pub fn by(attribute: &str) -> Self {
+        Self { wished: attribute.to_owned(), cloud: attribute.to_owned() }
+    }
+
+    /// What an outcome calls it.
+    pub(crate) fn matched_by(&self) -> MatchedBy {
+        match (self.wished.as_str(), self.cloud.as_str()) {
+            ("userPrincipalName", "userPrincipalName") => MatchedBy::UserPrincipalName,
+            ("mail", "mail") => MatchedBy::Mail,
+            _ => MatchedBy::Attribute,
+        }
+    }
 }
 
 /// A national cloud of Microsoft (graph.md section 13; tokens do not cross clouds).
@@ -216,8 +238,8 @@ pub struct TenantConfig {
     pub request_timeout: Duration,
     /// How long a connection may take to come about.
     pub connect_timeout: Duration,
-    /// Taking over existing users without anchor.
-    pub soft_match: SoftMatch,
+    /// By what existing users without an anchor are taken over, in this order.
+    pub soft_match: Vec<SoftMatch>,
     /// The application that holds directory extensions; without one none are written.
     pub extension_app: Option<ExtensionApp>,
     /// The password of users that are created.
@@ -263,7 +285,7 @@ impl TenantConfig {
             batch_size: LARGEST_BATCH,
             request_timeout: Duration::from_mins(1),
             connect_timeout: Duration::from_secs(10),
-            soft_match: SoftMatch::default(),
+            soft_match: Vec::new(),
             extension_app: None,
             initial_password: InitialPassword::default(),
             guard: GuardLimits::default(),

@@ -100,7 +100,7 @@ pub(crate) fn features(
     config: &TenantConfig,
     classes: &BTreeSet<CloudClass>,
 ) -> impl Iterator<Item = &'static Feature> {
-    let soft_match = config.soft_match.user_principal_name || config.soft_match.mail;
+    let soft_match = !config.soft_match.is_empty();
     FEATURES.iter().filter(move |feature| match feature.when {
         When::Always => true,
         When::Class(class) => classes.contains(&class),
@@ -124,7 +124,7 @@ pub(crate) fn least<'a>(features: impl Iterator<Item = &'a Feature>) -> Vec<&'st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{DriftSettings, ExtensionApp};
+    use crate::config::{DriftSettings, ExtensionApp, SoftMatch};
     use crate::credential::Credential;
 
     fn config() -> TenantConfig {
@@ -147,7 +147,7 @@ mod tests {
         config.drift = Some(DriftSettings::default());
         // whoever writes them sees what others do
         assert_eq!(names(&config, &all), [&["User.ReadWrite.All", "Group.ReadWrite.All"][..], &tenant].concat());
-        config.soft_match.mail = true;
+        config.soft_match = vec![SoftMatch::by("mail")];
         // which reads domains and organization as well
         assert_eq!(names(&config, &[CloudClass::User]), ["User.ReadWrite.All", "Directory.Read.All"]);
         config.extension_app = Some(ExtensionApp { client_id: String::new(), object_id: String::new() });

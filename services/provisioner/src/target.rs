@@ -8,15 +8,24 @@ use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, ExtensionType};
-use forestsync_schemas::outcomes::{AttributeChanges, StopCause};
+use forestsync_schemas::outcomes::{AttributeChanges, MatchedBy, StopCause};
+
+/// A value to find a user by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MatchKey {
+    /// The tenant's attribute.
+    pub attribute: String,
+    pub value: String,
+    pub matched_by: MatchedBy,
+}
 
 /// One thing to do or to ask. Attributes to read are given by name; ids are the endpoint's.
 #[derive(Debug, Clone)]
 pub(crate) enum Call {
     /// The objects with this anchor, live and soft-deleted.
     LookUp { class: CloudClass, anchor: SourceAnchor, attributes: Vec<String> },
-    /// The live users with this name or mail address.
-    Match { user_principal_name: Option<String>, mail: Option<String>, attributes: Vec<String> },
+    /// The live users with these values, key by key.
+    Match { keys: Vec<MatchKey>, attributes: Vec<String> },
     /// The live group with this anchor, by its key: no index that lags stands between.
     ReadGroup { anchor: SourceAnchor, attributes: Vec<String> },
     /// A live object.
@@ -63,9 +72,7 @@ impl Call {
     pub(crate) fn requests(&self) -> usize {
         match self {
             Self::LookUp { .. } => 2,
-            Self::Match { user_principal_name, mail, .. } => {
-                usize::from(user_principal_name.is_some()) + usize::from(mail.is_some())
-            }
+            Self::Match { keys, .. } => keys.len(),
             Self::AddEach { members, .. } | Self::RemoveMembers { members, .. } => members.len(),
             _ => 1,
         }
@@ -154,8 +161,8 @@ pub(crate) struct Failure {
 pub(crate) enum Reply {
     /// To `LookUp`.
     Found { live: Option<CloudObject>, deleted: Option<CloudObject> },
-    /// To `Match`: by name, by mail.
-    Matches { by_name: Option<CloudObject>, by_mail: Option<CloudObject> },
+    /// To `Match`, in the order of its keys: the one user with the value, nothing where there is none or more than one.
+    Matches(Vec<Option<CloudObject>>),
     /// To `Read`.
     Object(Option<CloudObject>),
     /// To `ReadManager`: the manager's id.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{Lab, anchor, group, member, removed, text, user};
 use forestsync_practice::tenant::RetryAfter;
-use forestsync_provisioner::ExtensionApp;
+use forestsync_provisioner::{ExtensionApp, SoftMatch};
 use forestsync_schemas::EventBody as _;
 use forestsync_schemas::desired::{CloudClass, CloudValue, DesiredEvent, ExtensionType};
 use forestsync_schemas::outcomes::{OutcomeEvent, StopCause};
@@ -218,7 +218,7 @@ async fn strange_answers_do_no_harm() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_first_page_hides_nobody() {
     let mut lab = Lab::with(|o| o.knobs.empty_first_page = true).await;
-    lab.config.tenant.soft_match.user_principal_name = true;
+    lab.config.tenant.soft_match = vec![SoftMatch::by("userPrincipalName")];
     let person = |n: u32, anchor: Option<&str>| {
         serde_json::json!({"userPrincipalName": format!("user{n}@emea.example"), "displayName": "There", "mailNickname": "x",
             "accountEnabled": true, "onPremisesImmutableId": anchor})

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::{Lab, anchor, desired, group, removed, text, user, user_attributes};
-use forestsync_provisioner::{CheckLine, Credential, check};
+use forestsync_provisioner::{CheckLine, Credential, SoftMatch, check};
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue, DesiredEvent};
 use forestsync_schemas::outcomes::{MatchedBy, OutcomeEvent};
 use serde_json::json;
@@ -121,8 +121,7 @@ async fn soft_match_is_off_by_default_and_takes_only_free_users() {
     assert_eq!(refused.error.attribute.as_deref(), Some("userPrincipalName"));
     assert!(refused.error.detail.contains(&free), "{}", refused.error.detail);
 
-    lab.config.tenant.soft_match.user_principal_name = true;
-    lab.config.tenant.soft_match.mail = true;
+    lab.config.tenant.soft_match = vec![SoftMatch::by("userPrincipalName"), SoftMatch::by("mail")];
     lab.wish(wishes()).await;
     lab.settle().await;
     assert_eq!(lab.id(1), Some(free), "the free user was taken over");
@@ -137,6 +136,38 @@ async fn soft_match_is_off_by_default_and_takes_only_free_users() {
     assert_eq!(lab.property(3, "userPrincipalName"), Some(json!("user3@emea.example")));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn pairs_of_attributes_match_in_their_order_and_only_where_they_mean_one() {
+    let mut lab = Lab::new().await;
+    let seed = |n: u32, extra: serde_json::Value| {
+        let mut properties = json!({"displayName": "Old", "mailNickname": format!("old{n}"), "accountEnabled": true,
+            "userPrincipalName": format!("old{n}@emea.example")});
+        properties.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        lab.control.seed_user(properties).unwrap()
+    };
+    let first = seed(1, json!({"employeeId": "4711"}));
+    let second = seed(2, json!({"userPrincipalName": "two@emea.example"}));
+    seed(3, json!({"employeeId": "0815"}));
+    seed(4, json!({"employeeId": "0815"}));
+    let pair = SoftMatch { wished: "mail".into(), cloud: "userPrincipalName".into() };
+    lab.config.tenant.soft_match = vec![SoftMatch::by("employeeId"), pair];
+    lab.wish(vec![
+        user(1, &[("employeeId", text("4711")), ("mail", text("two@emea.example"))]),
+        user(2, &[("mail", text("two@emea.example"))]),
+        user(3, &[("employeeId", text("0815"))]),
+    ])
+    .await;
+    lab.settle().await;
+    assert_eq!((lab.id(1), lab.id(2)), (Some(first), Some(second)));
+    assert_eq!(lab.dump().users.len(), 5, "a number that two have means neither: a new user was made");
+    let all = lab.outcomes().await;
+    let by = all.iter().filter_map(|o| match &o.event {
+        OutcomeEvent::ObjectAdopted(adopted) => Some(adopted.matched_by),
+        _ => None,
+    });
+    assert_eq!(by.collect::<Vec<_>>(), [MatchedBy::Attribute; 2]);
+}
+
 /// Whoever can write a name in a directory must not become an administrator of the tenant by it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_soft_match_takes_no_administrator_and_nobody_twice() {
@@ -147,8 +178,7 @@ async fn a_soft_match_takes_no_administrator_and_nobody_twice() {
         lab.control.seed_user(properties).unwrap()
     };
     let (admin, shared) = (seed("user1@emea.example", "one@emea.example"), seed("x@emea.example", "two@emea.example"));
-    lab.config.tenant.soft_match.user_principal_name = true;
-    lab.config.tenant.soft_match.mail = true;
+    lab.config.tenant.soft_match = vec![SoftMatch::by("userPrincipalName"), SoftMatch::by("mail")];
     let mail = |n: u32| user(n, &[("mail", text("two@emea.example"))]);
     lab.wish(vec![user(1, &[]), mail(2), mail(3)]).await;
     let status = lab.settle().await;

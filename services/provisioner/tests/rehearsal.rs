@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use common::{Lab, anchor, group, group_with_owner, kept, member, no_member, removed, text, user, user_with_manager};
 use forestsync_log::{ForkedLog, Log};
-use forestsync_provisioner::{ProvisionerConfig, Rehearsal, rehearse};
+use forestsync_provisioner::{ProvisionerConfig, Rehearsal, SoftMatch, rehearse};
 use forestsync_schemas::desired::{CloudClass, DesiredEvent, RemovalReason};
 use forestsync_schemas::outcomes::{MemberAdded, MemberRemoved, OutcomeEvent};
 use forestsync_schemas::{EventBody as _, OutcomeRecord};
@@ -105,7 +105,7 @@ async fn a_life_is_rehearsed_step_by_step() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_there_already_is_taken_over_in_the_rehearsal_as_well() {
     let mut lab = Lab::new().await;
-    lab.config.tenant.soft_match.user_principal_name = true;
+    lab.config.tenant.soft_match = vec![SoftMatch::by("userPrincipalName")];
     lab.control
         .seed_user(json!({"userPrincipalName": "user1@emea.example", "displayName": "Found", "mailNickname": "user1"}))
         .unwrap();

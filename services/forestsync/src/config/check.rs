@@ -65,6 +65,11 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
             [CloudClass::User, CloudClass::Group].iter().flat_map(|class| rules.flow.managed(*class)).collect();
         drift.check("drift", Some(&managed), &mut found)
     });
+    let flows = rules.flow.managed(CloudClass::User);
+    for rule in tenant.iter().flat_map(|tenant| &tenant.soft_match).filter(|rule| !flows.contains(&rule.wished)) {
+        let hint = "name an attribute that flows to users, or let this one flow";
+        found.add("tenant.soft_match", format!("{:?} does not flow to users", rule.wished), hint);
+    }
     let more = rules.more_attributes();
     for forest in &mut forests {
         read_what_rules_need(forest, &more, &mut found);

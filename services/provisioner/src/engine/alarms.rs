@@ -10,7 +10,7 @@ use forestsync_log::{Log, LogReader, StreamName};
 use forestsync_rules::quarantine::Failing;
 use forestsync_runtime::clock;
 use forestsync_schemas::decisions::{DecisionEvent, HoldReason};
-use forestsync_schemas::outcomes::{NotificationSent, Operation, OutcomeEvent};
+use forestsync_schemas::outcomes::{DriftPolicy, NotificationSent, Operation, OutcomeEvent};
 use forestsync_schemas::streams;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::Engine;
 use crate::error::{ProvisionerError, decode};
 use crate::notify::{Channel, Courier, Delivered, Notice};
+use crate::status::DriftPlace;
 
 /// Looks at the causes are this far apart at least.
 const BETWEEN: Duration = Duration::from_millis(500);
@@ -198,6 +199,7 @@ impl Engine {
         }
         self.resting(&mut causes);
         self.held_back(&mut causes);
+        self.drifted_away(&mut causes);
         for ((reason, forest), (detail, hint)) in &self.alarms.holds {
             let own_hint = Some(hint.clone());
             let cause = Cause { title: detail.clone(), own_hint, ..Cause::default() };
@@ -224,6 +226,24 @@ impl Engine {
             let title = format!("{edges} memberships could not be written too often");
             let hint = "forestsync status names the groups, what is wrong with each and what to do";
             causes.insert("memberships".to_owned(), Cause { title, count: edges, hint, ..Cause::default() });
+        }
+    }
+
+    /// What others did in the tenant and is left as they did it until somebody looks.
+    fn drifted_away(&self, causes: &mut BTreeMap<String, Cause>) {
+        for item in self.index.drift.values().filter(|item| item.policy == DriftPolicy::Report) {
+            let (key, what, place) = match &item.place {
+                DriftPlace::Deletion => ("drift.deletions", "deleted", "deleted"),
+                DriftPlace::Attribute(name) => ("drift.changes", "changed", name.as_str()),
+                DriftPlace::Member(_) => ("drift.changes", "changed", "members"),
+            };
+            let cause = causes.entry(key.to_owned()).or_default();
+            cause.count += 1;
+            cause.title = format!("others {what} in the tenant what is managed here: {} found", cause.count);
+            cause.hint = "forestsync drift lists what differs; [drift] says what becomes of it";
+            if cause.lines.len() < NAMED {
+                cause.lines.push(format!("{} {}: {place}", item.class.as_str(), item.name));
+            }
         }
     }
 

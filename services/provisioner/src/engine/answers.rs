@@ -36,8 +36,8 @@ impl Engine {
             }
             (_, Reply::Failed(failure)) => self.failed(anchor, flight, &failure),
             (Purpose::LookUp, Reply::Found { live, deleted }) => self.found(anchor, flight, live, deleted),
-            (Purpose::Match, Reply::Matches { by_name, by_mail }) => {
-                self.matched(anchor, by_name, by_mail);
+            (Purpose::Match(keys), Reply::Matches(found)) => {
+                self.matched(anchor, keys, found);
                 Ok(())
             }
             (Purpose::Roles, Reply::Members(roles)) => {

@@ -1,7 +1,8 @@
 //! Soft match: who is in the tenant without an anchor may be the one that is wished.
 //!
-//! By userPrincipalName, then by primary mail address, as the configuration says. Never somebody who carries an anchor or
-//! belongs to Azure AD Connect, never somebody who holds a directory role, and nobody for two.
+//! By pairs of attributes, in the order of the configuration; a value that several users have matches none of them. Never
+//! somebody who carries an anchor or belongs to Azure AD Connect, never somebody who holds a directory role, and nobody for
+//! two.
 
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
@@ -9,31 +10,34 @@ use forestsync_schemas::outcomes::{ExportError, MatchedBy, Operation};
 
 use super::plan::refused;
 use super::{Engine, Flight, NewOutcome, Stage};
-use crate::target::{Call, CloudObject};
+use crate::config::SoftMatch;
+use crate::target::{Call, CloudObject, MatchKey};
 
 impl Engine {
-    /// The question for one that may be there without an anchor, where the configuration asks it.
-    pub(super) fn soft_match(&self, class: CloudClass, attributes: &CloudAttributes) -> Option<Call> {
-        let text = |name: &str| match attributes.get(name) {
-            Some(CloudValue::Text(text)) => Some(text.clone()),
+    /// The question for one that may be there without an anchor, where the configuration asks it, and what each of its
+    /// keys stands for.
+    pub(super) fn soft_match(&self, class: CloudClass, attributes: &CloudAttributes) -> Option<(Call, Vec<MatchedBy>)> {
+        if class != CloudClass::User {
+            return None;
+        }
+        let key = |rule: &SoftMatch| match attributes.get(&rule.wished) {
+            Some(CloudValue::Text(value)) if !value.trim().is_empty() => {
+                Some(MatchKey { attribute: rule.cloud.clone(), value: value.clone(), matched_by: rule.matched_by() })
+            }
             _ => None,
         };
-        let rules = self.config.tenant.soft_match;
-        let user_principal_name = text("userPrincipalName").filter(|_| rules.user_principal_name);
-        let mail = text("mail").filter(|_| rules.mail);
-        let asks = class == CloudClass::User && (user_principal_name.is_some() || mail.is_some());
-        asks.then(|| Call::Match { user_principal_name, mail, attributes: self.interesting(class, attributes) })
+        let keys: Vec<MatchKey> = self.config.tenant.soft_match.iter().filter_map(key).collect();
+        let stands_for = keys.iter().map(|key| key.matched_by).collect();
+        let call = Call::Match { keys, attributes: self.interesting(class, attributes) };
+        (call.requests() > 0).then_some((call, stands_for))
     }
 
-    /// Takes whom the question found.
-    pub(super) fn matched(
-        &mut self,
-        anchor: &SourceAnchor,
-        by_name: Option<CloudObject>,
-        by_mail: Option<CloudObject>,
-    ) {
+    /// Takes whom the question found: the first one that is free.
+    pub(super) fn matched(&mut self, anchor: &SourceAnchor, keys: &[MatchedBy], found: Vec<Option<CloudObject>>) {
         let others = |object: &CloudObject| self.claims.get(&object.id).is_some_and(|claimant| claimant != anchor);
-        let stage = match choose(by_name, by_mail, others) {
+        let free = |o: &CloudObject| o.anchor.as_deref().is_none_or(str::is_empty) && !o.synced && !others(o);
+        let mut found = keys.iter().copied().zip(found);
+        let stage = match found.find_map(|(by, object)| Some((object.filter(free)?, by))) {
             Some((object, by)) => {
                 self.claims.insert(object.id.clone(), anchor.clone());
                 Stage::Matched { object: Box::new(object), by, is_plain: false }
@@ -75,16 +79,4 @@ impl Engine {
         };
         self.turn.outcome(NewOutcome::after(anchor, flight, None, refused(Operation::Create, error)));
     }
-}
-
-/// Which soft match applies, if one does: the target must not carry an anchor, belong to Azure AD Connect or be somebody
-/// else's already.
-fn choose(
-    by_name: Option<CloudObject>,
-    by_mail: Option<CloudObject>,
-    others: impl Fn(&CloudObject) -> bool,
-) -> Option<(CloudObject, MatchedBy)> {
-    let free = |o: &CloudObject| o.anchor.as_deref().is_none_or(str::is_empty) && !o.synced && !others(o);
-    let by_name = by_name.filter(free).map(|o| (o, MatchedBy::UserPrincipalName));
-    by_name.or_else(|| by_mail.filter(free).map(|o| (o, MatchedBy::Mail)))
 }

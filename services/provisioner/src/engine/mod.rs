@@ -138,7 +138,8 @@ struct Verify {
 #[derive(Debug)]
 enum Purpose {
     LookUp,
-    Match,
+    /// By these keys, in their order.
+    Match(Vec<MatchedBy>),
     /// Whether whom a soft match found holds a directory role.
     Roles,
     Check,

@@ -214,7 +214,7 @@ impl Engine {
                 Plan::Ask(Call::ReadGroup { anchor: anchor.clone(), attributes }, Purpose::LookUp)
             }
             Some(Stage::Absent) => match self.soft_match(class, attributes) {
-                Some(call) => Plan::Ask(call, Purpose::Match),
+                Some((call, keys)) => Plan::Ask(call, Purpose::Match(keys)),
                 None => self.create(anchor, row, wish, whole()),
             },
             Some(Stage::NoMatch) => self.create(anchor, row, wish, whole()),

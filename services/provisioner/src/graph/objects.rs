@@ -79,15 +79,13 @@ pub(super) fn reply(names: &Names, call: &Call, answers: &[Answer]) -> Reply {
                 Ok(Reply::Found { live: pick(live), deleted: pick(deleted) })
             })
         }
-        Call::Match { user_principal_name, attributes, .. } => {
-            let (name, mail) =
-                if user_principal_name.is_some() { (answers.first(), answers.get(1)) } else { (None, answers.first()) };
-            list(CloudClass::User, attributes, name).and_then(|by_name| {
-                let mut by_mail = list(CloudClass::User, attributes, mail)?;
-                // two users with the same address are no match
-                let by_mail = if by_mail.len() == 1 { by_mail.pop() } else { None };
-                Ok(Reply::Matches { by_name: by_name.into_iter().next(), by_mail })
-            })
+        Call::Match { keys, attributes } => {
+            let one = |place: usize| -> Result<Option<CloudObject>, Failure> {
+                let mut found = list(CloudClass::User, attributes, answers.get(place))?;
+                // two users with the same value are no match
+                Ok(if found.len() == 1 { found.pop() } else { None })
+            };
+            (0..keys.len()).map(one).collect::<Result<Vec<_>, _>>().map(Reply::Matches)
         }
         Call::Read { class, attributes, .. } => {
             single(answers).map(|a| Reply::Object(a.and_then(|a| object(names, *class, &a.body, attributes))))

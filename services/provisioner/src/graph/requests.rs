@@ -130,13 +130,11 @@ pub(super) fn of(
                 out.push(Request::get(format!("/directory/deletedItems/{set}?$filter={filter}&$select={select}")));
             }
         }
-        Call::Match { user_principal_name, mail, attributes } => {
+        Call::Match { keys, attributes } => {
             let select = select(names, CloudClass::User, attributes);
-            for (name, value) in [("userPrincipalName", user_principal_name), ("mail", mail)] {
-                if let Some(value) = value {
-                    let filter = format!("{name}%20eq%20'{}'", literal(value));
-                    out.push(Request::get(format!("/users?$filter={filter}&$select={select}")));
-                }
+            for key in keys {
+                let filter = format!("{}%20eq%20'{}'", key.attribute, literal(&key.value));
+                out.push(Request::get(format!("/users?$filter={filter}&$select={select}")));
             }
         }
         Call::Read { class, id, attributes } => {

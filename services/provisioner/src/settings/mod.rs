@@ -60,7 +60,8 @@ pub struct TenantForm {
     /// How long the tenant may not show what was written: within it nothing is taken for absent.
     #[serde(default = "default_visible_within", deserialize_with = "duration")]
     pub visible_within: Duration,
-    /// By what cloud objects without an anchor are adopted: `"upn"`, `"mail"`.
+    /// By what cloud users without an anchor are adopted, in this order: `"upn"`, `"mail"`, `"employeeId"`,
+    /// `"mailNickname"`, or `{ wished = "mail", cloud = "userPrincipalName" }`.
     #[serde(default)]
     pub soft_match: Vec<SoftMatchForm>,
     /// The application (client) id of the app registration that holds directory extensions.
@@ -101,14 +102,46 @@ pub enum Mode {
     Staging,
 }
 
-/// An attribute by which a cloud object is adopted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// What a cloud user is adopted by: a name, or a pair of attributes.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SoftMatchForm {
-    /// userPrincipalName.
-    Upn,
-    /// The primary mail address.
-    Mail,
+    /// `"upn"`, `"mail"`, or an attribute that both sides have.
+    Named(String),
+    /// The value that is wished of one attribute in another one of the tenant.
+    Pair {
+        /// The attribute that flows.
+        wished: String,
+        /// The tenant's attribute.
+        cloud: String,
+    },
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PairTable {
+    wished: String,
+    cloud: String,
+}
+
+impl<'de> Deserialize<'de> for SoftMatchForm {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        string_or_table(
+            deserializer,
+            "\"upn\", \"mail\", an attribute, or { wished = \"…\", cloud = \"…\" }",
+            Self::Named,
+            |table: PairTable| Self::Pair { wished: table.wished, cloud: table.cloud },
+        )
+    }
+}
+
+impl SoftMatchForm {
+    fn rule(&self) -> SoftMatch {
+        match self {
+            Self::Named(name) if name == "upn" => SoftMatch::by("userPrincipalName"),
+            Self::Named(name) => SoftMatch::by(name),
+            Self::Pair { wished, cloud } => SoftMatch { wished: wished.clone(), cloud: cloud.clone() },
+        }
+    }
 }
 
 /// Where the tenant lives: a name, or both endpoints.
@@ -254,10 +287,8 @@ pub struct TenantSettings {
     pub in_flight: usize,
     /// How long the tenant may not show what was written.
     pub visible_within: Duration,
-    /// Whether a cloud user is adopted by its userPrincipalName.
-    pub soft_match_upn: bool,
-    /// Whether a cloud user is adopted by its mail address.
-    pub soft_match_mail: bool,
+    /// By what cloud users without an anchor are adopted, in this order.
+    pub soft_match: Vec<SoftMatch>,
     /// The application that holds directory extensions.
     pub extension_app: Option<ExtensionApp>,
     /// The password of users that are created.
@@ -311,6 +342,7 @@ impl TenantSettings {
             found.add(format!("{key}.initial_password.length"), "is not between 16 and 256", hint);
         }
         let extension_app = check_extension_app(key, tenant, found);
+        let soft_match = check_soft_match(key, &tenant.soft_match, found);
         let Identity { tenant_id, client_id, authority, graph } = identity?;
         Some(Self {
             tenant_id,
@@ -322,8 +354,7 @@ impl TenantSettings {
             writes_per_150_seconds: tenant.writes_per_150_seconds,
             in_flight: tenant.in_flight,
             visible_within: tenant.visible_within,
-            soft_match_upn: tenant.soft_match.contains(&SoftMatchForm::Upn),
-            soft_match_mail: tenant.soft_match.contains(&SoftMatchForm::Mail),
+            soft_match,
             extension_app,
             initial_password: InitialPassword { length, force_change },
         })
@@ -348,7 +379,7 @@ impl TenantSettings {
         config.writes_per_150_seconds = self.writes_per_150_seconds;
         config.in_flight = self.in_flight;
         config.visible_within = self.visible_within;
-        config.soft_match = SoftMatch { user_principal_name: self.soft_match_upn, mail: self.soft_match_mail };
+        config.soft_match.clone_from(&self.soft_match);
         config.extension_app.clone_from(&self.extension_app);
         config.initial_password = self.initial_password;
         config.guard = guard.deletions;
@@ -394,6 +425,21 @@ impl GuardSettings {
             grace: deletions.grace,
         }
     }
+}
+
+/// By what users can be found.
+fn check_soft_match(key: &str, forms: &[SoftMatchForm], found: &mut Findings) -> Vec<SoftMatch> {
+    let rules: Vec<SoftMatch> = forms.iter().map(SoftMatchForm::rule).collect();
+    let known = SoftMatch::ATTRIBUTES.join(", ");
+    for rule in rules.iter().filter(|rule| !SoftMatch::ATTRIBUTES.contains(&rule.cloud.as_str())) {
+        let message = format!("no user is found by {:?}", rule.cloud);
+        found.add(format!("{key}.soft_match"), message, format!("use \"upn\", or one of {known}"));
+    }
+    if rules.len() > SoftMatch::MOST {
+        let message = format!("has {} entries", rules.len());
+        found.add(format!("{key}.soft_match"), message, format!("keep {} of them at most", SoftMatch::MOST));
+    }
+    rules
 }
 
 /// Both ids, or none.

@@ -166,6 +166,7 @@ pub(super) fn matched_by(by: MatchedBy) -> &'static str {
         MatchedBy::Anchor => "anchor",
         MatchedBy::UserPrincipalName => "user_principal_name",
         MatchedBy::Mail => "mail",
+        MatchedBy::Attribute => "attribute",
     }
 }
 
