@@ -30,6 +30,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hickory-resolver", &["collector"]),
     ("ldap3_proto", &["practice"]),
     ("reqwest", &["provisioner"]),
+    ("lettre", &["provisioner"]),
     ("azure_identity", &["provisioner"]),
     ("axum", &["host", "practice"]),
     ("metrics-exporter-prometheus", &["host"]),

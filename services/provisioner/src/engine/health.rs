@@ -128,6 +128,8 @@ impl Engine {
     pub(super) fn review_health(&mut self) {
         let limits = self.config.tenant.quarantine.limits;
         let exceeded = quarantine::exceeded(&limits, self.index.failing);
+        // also where something was only read, and nothing is left to do about it
+        let rests = self.flights.is_empty() && self.ready.len() + self.parked.len() == 0;
         match (&mut self.wards.quarantine, exceeded) {
             (None, None) => {}
             (None, Some(cause)) => self.pause(cause, 1),
@@ -142,7 +144,7 @@ impl Engine {
                     ward.trial = Some(Trial::new(FIRST_TRIAL));
                     self.release();
                 }
-                Some(trial) if trial.open.is_empty() && trial.asked.len() >= trial.limit => {
+                Some(trial) if (rests || trial.open.is_empty()) && trial.asked.len() >= trial.limit => {
                     if trial.failed as f64 > limits.share * trial.asked.len() as f64 {
                         let pauses = ward.pauses + 1;
                         self.pause(cause, pauses);
