@@ -78,7 +78,7 @@ impl Alarms {
     /// When the next look is due.
     pub(super) fn next_look(&self) -> Option<Instant> {
         self.courier.as_ref()?;
-        let stale = self.is_stale.then(|| self.looked.map_or_else(Instant::now, |at| at + BETWEEN));
+        let stale = self.looked.filter(|_| self.is_stale).map(|at| at + BETWEEN);
         [stale, self.due].into_iter().flatten().min()
     }
 
@@ -114,7 +114,8 @@ impl Engine {
         let reader = log.reader(&stream, 0).await?;
         let (sender, heard) = mpsc::channel(WAITING);
         self.alarms.follower.spawn(follow(stream, reader, sender));
-        (self.alarms.courier, self.alarms.heard, self.alarms.is_stale) = (Some(courier), Some(heard), true);
+        (self.alarms.courier, self.alarms.heard) = (Some(courier), Some(heard));
+        (self.alarms.is_stale, self.alarms.looked) = (true, Some(Instant::now()));
         Ok(())
     }
 
