@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::answers::foreign;
 use super::failures::Wait;
+use super::fold::unknown;
 use super::turn::Note;
 use super::{Engine, Flight, NewOutcome, Stage, Verify};
 use crate::error::ProvisionerError;
@@ -100,6 +101,10 @@ impl Engine {
                     Some(manager) => self.store.object(manager)?.and_then(|m| m.cloud_id),
                     None => None,
                 };
+                if id != wished && !self.config.tenant.visible_within.is_zero() {
+                    // the reading may be older than the write: whatever is wished now is written
+                    self.turn.note(Note::Manager(anchor.clone(), Some(unknown())));
+                }
                 (id == wished).then(|| {
                     OutcomeEvent::ManagerChanged(ManagerChanged { before: before.clone(), after: after.clone() })
                 })

@@ -124,9 +124,8 @@ pub(super) struct Course {
 }
 
 impl Course {
-    /// From here on; to be called before the removal is decided.
-    pub(super) async fn new(log: &dyn Log, outcomes: &StreamName, objects: Anchors) -> Result<Self> {
-        let from = log.tail(outcomes).await?;
+    /// From where the preview ended: some of what it showed may have been dealt with while it was shown.
+    pub(super) async fn new(log: &dyn Log, outcomes: &StreamName, from: u64, objects: Anchors) -> Result<Self> {
         let reader = log.reader(outcomes, from).await?;
         let places = objects.into_iter().map(|anchor| (anchor, Place::Open)).collect();
         Ok(Self { reader, stream: outcomes.clone(), places, tally: Tally::new("objects dealt with"), rest: 0 })

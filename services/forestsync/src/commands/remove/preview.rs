@@ -66,6 +66,11 @@ impl Preview {
         Ok(Self { objects, restorable: goes(CloudClass::User), for_good: goes(CloudClass::Group), plan })
     }
 
+    /// What the outcomes say from this offset on is not in it.
+    pub(super) fn outcomes_offset(&self) -> u64 {
+        self.plan.outcomes_offset
+    }
+
     /// The objects that are deleted or let go.
     pub(super) fn anchors(&self) -> Anchors {
         let ends = |action: Action| matches!(action, Action::Delete | Action::DeleteLater | Action::LetGo);
