@@ -19,7 +19,7 @@ use crate::settings::{
     ChangeGuardForm, DriftForm, GuardForm, GuardSettings, Mode, NotifyForm, QuarantineForm, TenantForm, TenantSettings,
 };
 use crate::staging::Staging;
-use crate::status::{HealthState, Status};
+use crate::status::{HealthState, Status, name_of};
 use crate::{DriftSettings, NotifyConfig, Provisioner, ProvisionerConfig, ProvisionerError, QuarantineConfig};
 
 /// `provisioner.toml` as it is written.
@@ -283,8 +283,8 @@ fn measure(configuration: &str, status: &Status, tail: Option<u64>, totals: &mut
     }
     if let Some(drift) = &status.drift {
         for policy in [DriftPolicy::Enforce, DriftPolicy::Report, DriftPolicy::Accept] {
-            let name = serde_json::to_value(policy).ok().and_then(|name| name.as_str().map(str::to_owned));
-            let labels = [("configuration", configuration), ("policy", name.as_deref().unwrap_or_default())];
+            let name = name_of(&policy);
+            let labels = [("configuration", configuration), ("policy", name.as_str())];
             metering::gauge(names::PROVISIONER_DRIFT, &labels, drift.totals.get(&policy).map_or(0.0, |n| *n as f64));
         }
         if let Some(at) = drift.compared {

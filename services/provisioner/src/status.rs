@@ -6,6 +6,7 @@ use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::outcomes::{DriftPolicy, HoldCause, Operation};
 use jiff::Timestamp;
+use serde::Serialize;
 
 /// How many outcomes of each type, by class.
 pub type Outcomes = BTreeMap<CloudClass, BTreeMap<String, u64>>;
@@ -44,6 +45,11 @@ pub struct QuarantinedItem {
     pub attribute: Option<String>,
 }
 
+/// The name that a value without fields has in events.
+pub(crate) fn name_of(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 /// How a configuration is, as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HealthState {
@@ -57,6 +63,15 @@ pub enum HealthState {
 }
 
 impl HealthState {
+    /// The judgement on a configuration that is quarantined or not, and in which something rests or stands still or not.
+    pub fn of(is_quarantined: bool, is_troubled: bool) -> Self {
+        match (is_quarantined, is_troubled) {
+            (true, _) => Self::Quarantined,
+            (false, true) => Self::Degraded,
+            (false, false) => Self::Healthy,
+        }
+    }
+
     /// Its name, for people and for scripts.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, ExtensionType};
-use forestsync_schemas::outcomes::{AttributeChanges, MatchedBy, StopCause};
+use forestsync_schemas::outcomes::{AttributeChanges, StopCause};
 
 /// A value to find a user by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,6 @@ pub(crate) struct MatchKey {
     /// The tenant's attribute.
     pub attribute: String,
     pub value: String,
-    pub matched_by: MatchedBy,
 }
 
 /// One thing to do or to ask. Attributes to read are given by name; ids are the endpoint's.

@@ -70,8 +70,8 @@ pub async fn remove(args: RemoveArgs) -> Result<Exit> {
         return Ok(if args.dry_run { Exit::Done } else { Exit::Held });
     };
     let outcomes: StreamName = streams::outcomes(&settings.configuration).parse()?;
-    let mut course = Course::new(log.as_ref(), &outcomes, preview.outcomes_offset(), preview.anchors()).await?;
     let listed: Vec<_> = preview.anchors().into_iter().collect();
+    let mut course = Course::new(log.as_ref(), &outcomes, preview.outcomes_offset(), &listed).await?;
     control::remove(log.as_ref(), &settings.configuration, objects, &listed, &reason).await?;
     let ended = carry_out(&settings, &mut course, &shutdown, &args).await?;
     course.read_on().await?;

@@ -382,14 +382,8 @@ pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
 }
 
 fn health(ledger: &ledger::Ledger) -> &'static str {
-    let state = if ledger.quarantine.is_some() {
-        HealthState::Quarantined
-    } else if ledger.stopped.is_some() || !ledger.quarantined.is_empty() {
-        HealthState::Degraded
-    } else {
-        HealthState::Healthy
-    };
-    state.as_str()
+    let is_troubled = ledger.stopped.is_some() || !ledger.quarantined.is_empty();
+    HealthState::of(ledger.quarantine.is_some(), is_troubled).as_str()
 }
 
 /// What waits for a decision, and how much of `desired` that is known from.

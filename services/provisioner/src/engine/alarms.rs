@@ -3,31 +3,31 @@
 //! The causes are what the engine knows anyway, and what holds the projection of the configuration. What was told stands
 //! in the outcomes, so that neither a restart nor another process tells it again.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use forestsync_log::{Log, LogReader, StreamName};
+use forestsync_log::{Log, Record, StreamName};
 use forestsync_rules::quarantine::Failing;
 use forestsync_runtime::clock;
 use forestsync_schemas::decisions::{DecisionEvent, HoldReason};
 use forestsync_schemas::outcomes::{DriftPolicy, NotificationSent, Operation, OutcomeEvent};
 use forestsync_schemas::streams;
-use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Engine;
+use super::decisions::follow;
 use crate::error::{ProvisionerError, decode};
 use crate::notify::{Channel, Courier, Delivered, Notice};
-use crate::status::DriftPlace;
+use crate::status::{DriftItem, DriftPlace, name_of};
 
 /// Looks at the causes are this far apart at least.
 const BETWEEN: Duration = Duration::from_millis(500);
 /// Objects that are named.
 const NAMED: usize = 20;
-/// Records of decisions read at a time, and chunks that wait.
-const CHUNK: usize = 256;
+/// Chunks of decisions that wait to be taken.
 const WAITING: usize = 4;
 
 /// What holds the projection, by reason and forest, with what was seen and what to do; nothing once it is released.
@@ -40,9 +40,7 @@ struct Cause {
     title: String,
     count: u64,
     lines: Vec<String>,
-    hint: &'static str,
-    /// Where it comes from elsewhere.
-    own_hint: Option<String>,
+    hint: Cow<'static, str>,
 }
 
 /// Something that was heard.
@@ -95,12 +93,34 @@ impl Alarms {
     }
 }
 
-fn name_of(value: &impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
 fn objects(count: u64) -> String {
     if count == 1 { "1 object".to_owned() } else { format!("{count} objects") }
+}
+
+/// What is of one kind, together.
+fn gathered<'a, K: Ord, T>(all: impl Iterator<Item = &'a T>, key: impl Fn(&'a T) -> K) -> BTreeMap<K, Vec<&'a T>> {
+    let mut kinds = BTreeMap::<K, Vec<&T>>::new();
+    for one in all {
+        kinds.entry(key(one)).or_default().push(one);
+    }
+    kinds
+}
+
+impl Cause {
+    /// One about these, of which some are named.
+    fn about<T>(
+        items: &[&T],
+        line: impl Fn(&T) -> String,
+        title: impl FnOnce(u64) -> String,
+        hint: &'static str,
+    ) -> Self {
+        let count = items.len() as u64;
+        let mut lines: Vec<String> = items.iter().take(NAMED).map(|item| line(item)).collect();
+        if items.len() > NAMED {
+            lines.push(format!("and {} more", items.len() - NAMED));
+        }
+        Self { title: title(count), count, lines, hint: hint.into() }
+    }
 }
 
 impl Engine {
@@ -113,7 +133,7 @@ impl Engine {
         let stream: StreamName = streams::decisions(&self.config.configuration).parse()?;
         let reader = log.reader(&stream, 0).await?;
         let (sender, heard) = mpsc::channel(WAITING);
-        self.alarms.follower.spawn(follow(stream, reader, sender));
+        self.alarms.follower.spawn(follow(reader, sender, move |records| holds(&stream, &records)));
         (self.alarms.courier, self.alarms.heard) = (Some(courier), Some(heard));
         (self.alarms.is_stale, self.alarms.looked) = (true, Some(Instant::now()));
         Ok(())
@@ -153,25 +173,17 @@ impl Engine {
         since.retain(|cause, _| causes.contains_key(cause));
         gone.retain(|cause, _| !causes.contains_key(cause) && told.iter().any(|(told, _)| told == cause));
         let mut due = Vec::new();
-        let write = |cause: &str, what: Option<&Cause>| notice(&self.config, cause, what);
         for channel in courier.channels() {
-            let open = |cause: &String| told.contains(&(cause.clone(), channel.as_str().to_owned()));
-            for (cause, what) in causes.iter().filter(|(cause, _)| !open(cause)) {
-                let at = *since.entry(cause.clone()).or_insert(now) + gather;
-                let key = (cause.clone(), channel);
-                if at > now {
-                    due.push(at);
-                } else if !sending.contains(&key) && courier.send(channel, write(cause, Some(what))) {
-                    sending.insert(key);
-                }
-            }
+            let was_told = |cause: &String| told.contains(&(cause.clone(), channel.as_str().to_owned()));
+            let begun = causes.iter().filter(|(cause, _)| !was_told(cause)).map(|(cause, what)| (cause, Some(what)));
             let over = told.iter().filter(|(cause, by)| by == channel.as_str() && !causes.contains_key(cause));
-            for (cause, _) in over {
-                let at = *gone.entry(cause.clone()).or_insert(now) + gather;
+            for (cause, what) in begun.chain(over.map(|(cause, _)| (cause, None))) {
+                let times = if what.is_some() { &mut *since } else { &mut *gone };
+                let at = *times.entry(cause.clone()).or_insert(now) + gather;
                 let key = (cause.clone(), channel);
                 if at > now {
                     due.push(at);
-                } else if !sending.contains(&key) && courier.send(channel, write(cause, None)) {
+                } else if !sending.contains(&key) && courier.send(channel, notice(&self.config, cause, what)) {
                     sending.insert(key);
                 }
             }
@@ -187,23 +199,21 @@ impl Engine {
         if let Some(said) = self.stop_said {
             let detail = stop.map_or_else(String::new, |(_, detail)| format!(": {detail}"));
             let title = format!("nothing can be written to the tenant{detail}");
-            let hint = super::stop::hint(said);
+            let hint = super::stop::hint(said).into();
             causes.insert(format!("stopped.{}", name_of(&said)), Cause { title, hint, ..Cause::default() });
         }
         if self.wards.is_quarantined() {
-            let Failing { objects: failing, references, of } = self.index.failing;
-            let title =
-                format!("so much fails that the tenant is written to from time to time only: {failing} of {of}");
+            let Failing { objects: count, references, of } = self.index.failing;
+            let title = format!("so much fails that the tenant is written to from time to time only: {count} of {of}");
             let lines = vec![format!("{references} managers, owners and memberships fail besides")];
-            let hint = "forestsync status tells what fails most; it goes on by itself once most of it succeeds";
-            causes.insert("quarantine".to_owned(), Cause { title, count: failing, lines, hint, own_hint: None });
+            let hint = "forestsync status tells what fails most; it goes on by itself once most of it succeeds".into();
+            causes.insert("quarantine".to_owned(), Cause { title, count, lines, hint });
         }
         self.resting(&mut causes);
         self.held_back(&mut causes);
         self.drifted_away(&mut causes);
         for ((reason, forest), (detail, hint)) in &self.alarms.holds {
-            let own_hint = Some(hint.clone());
-            let cause = Cause { title: detail.clone(), own_hint, ..Cause::default() };
+            let cause = Cause { title: detail.clone(), hint: hint.clone().into(), ..Cause::default() };
             causes.insert(format!("hold.{}.{forest}", name_of(reason)), cause);
         }
         causes
@@ -211,109 +221,84 @@ impl Engine {
 
     /// Objects and memberships that rest, by what went wrong.
     fn resting(&self, causes: &mut BTreeMap<String, Cause>) {
-        for item in self.index.quarantined.values() {
-            let attribute = item.attribute.as_deref().unwrap_or("-");
-            let cause = causes.entry(format!("objects.{}.{attribute}", item.code)).or_default();
-            cause.count += 1;
-            cause.hint = "forestsync status names the objects, what is wrong with each and what to do";
-            if cause.lines.len() < NAMED {
-                cause.lines.push(format!("{} {}: {}", item.class.as_str(), item.name, name_of(&item.operation)));
-            }
-            let of = item.attribute.as_ref().map_or_else(String::new, |attribute| format!(", {attribute}"));
-            cause.title = format!("{} could not be written too often: {}{of}", objects(cause.count), item.code);
+        let kinds = gathered(self.index.quarantined.values(), |item| (item.code.as_str(), item.attribute.as_deref()));
+        for ((code, attribute), items) in kinds {
+            let of = attribute.map_or_else(String::new, |attribute| format!(", {attribute}"));
+            let cause = Cause::about(
+                &items,
+                |item| format!("{} {}: {}", item.class.as_str(), item.name, name_of(&item.operation)),
+                |count| format!("{} could not be written too often: {code}{of}", objects(count)),
+                "forestsync status names the objects, what is wrong with each and what to do",
+            );
+            causes.insert(format!("objects.{code}.{}", attribute.unwrap_or("-")), cause);
         }
-        let edges = self.index.quarantined_edges.len() as u64;
-        if edges > 0 {
-            let title = format!("{edges} memberships could not be written too often");
-            let hint = "forestsync status names the groups, what is wrong with each and what to do";
-            causes.insert("memberships".to_owned(), Cause { title, count: edges, hint, ..Cause::default() });
+        let count = self.index.quarantined_edges.len() as u64;
+        if count > 0 {
+            let title = format!("{count} memberships could not be written too often");
+            let hint = "forestsync status names the groups, what is wrong with each and what to do".into();
+            causes.insert("memberships".to_owned(), Cause { title, count, hint, ..Cause::default() });
         }
     }
 
     /// What others did in the tenant and is left as they did it until somebody looks.
     fn drifted_away(&self, causes: &mut BTreeMap<String, Cause>) {
-        for item in self.index.drift.values().filter(|item| item.policy == DriftPolicy::Report) {
-            let (key, what, place) = match &item.place {
-                DriftPlace::Deletion => ("drift.deletions", "deleted", "deleted"),
-                DriftPlace::Attribute(name) => ("drift.changes", "changed", name.as_str()),
-                DriftPlace::Member(_) => ("drift.changes", "changed", "members"),
+        let reported = self.index.drift.values().filter(|item| item.policy == DriftPolicy::Report);
+        for (is_deletion, items) in gathered(reported, |item| item.place == DriftPlace::Deletion) {
+            let (key, what) = if is_deletion { ("drift.deletions", "deleted") } else { ("drift.changes", "changed") };
+            let place = |item: &DriftItem| match &item.place {
+                DriftPlace::Deletion => "deleted".to_owned(),
+                DriftPlace::Attribute(name) => name.clone(),
+                DriftPlace::Member(_) => "members".to_owned(),
             };
-            let cause = causes.entry(key.to_owned()).or_default();
-            cause.count += 1;
-            cause.title = format!("others {what} in the tenant what is managed here: {} found", cause.count);
-            cause.hint = "forestsync drift lists what differs; [drift] says what becomes of it";
-            if cause.lines.len() < NAMED {
-                cause.lines.push(format!("{} {}: {place}", item.class.as_str(), item.name));
-            }
+            let cause = Cause::about(
+                &items,
+                |item| format!("{} {}: {}", item.class.as_str(), item.name, place(item)),
+                |count| format!("others {what} in the tenant what is managed here: {count} found"),
+                "forestsync drift lists what differs; [drift] says what becomes of it",
+            );
+            causes.insert(key.to_owned(), cause);
         }
     }
 
     /// What waits for a decision.
     fn held_back(&self, causes: &mut BTreeMap<String, Cause>) {
-        for item in self.index.held.values() {
-            let operation = name_of(&item.operation);
-            let cause = causes.entry(format!("held.{operation}.{}", item.class.as_str())).or_default();
-            cause.count += 1;
-            cause.hint =
-                "forestsync held lists them; forestsync approve lets them go, forestsync reject keeps them back";
-            if cause.lines.len() < NAMED {
-                cause.lines.push(format!("{} {}: {}", item.class.as_str(), item.name, item.detail));
-            }
-            let what = match item.operation {
+        for ((operation, class), items) in gathered(self.index.held.values(), |item| (item.operation, item.class)) {
+            let (name, class) = (name_of(&operation), class.as_str());
+            let what = match operation {
                 Operation::RemoveMembers => "groups that would lose members".to_owned(),
-                _ => format!("of class {}: {operation}", item.class.as_str()),
+                _ => format!("of class {class}: {name}"),
             };
-            cause.title = format!("{} held until somebody decides, {what}", objects(cause.count));
+            let cause = Cause::about(
+                &items,
+                |item| format!("{class} {}: {}", item.name, item.detail),
+                |count| format!("{} held until somebody decides, {what}", objects(count)),
+                "forestsync held lists them; forestsync approve lets them go, forestsync reject keeps them back",
+            );
+            causes.insert(format!("held.{name}.{class}"), cause);
         }
     }
 }
 
 fn notice(config: &crate::ProvisionerConfig, name: &str, cause: Option<&Cause>) -> Notice {
-    let (title, count, lines, hint) = match cause {
-        Some(Cause { title, count, lines, hint, own_hint }) => {
-            let mut lines = lines.clone();
-            let more = (*count as usize).saturating_sub(lines.len());
-            if more > 0 && !lines.is_empty() && lines.len() == NAMED {
-                lines.push(format!("and {more} more"));
-            }
-            (title.clone(), *count, lines, own_hint.clone().unwrap_or_else(|| (*hint).to_owned()))
-        }
-        None => (format!("over: {name}"), 0, Vec::new(), String::new()),
-    };
     Notice {
         configuration: config.configuration.clone(),
         tenant: config.tenant.tenant_id.clone(),
         cause: name.to_owned(),
         over: cause.is_none(),
-        title,
-        count,
-        lines,
-        hint,
+        title: cause.map_or_else(|| format!("over: {name}"), |cause| cause.title.clone()),
+        count: cause.map_or(0, |cause| cause.count),
+        lines: cause.map(|cause| cause.lines.clone()).unwrap_or_default(),
+        hint: cause.map(|cause| cause.hint.to_string()).unwrap_or_default(),
         time: clock::now(),
     }
 }
 
-/// Reads what holds the projection.
-async fn follow(
-    stream: StreamName,
-    mut reader: Box<dyn LogReader>,
-    sender: mpsc::Sender<Result<Holds, ProvisionerError>>,
-) {
-    loop {
-        let heard = match reader.next(CHUNK).await {
-            Ok(records) => records
-                .iter()
-                .map(|record| decode::<DecisionEvent>(&stream, record))
-                .filter_map(|record| record.map(|record| hold(record.event)).transpose())
-                .collect::<Result<Holds, _>>(),
-            Err(error) => Err(error.into()),
-        };
-        let is_over = heard.is_err();
-        let is_quiet = heard.as_ref().is_ok_and(Vec::is_empty);
-        if !is_quiet && (sender.send(heard).await.is_err() || is_over) {
-            return;
-        }
-    }
+/// What of these records holds the projection, or does no more.
+fn holds(stream: &StreamName, records: &[Record]) -> Result<Option<Holds>, ProvisionerError> {
+    let decoded = records.iter().map(|record| decode::<DecisionEvent>(stream, record));
+    let holds = decoded.filter_map(|record| record.map(|record| hold(record.event)).transpose());
+    let holds = holds.collect::<Result<Holds, _>>()?;
+    Ok(Some(holds).filter(|holds| !holds.is_empty()))
 }
 
 fn hold(event: DecisionEvent) -> Option<Hold> {

@@ -1,15 +1,14 @@
 //! Questions to a provisioner at work, and one wish: that what waits is tried now.
 
 use forestsync_domain::SourceAnchor;
-use forestsync_runtime::clock;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::failures::due_now;
 use super::turn::Note;
 use super::{Engine, Stage};
 use crate::error::ProvisionerError;
 use crate::excerpt::{Excerpt, ExcerptQuery, StandingState, Surroundings};
-use crate::store::Failed;
 
 /// Questions that wait for their turn.
 const WAITING: usize = 16;
@@ -125,10 +124,9 @@ impl Engine {
     /// Lets what failed of an object have its next attempt now.
     fn retry_now(&mut self, anchor: &SourceAnchor) -> Result<bool, ProvisionerError> {
         let Some(row) = self.store.object(anchor)? else { return Ok(false) };
-        let now = |failed: &Failed| Failed { retry_at: clock::now().as_millisecond(), ..failed.clone() };
         let mut found = false;
         for failed in [row.failure(), row.lead_failure()].into_iter().flatten() {
-            self.turn.note(Note::Object(anchor.clone(), now(failed)));
+            self.turn.note(Note::Object(anchor.clone(), due_now(failed)));
             found = true;
         }
         let members: Vec<SourceAnchor> = match self.index.links.get(anchor) {
@@ -138,7 +136,7 @@ impl Engine {
         for member in members {
             let edge = self.store.edge(anchor, &member)?.unwrap_or_default();
             if let Some(failed) = edge.failure() {
-                self.turn.note(Note::Member(anchor.clone(), member, now(failed)));
+                self.turn.note(Note::Member(anchor.clone(), member, due_now(failed)));
                 found = true;
             }
         }

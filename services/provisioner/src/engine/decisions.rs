@@ -205,7 +205,7 @@ impl Engine {
         }
         let (sender, heard) = mpsc::channel(WAITING);
         self.decisions.heard = Some(heard);
-        self.decisions.follower.spawn(follow(reader, sender));
+        self.decisions.follower.spawn(follow(reader, sender, |records| Ok(Some(records))));
         Ok(())
     }
 
@@ -232,9 +232,18 @@ impl Engine {
     }
 }
 
-async fn follow(mut reader: Box<dyn LogReader>, sender: mpsc::Sender<Heard>) {
+/// Reads on and hands over what `take` makes of the records, where that is anything; an error is the last.
+pub(super) async fn follow<T: Send>(
+    mut reader: Box<dyn LogReader>,
+    sender: mpsc::Sender<Result<T, ProvisionerError>>,
+    take: impl Fn(Vec<Record>) -> Result<Option<T>, ProvisionerError> + Send,
+) {
     loop {
-        let heard = reader.next(CHUNK).await.map_err(ProvisionerError::from);
+        let heard = match reader.next(CHUNK).await {
+            Ok(records) => take(records).transpose(),
+            Err(error) => Some(Err(error.into())),
+        };
+        let Some(heard) = heard else { continue };
         let is_over = heard.is_err();
         if sender.send(heard).await.is_err() || is_over {
             return;

@@ -11,7 +11,7 @@ use forestsync_domain::SourceAnchor;
 use forestsync_runtime::clock;
 use forestsync_schemas::desired::{DesiredEvent, ObjectDesired};
 
-use super::fold::unread;
+use super::fold::{put, unread};
 use crate::store::{Life, ObjectRow, StoreError, Tx, WishKind};
 
 /// Takes for written what this event supersedes.
@@ -71,10 +71,7 @@ fn superseded(row: &mut ObjectRow, offset: u64, now: Option<&ObjectDesired>) {
         WishKind::Present { attributes: before, manager: led, owner: owned, .. } => {
             let differs = |name: &&String| is_open && before.get(*name) != attributes.get(*name);
             for name in before.keys().chain(attributes.keys()).filter(differs) {
-                match before.get(name) {
-                    Some(value) => _ = confirmed.insert(name.clone(), value.clone()),
-                    None => _ = confirmed.remove(name),
-                }
+                put(confirmed, name, before.get(name));
                 row.unsure.insert(name.clone());
             }
             if lead_is_open && led != *manager {

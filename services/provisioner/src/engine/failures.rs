@@ -9,6 +9,7 @@ use forestsync_schemas::outcomes::{ExportError, ExportFailed, ExportQuarantined,
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::health::is_own;
 use super::pace::jitter;
 use super::plan::MISSED;
 use super::turn::Note;
@@ -249,9 +250,11 @@ impl Engine {
             _ => row.failure(),
         }));
         let next = self.next_failure(operation, before, flight.offset, failure, detail(failure), &[]);
-        match next.event {
-            Some(event) => self.push_failure(anchor, flight, flight.offset, failure, event),
-            None => self.turn.note(Note::Object(anchor.clone(), next.failed)),
+        if let Some(event) = next.event {
+            self.push_failure(anchor, flight, flight.offset, failure, event);
+        } else {
+            self.wards.answered(anchor, is_own(operation));
+            self.turn.note(Note::Object(anchor.clone(), next.failed));
         }
         Ok(next.wait)
     }
@@ -341,6 +344,11 @@ struct Next {
     event: Option<OutcomeEvent>,
     failed: Failed,
     wait: Wait,
+}
+
+/// The same failure, to be tried again now.
+pub(super) fn due_now(failed: &Failed) -> Failed {
+    Failed { retry_at: clock::now().as_millisecond(), ..failed.clone() }
 }
 
 /// Whether repeating the same request cannot heal it.

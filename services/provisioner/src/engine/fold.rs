@@ -9,12 +9,12 @@ use forestsync_schemas::OutcomeRecord;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
 use forestsync_schemas::outcomes::{
     AttributeChange, AttributeChanges, DriftEnded, DriftFound, DriftPolicy, ExportError, MatchedBy, MembersDrifted,
-    Operation, OutcomeContext, OutcomeEvent, StopCause,
+    Operation, OutcomeContext, OutcomeEvent,
 };
 
 use crate::store::{
-    Deferral, ENABLED, EdgeDrift, Failed, Held, Life, Lost, NAME, ObjectRow, Quarantine, Removal, Removed, StoreError,
-    Tx,
+    Deferral, ENABLED, EdgeDrift, Failed, Held, Life, Lost, Meta, NAME, ObjectRow, Quarantine, Removal, Removed,
+    StoreError, Tx,
 };
 
 /// Folds the outcome at `offset` in.
@@ -84,10 +84,7 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
         }
         OutcomeEvent::ObjectDeprovisioned(e) => {
             let row = tx.object(anchor, class)?;
-            (row.life, row.failed, row.lead_failed) = (Life::Deleted, None, None);
-            row.held.clear();
-            (row.deferral, row.maybe) = (None, None);
-            forget_drift(row);
+            is_deleted(row);
             row.settled = row.settled.max(settled);
             // what is restored comes back with the memberships that it had (graph.md section 6), and whether it can be is
             // not certain where the tenant answered that it is not there; what is made anew has none
@@ -160,54 +157,47 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             tx.object(anchor, class)?.held.remove(&e.operation);
         }
         OutcomeEvent::NotWritable(e) => tx.object(anchor, class)?.reported = Some(e.attributes.clone()),
-        OutcomeEvent::ExportStopped(e) => return stopped(tx, offset, Some(e.cause)),
-        OutcomeEvent::ExportResumed(_) => return stopped(tx, offset, None),
-        OutcomeEvent::ConfigurationQuarantined(e) => {
-            let (pauses, retry_at) = (e.pauses, e.retry_at.as_millisecond());
-            let meta = tx.meta()?;
-            let since = meta.quarantine.as_ref().map_or(at, |before| before.since);
-            (meta.outcomes_next, meta.quarantine) = (offset + 1, Some(Quarantine { since, pauses, retry_at }));
-            return Ok(());
-        }
-        OutcomeEvent::ConfigurationRecovered(_) => {
-            let meta = tx.meta()?;
-            (meta.outcomes_next, meta.quarantine) = (offset + 1, None);
-            return Ok(());
-        }
-        OutcomeEvent::NotificationSent(e) => {
-            let meta = tx.meta()?;
-            meta.outcomes_next = offset + 1;
-            meta.told.retain(|(cause, channel)| (cause, channel) != (&e.cause, &e.channel));
-            if !e.over {
-                meta.told.push((e.cause.clone(), e.channel.clone()));
-            }
+        OutcomeEvent::ExportStopped(_)
+        | OutcomeEvent::ExportResumed(_)
+        | OutcomeEvent::ConfigurationQuarantined(_)
+        | OutcomeEvent::ConfigurationRecovered(_)
+        | OutcomeEvent::NotificationSent(_)
+        | OutcomeEvent::TenantCompared(_) => {
+            of_all(tx.meta()?, offset, at, &record.event);
             return Ok(());
         }
         OutcomeEvent::DriftFound(e) => drifted(tx.object(anchor, class)?, e),
         OutcomeEvent::MembersDrifted(e) => members_drifted(tx, anchor, e)?,
         OutcomeEvent::DeletedByOthers(e) => {
             let row = tx.object(anchor, class)?;
-            (row.life, row.failed, row.lead_failed) = (Life::Deleted, None, None);
-            row.held.clear();
-            (row.deferral, row.maybe) = (None, None);
-            forget_drift(row);
             let since = row.lost.map_or(e.read_at.as_millisecond(), |lost| lost.since);
+            is_deleted(row);
             row.lost = Some(Lost { policy: e.policy, since, offset: context.desired_offset });
         }
         OutcomeEvent::DriftEnded(e) => drift_ended(tx, anchor, class, e)?,
-        OutcomeEvent::TenantCompared(_) => {
-            tx.meta()?.outcomes_next = offset + 1;
-            return Ok(());
-        }
     }
     count(tx, class, record.event.type_name(), offset)
 }
 
-/// What concerns the whole tenant belongs to no class.
-fn stopped(tx: &mut Tx<'_>, offset: u64, cause: Option<StopCause>) -> Result<(), StoreError> {
-    let meta = tx.meta()?;
-    (meta.outcomes_next, meta.stopped) = (offset + 1, cause);
-    Ok(())
+/// What concerns the configuration as a whole belongs to no class.
+fn of_all(meta: &mut Meta, offset: u64, at: i64, event: &OutcomeEvent) {
+    meta.outcomes_next = offset + 1;
+    match event {
+        OutcomeEvent::ExportStopped(e) => meta.stopped = Some(e.cause),
+        OutcomeEvent::ExportResumed(_) => meta.stopped = None,
+        OutcomeEvent::ConfigurationQuarantined(e) => {
+            let since = meta.quarantine.as_ref().map_or(at, |before| before.since);
+            meta.quarantine = Some(Quarantine { since, pauses: e.pauses, retry_at: e.retry_at.as_millisecond() });
+        }
+        OutcomeEvent::ConfigurationRecovered(_) => meta.quarantine = None,
+        OutcomeEvent::NotificationSent(e) => {
+            meta.told.retain(|(cause, channel)| (cause, channel) != (&e.cause, &e.channel));
+            if !e.over {
+                meta.told.push((e.cause.clone(), e.channel.clone()));
+            }
+        }
+        _ => {}
+    }
 }
 
 fn count(tx: &mut Tx<'_>, class: CloudClass, kind: &str, offset: u64) -> Result<(), StoreError> {
@@ -246,7 +236,8 @@ fn drifted(row: &mut ObjectRow, found: &DriftFound) {
     }
 }
 
-fn put(attributes: &mut CloudAttributes, name: &str, value: Option<&CloudValue>) {
+/// Gives an attribute this value, or none.
+pub(super) fn put(attributes: &mut CloudAttributes, name: &str, value: Option<&CloudValue>) {
     match value {
         Some(value) => _ = attributes.insert(name.to_owned(), value.clone()),
         None => _ = attributes.remove(name),
@@ -261,6 +252,14 @@ fn keep_drift(row: &mut ObjectRow, (drift, policies): (AttributeChanges, BTreeMa
         }
     }
     (row.drift, row.drift_policies) = (drift, policies);
+}
+
+/// Whoever deleted it.
+fn is_deleted(row: &mut ObjectRow) {
+    (row.life, row.failed, row.lead_failed) = (Life::Deleted, None, None);
+    row.held.clear();
+    (row.deferral, row.maybe) = (None, None);
+    forget_drift(row);
 }
 
 fn forget_drift(row: &mut ObjectRow) {

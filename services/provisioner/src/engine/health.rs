@@ -3,20 +3,18 @@
 //! fails the pause is twice as long. It is over when no limit is exceeded any more.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
 use forestsync_rules::quarantine::{self, Failing};
-use forestsync_runtime::clock;
-use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::outcomes::{
     ConfigurationQuarantined, ConfigurationRecovered, Operation, OutcomeEvent, QuarantineCause,
 };
 use tokio::time::Instant;
 
+use super::Engine;
 use super::failures::later;
 use super::pace::jitter;
-use super::{Engine, NewOutcome};
+use super::plan::instant;
 use crate::status::{Health, HealthState};
 use crate::store::Quarantine;
 
@@ -58,11 +56,8 @@ impl Trial {
 impl Wards {
     /// As it was left.
     pub(super) fn new(left: Option<Quarantine>) -> Self {
-        let ward = left.map(|quarantine| {
-            let ahead = u64::try_from(quarantine.retry_at - clock::now().as_millisecond()).unwrap_or_default();
-            let until = Instant::now() + Duration::from_millis(ahead);
-            Ward { pauses: quarantine.pauses, until, trial: None }
-        });
+        let ward =
+            left.map(|quarantine| Ward { pauses: quarantine.pauses, until: instant(quarantine.retry_at), trial: None });
         Self { quarantine: ward, waiting: HashSet::new() }
     }
 
@@ -108,17 +103,16 @@ impl Wards {
     }
 }
 
+/// Whether it is done to the object itself, and not to what refers to others.
+pub(super) fn is_own(operation: Operation) -> bool {
+    !matches!(operation, Operation::SetManager | Operation::SetOwner | Operation::AddMembers | Operation::RemoveMembers)
+}
+
 /// Whether the outcome is a failure of an object itself.
 pub(super) fn is_failure(event: &OutcomeEvent) -> bool {
-    let of = |operation: Operation| {
-        !matches!(
-            operation,
-            Operation::SetManager | Operation::SetOwner | Operation::AddMembers | Operation::RemoveMembers
-        )
-    };
     match event {
-        OutcomeEvent::ExportFailed(failed) => of(failed.operation),
-        OutcomeEvent::ExportQuarantined(resting) => of(resting.operation),
+        OutcomeEvent::ExportFailed(failed) => is_own(failed.operation),
+        OutcomeEvent::ExportQuarantined(resting) => is_own(resting.operation),
         _ => false,
     }
 }
@@ -176,28 +170,10 @@ impl Engine {
         }
     }
 
-    /// Says something of the configuration as a whole.
-    pub(super) fn say(&mut self, event: OutcomeEvent) {
-        self.turn.outcome(NewOutcome {
-            anchor: SourceAnchor::from(String::new()),
-            class: CloudClass::User,
-            cloud_id: None,
-            offset: self.desired_next,
-            trace: None,
-            status: None,
-            request_id: None,
-            event,
-        });
-    }
-
     /// How it is, for others.
     pub(super) fn health(&self, wall: impl Fn(Instant) -> jiff::Timestamp) -> Health {
         let rests = !self.index.quarantined.is_empty() || !self.index.quarantined_edges.is_empty();
-        let state = match &self.wards.quarantine {
-            Some(_) => HealthState::Quarantined,
-            None if rests || self.stop_said.is_some() => HealthState::Degraded,
-            None => HealthState::Healthy,
-        };
+        let state = HealthState::of(self.wards.is_quarantined(), rests || self.stop_said.is_some());
         let Failing { objects, references, .. } = self.index.failing;
         Health { state, failing: objects, failing_references: references, retry_at: self.wards.next().map(wall) }
     }

@@ -22,14 +22,13 @@ impl Engine {
         }
         let key = |rule: &SoftMatch| match attributes.get(&rule.wished) {
             Some(CloudValue::Text(value)) if !value.trim().is_empty() => {
-                Some(MatchKey { attribute: rule.cloud.clone(), value: value.clone(), matched_by: rule.matched_by() })
+                Some((MatchKey { attribute: rule.cloud.clone(), value: value.clone() }, rule.matched_by()))
             }
             _ => None,
         };
-        let keys: Vec<MatchKey> = self.config.tenant.soft_match.iter().filter_map(key).collect();
-        let stands_for = keys.iter().map(|key| key.matched_by).collect();
-        let call = Call::Match { keys, attributes: self.interesting(class, attributes) };
-        (call.requests() > 0).then_some((call, stands_for))
+        let (keys, stands_for): (Vec<_>, Vec<_>) = self.config.tenant.soft_match.iter().filter_map(key).unzip();
+        let asks = !keys.is_empty();
+        asks.then(|| (Call::Match { keys, attributes: self.interesting(class, attributes) }, stands_for))
     }
 
     /// Takes whom the question found: the first one that is free.

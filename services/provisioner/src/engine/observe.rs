@@ -8,6 +8,7 @@ use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::outcomes::{DriftPolicy, Operation};
 
 use super::Engine;
+use super::failures::due_now;
 use super::fold::unknown;
 use super::guard::Kind;
 use super::turn::Note;
@@ -284,7 +285,7 @@ impl Engine {
         for (anchor, before, now) in &changed.objects {
             self.index.object(anchor, before.as_ref(), now);
             self.ready.push(anchor);
-            self.free_values(before.as_ref(), now);
+            self.free_values(before.as_ref(), now)?;
             let same = before.as_ref().is_some_and(|b| face(b) == face(now));
             if !same {
                 self.wake_dependents(anchor)?;
@@ -303,17 +304,21 @@ impl Engine {
     }
 
     /// Whoever wants a value that this object had may have it now.
-    fn free_values(&mut self, before: Option<&ObjectRow>, now: &ObjectRow) {
-        let Some(before) = before else { return };
-        let Some(id) =
-            before.cloud_id.as_ref().filter(|_| before.life != now.life || before.confirmed != now.confirmed)
-        else {
-            return;
+    fn free_values(&mut self, before: Option<&ObjectRow>, now: &ObjectRow) -> Result<(), ProvisionerError> {
+        let Some(before) = before else { return Ok(()) };
+        let Some(id) = before.cloud_id.as_ref().filter(|id| self.index.conflicts.contains_key(*id)) else {
+            return Ok(());
         };
-        for anchor in self.index.conflicts.remove(id).unwrap_or_default() {
-            self.turn.touch(&anchor);
-            self.turn.note(Note::Retry(anchor));
+        if before.life == now.life && before.confirmed == now.confirmed {
+            return Ok(());
         }
+        for anchor in self.index.conflicts.remove(id).unwrap_or_default() {
+            if let Some(failed) = self.store.object(&anchor)?.as_ref().and_then(ObjectRow::failure) {
+                self.turn.note(Note::Object(anchor.clone(), due_now(failed)));
+                self.turn.touch(&anchor);
+            }
+        }
+        Ok(())
     }
 
     /// A user that was made anew is not the manager or owner that its predecessor was.

@@ -7,7 +7,7 @@ use forestsync_schemas::desired::{CloudClass, CloudValue};
 use forestsync_schemas::outcomes::{OutcomeContext, OutcomeEvent};
 use forestsync_schemas::{EventBody as _, EventId, OutcomeRecord, trace};
 
-use super::fold::set_failed;
+use super::fold::{put, set_failed};
 use super::health::is_failure;
 use super::{CrashPoint, Engine, Flight, fold};
 use crate::error::ProvisionerError;
@@ -31,6 +31,20 @@ pub(super) struct NewOutcome {
 }
 
 impl NewOutcome {
+    /// One of the configuration as a whole.
+    pub(super) fn of_all(offset: u64, event: OutcomeEvent) -> Self {
+        Self {
+            anchor: SourceAnchor::from(String::new()),
+            class: CloudClass::User,
+            cloud_id: None,
+            offset,
+            trace: None,
+            status: None,
+            request_id: None,
+            event,
+        }
+    }
+
     /// One that no answer caused.
     pub(super) fn of(anchor: &SourceAnchor, row: &ObjectRow, wish: &Wish, event: OutcomeEvent) -> Self {
         Self {
@@ -95,8 +109,6 @@ pub(super) enum Note {
     Object(SourceAnchor, Failed),
     /// The same of a membership: group, member.
     Member(SourceAnchor, SourceAnchor, Failed),
-    /// What the object was refused for is gone: it is tried at once.
-    Retry(SourceAnchor),
     /// Since when the tenant may hold the object.
     MaybeObject(SourceAnchor, Option<i64>),
     /// The manager it has, as read.
@@ -118,12 +130,6 @@ impl Note {
         match self {
             Self::Object(anchor, failed) => set_failed(tx.object(&anchor, CloudClass::User)?, failed),
             Self::Member(group, member, failed) => tx.edge(&group, &member)?.failed = Some(failed),
-            Self::Retry(anchor) => {
-                // 0 would be for ever
-                if let Some(failed) = tx.object(&anchor, CloudClass::User)?.failed.as_mut() {
-                    failed.retry_at = 1;
-                }
-            }
             Self::MaybeObject(anchor, since) => tx.object(&anchor, CloudClass::User)?.maybe = since,
             Self::Manager(anchor, manager) => tx.object(&anchor, CloudClass::User)?.manager = manager,
             Self::OwnerGone(group, owner) => tx.object(&group, CloudClass::Group)?.own(&owner, false),
@@ -131,10 +137,7 @@ impl Note {
             Self::Value(anchor, name, value) => {
                 let row = tx.object(&anchor, CloudClass::User)?;
                 row.unsure.remove(&name);
-                match value {
-                    Some(value) => _ = row.confirmed.insert(name, value),
-                    None => _ = row.confirmed.remove(&name),
-                }
+                put(&mut row.confirmed, &name, value.as_ref());
             }
             Self::Suspect(anchor, since) => tx.set_suspect(&anchor, since.map(|since| Suspect { since }))?,
             Self::Hint(group, member, hint) => {
@@ -187,6 +190,11 @@ impl Turn {
 }
 
 impl Engine {
+    /// Says something of the configuration as a whole.
+    pub(super) fn say(&mut self, event: OutcomeEvent) {
+        self.turn.outcome(NewOutcome::of_all(self.desired_next, event));
+    }
+
     /// Writes the round down; whether there was anything.
     pub(super) async fn finish_turn(&mut self) -> Result<bool, ProvisionerError> {
         let turn = std::mem::take(&mut self.turn);
@@ -224,9 +232,6 @@ impl Engine {
             tx.set_intent(&anchor, intent);
         }
         for note in notes {
-            if let Note::Object(anchor, _) = &note {
-                self.wards.answered(anchor, true);
-            }
             note.write_down(&mut tx)?;
         }
         let changed = tx.commit()?;

@@ -1,5 +1,6 @@
 //! HTTP to Graph: one client, tokens, the gate, bounded bodies.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,16 +34,17 @@ pub(super) fn client(config: &TenantConfig) -> Result<reqwest::Client, ConfigErr
         .pool_idle_timeout(Duration::from_mins(1))
         .gzip(true);
     if let Some(path) = &config.ca_file {
-        let refuse = |detail: String| ConfigError::CaFile { path: path.clone(), detail };
-        let pem = std::fs::read(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
-        let certificates =
-            reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| refuse(format!("is not PEM: {e}")))?;
-        if certificates.is_empty() {
-            return Err(refuse("holds no certificate; it must be PEM".into()));
-        }
+        let certificates = authorities(path).map_err(|detail| ConfigError::CaFile { path: path.clone(), detail })?;
         builder = builder.tls_certs_only(certificates);
     }
     builder.build().map_err(|e| ConfigError::Client(format!("the HTTP client cannot be set up: {e}")))
+}
+
+/// The certificate authorities in a file; or what is wrong with it.
+pub(crate) fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, String> {
+    let pem = std::fs::read(path).map_err(|e| format!("cannot be read: {e}"))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| format!("is not PEM: {e}"))?;
+    if certificates.is_empty() { Err("holds no certificate; it must be PEM".into()) } else { Ok(certificates) }
 }
 
 /// The client for the managed identity's endpoint: on this machine or its link, plain HTTP, never through a proxy.

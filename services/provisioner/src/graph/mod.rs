@@ -32,6 +32,7 @@ use gate::Gate;
 use http::Http;
 use requests::Request;
 
+pub(crate) use http::authorities;
 pub(crate) use token::{EntraTokens, TokenProvider, roles};
 
 /// Pages followed for one list at most; at 999 objects each.

@@ -9,14 +9,14 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 
-use super::{DeliveryError, MailConfig, MailTls, Notice};
+use super::{DeliveryError, MailConfig, MailTls, Notice, with_cause};
 
 /// How long a server may take for each of its answers.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) async fn send(config: &MailConfig, notice: &Notice) -> Result<(), DeliveryError> {
     let message = message(config, notice)?;
-    transport(config)?.send(message).await.map_err(|e| DeliveryError::Mail(why(&e)))?;
+    transport(config)?.send(message).await.map_err(|e| DeliveryError::Mail(with_cause(&e)))?;
     Ok(())
 }
 
@@ -62,10 +62,5 @@ fn parameters(config: &MailConfig) -> Result<TlsParameters, DeliveryError> {
             Certificate::from_pem(&pem).map_err(|e| refuse(format!("{} is not PEM: {e}", path.display())))?;
         builder = builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
     }
-    builder.build().map_err(|e| DeliveryError::Mail(why(&e)))
-}
-
-fn why(error: &dyn std::error::Error) -> String {
-    let source = error.source().map_or_else(String::new, |source| format!(": {source}"));
-    format!("{error}{source}")
+    builder.build().map_err(|e| DeliveryError::Mail(with_cause(&e)))
 }

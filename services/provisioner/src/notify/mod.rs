@@ -169,6 +169,12 @@ pub(crate) enum DeliveryError {
     Mail(String),
 }
 
+/// An error with what led to it.
+fn with_cause(error: &dyn std::error::Error) -> String {
+    let source = error.source().map_or_else(String::new, |source| format!(": {source}"));
+    format!("{error}{source}")
+}
+
 /// Takes notices to the channels.
 #[derive(Debug)]
 pub(crate) struct Courier {

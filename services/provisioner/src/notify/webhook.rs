@@ -10,7 +10,8 @@ use forestsync_runtime::secret::ExposeSecret as _;
 use serde_json::Value;
 use url::{Host, Url};
 
-use super::{DeliveryError, Notice, WebhookConfig};
+use super::{DeliveryError, Notice, WebhookConfig, with_cause};
+use crate::graph::authorities;
 
 /// How long an endpoint may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,7 +29,7 @@ pub(super) async fn send(config: &WebhookConfig, notice: &Notice) -> Result<(), 
         request = request.header("X-Forestsync-Signature", signature(key.expose_secret().trim(), &body));
     }
     // its address may be a secret, so no error shows it
-    let answer = request.body(body).send().await.map_err(|e| DeliveryError::Unreached(why(e)))?;
+    let answer = request.body(body).send().await.map_err(|e| DeliveryError::Unreached(with_cause(&e.without_url())))?;
     let status = answer.status();
     if status.is_success() { Ok(()) } else { Err(DeliveryError::Refused(status.as_u16())) }
 }
@@ -60,25 +61,17 @@ fn signature(key: &str, body: &[u8]) -> String {
 }
 
 fn client(config: &WebhookConfig) -> Result<reqwest::Client, DeliveryError> {
-    let refuse = |problem: String| DeliveryError::Setting { key: "webhook.ca_file", problem };
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("forestsync/", env!("CARGO_PKG_VERSION")))
         .tls_backend_rustls()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(PATIENCE);
     if let Some(path) = &config.ca_file {
-        let pem = std::fs::read(path).map_err(|e| refuse(format!("{}: {e}", path.display())))?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-            .map_err(|e| refuse(format!("{} is not PEM: {e}", path.display())))?;
-        builder = builder.tls_certs_only(certificates);
+        let refuse =
+            |detail| DeliveryError::Setting { key: "webhook.ca_file", problem: format!("{} {detail}", path.display()) };
+        builder = builder.tls_certs_only(authorities(path).map_err(refuse)?);
     }
-    builder.build().map_err(|e| DeliveryError::Unreached(why(e)))
-}
-
-fn why(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
-    format!("{error}{source}")
+    builder.build().map_err(|e| DeliveryError::Unreached(with_cause(&e)))
 }
 
 #[cfg(test)]

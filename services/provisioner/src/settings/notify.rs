@@ -56,12 +56,12 @@ impl QuarantineForm {
 }
 
 /// Who is told, as it is written.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct NotifyForm {
-    /// How long something is the case before it is told; a minute unless written.
-    #[serde(default, deserialize_with = "some_duration")]
-    pub gather: Option<Duration>,
+    /// How long something is the case before it is told.
+    #[serde(deserialize_with = "duration")]
+    pub gather: Duration,
     /// By a request to somebody's endpoint.
     pub webhook: Option<WebhookForm>,
     /// By mail.
@@ -122,8 +122,10 @@ pub struct MailForm {
     pub ca_file: Option<PathBuf>,
 }
 
-fn some_duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    duration(deserializer).map(Some)
+impl Default for NotifyForm {
+    fn default() -> Self {
+        Self { gather: NotifyConfig::default().gather, webhook: None, mail: None }
+    }
 }
 
 impl NotifyForm {
@@ -142,7 +144,7 @@ impl NotifyForm {
             WebhookConfig { url, key: secret, base: base.to_owned(), ca_file: file(&form.ca_file) }
         });
         let mail = self.mail.as_ref().map(|form| form.check(&format!("{key}notify.mail"), base, found));
-        NotifyConfig { gather: self.gather.unwrap_or(NotifyConfig::default().gather), webhook, mail }
+        NotifyConfig { gather: self.gather, webhook, mail }
     }
 }
 

@@ -11,7 +11,7 @@ use forestsync_provisioner::{DriftPlace, DriftSettings, DriftStatus};
 use forestsync_schemas::outcomes::{DriftPolicy, OutcomeEvent};
 use serde_json::Value;
 
-use crate::common::{Lab, Running, anchor};
+use crate::common::{Lab, Running, anchor, is_drift};
 use crate::contract::keep_contract;
 
 /// A lab whose provisioner compares the tenant all the time, and whose exchanges are recorded.
@@ -97,15 +97,6 @@ impl Watched {
 
     /// The events that tell of others.
     pub async fn said(&self) -> Vec<OutcomeEvent> {
-        let is_drift = |event: &OutcomeEvent| {
-            matches!(
-                event,
-                OutcomeEvent::DriftFound(_)
-                    | OutcomeEvent::MembersDrifted(_)
-                    | OutcomeEvent::DeletedByOthers(_)
-                    | OutcomeEvent::DriftEnded(_)
-            )
-        };
         self.outcomes().await.into_iter().map(|o| o.event).filter(is_drift).collect()
     }
 

@@ -461,6 +461,17 @@ impl Lab {
     }
 }
 
+/// Whether it tells of what others did.
+pub fn is_drift(event: &OutcomeEvent) -> bool {
+    matches!(
+        event,
+        OutcomeEvent::DriftFound(_)
+            | OutcomeEvent::MembersDrifted(_)
+            | OutcomeEvent::DeletedByOthers(_)
+            | OutcomeEvent::DriftEnded(_)
+    )
+}
+
 impl Running {
     pub async fn until(&self, condition: impl FnMut(&Status) -> bool) -> Status {
         let mut status = self.status.clone();

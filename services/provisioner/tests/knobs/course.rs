@@ -9,12 +9,12 @@ use forestsync_practice::tenant::{Counters, Expected, Knob, LATE, Subject, Subje
 use forestsync_provisioner::{CrashPoint, DriftSettings, Status};
 use forestsync_rules::guard::GuardLimits;
 use forestsync_schemas::desired::DesiredEvent;
-use forestsync_schemas::outcomes::{DriftPolicy, OutcomeEvent};
+use forestsync_schemas::outcomes::DriftPolicy;
 use rand::seq::IteratorRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::common::{Lab, Running, anchor};
+use crate::common::{Lab, Running, anchor, is_drift};
 use crate::model::{DOMAIN, GROUPS, KEEP_THEIR_NAMES, LATER_DOMAIN, Model, OF_LATER_DOMAIN, USERS};
 
 /// Rounds of wishes in one run, besides the last one that takes much away.
@@ -182,16 +182,6 @@ async fn settle(lab: &Lab, running: &Running, model: &Model, may: &BTreeSet<u32>
         status.quarantined, status.held
     );
     refused
-}
-
-fn is_drift(event: &OutcomeEvent) -> bool {
-    matches!(
-        event,
-        OutcomeEvent::DriftFound(_)
-            | OutcomeEvent::MembersDrifted(_)
-            | OutcomeEvent::DeletedByOthers(_)
-            | OutcomeEvent::DriftEnded(_)
-    )
 }
 
 /// Runs it; what the tenant counted.

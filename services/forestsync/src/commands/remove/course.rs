@@ -12,7 +12,6 @@ use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Anchors;
 use crate::config::Settings;
 use crate::instance::Instance;
 use crate::output::{count, printable};
@@ -125,9 +124,9 @@ pub(super) struct Course {
 
 impl Course {
     /// From where the preview ended: some of what it showed may have been dealt with while it was shown.
-    pub(super) async fn new(log: &dyn Log, outcomes: &StreamName, from: u64, objects: Anchors) -> Result<Self> {
+    pub(super) async fn new(log: &dyn Log, outcomes: &StreamName, from: u64, objects: &[SourceAnchor]) -> Result<Self> {
         let reader = log.reader(outcomes, from).await?;
-        let places = objects.into_iter().map(|anchor| (anchor, Place::Open)).collect();
+        let places = objects.iter().map(|anchor| (anchor.clone(), Place::Open)).collect();
         Ok(Self { reader, stream: outcomes.clone(), places, tally: Tally::new("objects dealt with"), rest: 0 })
     }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::sweep::{Hints, Sweep};
 use super::{CLASSES, MOST_OPEN, believed, now};
+use crate::engine::fold::put;
 use crate::engine::{Engine, NewOutcome};
 use crate::error::ProvisionerError;
 use crate::store::{ObjectRow, StoreError, Watch};
@@ -17,19 +18,6 @@ use crate::target::{Change, Changes, CloudObject, Next, Outage};
 
 /// How often it is said that the tenant was compared, where not all of it was.
 const SAID_EVERY: Duration = Duration::from_hours(1);
-
-fn compared(whole: bool, offset: u64) -> NewOutcome {
-    NewOutcome {
-        anchor: SourceAnchor::from(String::new()),
-        class: CloudClass::User,
-        cloud_id: None,
-        offset,
-        trace: None,
-        status: None,
-        request_id: None,
-        event: OutcomeEvent::TenantCompared(TenantCompared { whole }),
-    }
-}
 
 impl Engine {
     /// Takes the page that came, and asks for the next one if it is time.
@@ -219,7 +207,8 @@ impl Engine {
             let whole = std::mem::take(&mut self.drift.whole);
             if whole || self.drift.said.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
                 self.drift.said = Some(Instant::now());
-                self.turn.outcome(compared(whole, self.desired_next.saturating_sub(1)));
+                let event = OutcomeEvent::TenantCompared(TenantCompared { whole });
+                self.turn.outcome(NewOutcome::of_all(self.desired_next.saturating_sub(1), event));
             }
         }
     }
@@ -255,10 +244,7 @@ impl Engine {
     fn differs(&self, row: &ObjectRow, object: &CloudObject, attributes: &[String]) -> bool {
         let mut known: CloudAttributes = row.confirmed.clone();
         for (name, change) in &row.drift {
-            match &change.after {
-                Some(value) => _ = known.insert(name.clone(), value.clone()),
-                None => _ = known.remove(name),
-            }
+            put(&mut known, name, change.after.as_ref());
         }
         let mut names = self.watched(row);
         names.retain(|name| attributes.contains(name));
