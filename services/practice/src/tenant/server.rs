@@ -12,6 +12,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use http_body_util::LengthLimitError;
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -209,7 +210,12 @@ async fn pause(latency: Duration) {
 async fn graph(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let close = parts.extensions.get::<Close>().cloned();
-    let bytes = axum::body::to_bytes(body, BODY).await.ok();
+    let bytes = match axum::body::to_bytes(body, BODY).await {
+        Ok(bytes) => Some(bytes),
+        Err(error) if is_too_large(&error) => None,
+        // whoever asked went away in the middle of it: nothing was asked, and nobody hears an answer
+        Err(_) => return StatusCode::BAD_REQUEST.into_response(),
+    };
     let at = Instant::now();
     let latency = app.shared.lock().knobs.latency;
     pause(latency).await;
@@ -224,6 +230,11 @@ async fn graph(State(app): State<App>, request: Request) -> Response {
         close.cancel();
     }
     respond(answer, parts.version)
+}
+
+/// Whether a body is longer than what is read of one.
+fn is_too_large(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<LengthLimitError>())
 }
 
 fn exchange(

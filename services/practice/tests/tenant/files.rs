@@ -1,8 +1,18 @@
 //! The state file and the record file.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
 
-use crate::client::{Peer, group, keeps_contract, peer, until, user, with};
+use forestsync_practice::tenant::{PracticeTenant, TenantOptions};
+use forestsync_practice::tls::PrivateCa;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::client::{Peer, group, keeps_contract, peer, trusting, until, user, with};
 
 #[tokio::test]
 async fn the_content_outlives_the_tenant() {
@@ -134,4 +144,43 @@ async fn every_exchange_is_recorded_and_keeps_the_contract() {
     assert!(create["request_body"]["passwordProfile"]["password"].is_string());
 
     keeps_contract(&[file], &[]);
+}
+
+#[tokio::test]
+async fn a_request_that_is_cut_off_was_never_made_and_one_that_is_too_long_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("record.jsonl");
+    let ca = PrivateCa::new().unwrap();
+    let options = TenantOptions { record_file: Some(file.clone()), ..TenantOptions::default() };
+    let tenant = PracticeTenant::start(options, &ca).await.unwrap();
+    let url: reqwest::Url = tenant.graph_url().parse().unwrap();
+    let (host, port) = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.pem().as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let socket = TcpStream::connect((host.as_str(), port)).await.unwrap();
+    let name = ServerName::try_from(host.clone()).unwrap();
+    let mut cut = TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap();
+    let head =
+        format!("POST /v1.0/users HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-length: 100\r\n\r\n{{\"displayName\":");
+    cut.write_all(head.as_bytes()).await.unwrap();
+    cut.shutdown().await.unwrap();
+    // whatever is answered to half a request, the connection is over
+    let mut rest = Vec::new();
+    drop(cut.read_to_end(&mut rest).await);
+
+    let root = format!("{}/v1.0", tenant.graph_url());
+    let peer = Peer { tenant, http: trusting(&ca), token: String::new(), root };
+    let answer = peer.ask_token(&[]).await;
+    let token = answer.body["access_token"].as_str().unwrap();
+    let long = peer.http.post(format!("{}/users", peer.root)).bearer_auth(token);
+    let long = long.body(vec![b' '; 5 * 1_024 * 1_024]).send().await.unwrap();
+    assert_eq!(long.status(), 413);
+    peer.tenant.stop().await.unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let statuses = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["status"].clone());
+    assert_eq!(statuses.collect::<Vec<_>>(), [413], "nothing else is recorded");
 }
