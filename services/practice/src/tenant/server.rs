@@ -234,7 +234,7 @@ async fn graph(State(app): State<App>, request: Request) -> Response {
 
 /// Whether a body is longer than what is read of one.
 fn is_too_large(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<LengthLimitError>())
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>)
 }
 
 fn exchange(
