@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -37,18 +39,33 @@ pub(super) struct Faults {
     pub delta_queries: Every,
 }
 
-/// Counts how often something happened.
-#[derive(Debug, Default)]
-pub(super) struct Every(u64);
+/// Strikes one of every so many times, at a random place among them: no client's own rhythm can meet it each time, or
+/// never.
+#[derive(Debug)]
+pub(super) struct Every {
+    seen: u64,
+    /// Which of them it strikes.
+    place: u64,
+    random: ChaCha8Rng,
+}
+
+impl Default for Every {
+    fn default() -> Self {
+        Self { seen: 0, place: 0, random: ChaCha8Rng::seed_from_u64(0) }
+    }
+}
 
 impl Every {
-    /// Counts once more; whether that is the `period`th time since it was the last one.
+    /// Counts once more; whether it strikes now.
     pub(super) fn strikes(&mut self, period: Option<u64>) -> bool {
         let Some(period) = period.filter(|p| *p > 0) else { return false };
-        self.0 += 1;
-        let strikes = self.0 >= period;
-        if strikes {
-            self.0 = 0;
+        if self.seen == 0 {
+            self.place = self.random.random_range(1..=period);
+        }
+        self.seen += 1;
+        let strikes = self.seen == self.place.min(period);
+        if self.seen >= period {
+            self.seen = 0;
         }
         strikes
     }

@@ -164,13 +164,13 @@ pub struct Knobs {
     pub quota_haste: f64,
     /// The form of `Retry-After`.
     pub retry_after: RetryAfter,
-    /// Every so many operations, alone or in a batch, one answers 429 whatever the quota says.
+    /// Of so many operations, alone or in a batch, a random one answers 429 whatever the quota says.
     pub throttle_every: Option<u64>,
     /// What that 429 asks to wait; `retry_after` rounds it up to whole seconds, or not.
     pub throttle_wait: Duration,
-    /// Every so many HTTP requests one answers 503, and its connection is closed.
+    /// Of so many HTTP requests a random one answers 503, and its connection is closed.
     pub unavailable_every: Option<u64>,
-    /// Of every so many HTTP requests that wrote something the answer of one is lost, after the write.
+    /// Of so many HTTP requests that wrote something the answer of a random one is lost, after the write.
     pub lose_every: Option<u64>,
     /// How long an access token lasts.
     pub token_lifetime: Duration,
@@ -194,7 +194,7 @@ pub struct Knobs {
     pub soft_delete_security_groups: bool,
     /// `$filter` on deleted items answers 400.
     pub deleted_filter_refused: bool,
-    /// Every so many delta queries with a token one answers 410, its state is lost.
+    /// Of so many delta queries with a token a random one answers 410, its state is lost.
     pub delta_gone_every: Option<u64>,
     /// A 410 of a delta query carries an error body.
     pub delta_gone_body: bool,
