@@ -228,8 +228,10 @@ pub struct TenantConfig {
     pub graph: Url,
     /// Certificate authorities in PEM to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// Write quota of application and tenant together in any 150 seconds; 0 for none.
-    pub writes_per_150_seconds: u32,
+    /// Write quota of application and tenant together in any [`quota_window`](Self::quota_window); 0 for none.
+    pub write_quota: u32,
+    /// The time over which the tenant counts writes: 150 seconds at Microsoft (graph.md section 9).
+    pub quota_window: Duration,
     /// HTTP requests in flight, 1 to 256.
     pub in_flight: usize,
     /// Requests in one `$batch`, 1 to 20; 1 sends every request by itself.
@@ -280,7 +282,8 @@ impl TenantConfig {
             authority,
             graph,
             ca_file: None,
-            writes_per_150_seconds: 3_000,
+            write_quota: 3_000,
+            quota_window: Duration::from_secs(150),
             in_flight: 16,
             batch_size: LARGEST_BATCH,
             request_timeout: Duration::from_mins(1),

@@ -61,7 +61,7 @@ pub async fn rehearse(
     log: Arc<dyn Log>,
     stop: CancellationToken,
 ) -> Result<Rehearsal, ProvisionerError> {
-    config.tenant.writes_per_150_seconds = 0;
+    config.tenant.write_quota = 0;
     // its pauses are no part of what is to be done
     config.tenant.quarantine = QuarantineConfig::never();
     let wishes = log.tail(&streams::desired(&config.configuration).parse()?).await?;
@@ -82,7 +82,7 @@ pub async fn rehearse_objects(
     wishes: Vec<DesiredRecord>,
     stop: CancellationToken,
 ) -> Result<Rehearsal, ProvisionerError> {
-    config.tenant.writes_per_150_seconds = 0;
+    config.tenant.write_quota = 0;
     config.tenant.quarantine = QuarantineConfig::never();
     let desired: StreamName = streams::desired(&config.configuration).parse()?;
     let (directory, subjects) = (config.directory.clone(), subjects.to_vec());

@@ -222,6 +222,9 @@ impl Engine {
             {
                 let detail = "the tenant is not available (most of a batch failed)".to_owned();
                 self.outage.begin(StopCause::NotAvailable, detail, None, Instant::now());
+                if writes {
+                    self.outage.concerns_writes();
+                }
                 for (anchor, reply) in anchors.iter().zip(replies) {
                     if !is_sick(&reply) {
                         self.take(anchor, writes, reply)?;
@@ -231,10 +234,9 @@ impl Engine {
                 }
             }
             Ok(replies) => {
-                if self.outage.detail().is_some() {
+                if self.outage.answered(writes) {
                     tracing::info!("the tenant answers again");
                 }
-                self.outage.end();
                 self.answers = true;
                 let denied = |r: &Reply| match r {
                     Reply::Failed(f) => f.kind == FailureKind::Denied,
@@ -281,6 +283,9 @@ impl Engine {
                 tracing::warn!(detail = %outage.detail, "the tenant cannot be written to; trying again");
             }
             self.outage.begin(outage.cause, outage.detail.clone(), outage.retry_after, now);
+            if writes {
+                self.outage.concerns_writes();
+            }
         }
         let alone = anchors.len() == 1 && outage.uncertain && !outage.throttled;
         for anchor in anchors {

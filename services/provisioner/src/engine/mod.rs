@@ -256,7 +256,7 @@ impl Engine {
         let meta = store.meta()?;
         let (first, longest) = (tenant.retry_first, tenant.retry_longest);
         let mut engine = Self {
-            pace: Pace::new(tenant.writes_per_150_seconds, first, longest),
+            pace: Pace::new(tenant.write_quota, tenant.quota_window, first, longest),
             outage: Pause::new(first, longest),
             denial: Pause::new(first, longest),
             slots: Arc::new(Semaphore::new(tenant.in_flight)),

@@ -7,16 +7,25 @@ use forestsync_runtime::backoff::Backoff;
 use forestsync_schemas::outcomes::StopCause;
 use tokio::time::Instant;
 
-/// The time over which Graph counts writes (graph.md section 9).
-const WINDOW: Duration = Duration::from_secs(150);
+/// Into so many parts a window is divided for counting. What a part saw is counted until the last of it is out of the
+/// window, so that this share of the quota is the price of not keeping the time of every write.
+const PARTS: u32 = 1_000;
+
+/// The writes of a part of a window.
+#[derive(Debug)]
+struct Part {
+    first: Instant,
+    last: Instant,
+    writes: u32,
+}
 
 /// Keeps writes under a quota in any window, and obeys Retry-After without an upper limit.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// Writes in any window; 0 for no quota.
     quota: u32,
-    /// Writes by the time they were sent, a second each.
-    sent: VecDeque<(Instant, u32)>,
+    window: Duration,
+    sent: VecDeque<Part>,
     in_window: u32,
     writes_from: Option<Instant>,
     reads_from: Option<Instant>,
@@ -24,9 +33,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(quota: u32, first: Duration, longest: Duration) -> Self {
+    pub(super) fn new(quota: u32, window: Duration, first: Duration, longest: Duration) -> Self {
         Self {
             quota,
+            window,
             sent: VecDeque::new(),
             in_window: 0,
             writes_from: None,
@@ -43,21 +53,20 @@ impl Pace {
         if writes == 0 || self.quota == 0 {
             return Ok(());
         }
-        while let Some((at, count)) = self.sent.front().copied() {
-            if now.duration_since(at) < WINDOW {
-                break;
-            }
+        while let Some(part) = self.sent.front().filter(|part| now.duration_since(part.last) >= self.window) {
+            self.in_window -= part.writes;
             self.sent.pop_front();
-            self.in_window -= count;
         }
         // a call larger than the quota goes when nothing else does
         if self.in_window > 0 && self.in_window.saturating_add(writes) > self.quota {
-            return Err(self.sent.front().map_or(now, |(at, _)| *at + WINDOW));
+            return Err(self.sent.front().map_or(now, |part| part.last + self.window));
         }
         self.in_window += writes;
         match self.sent.back_mut() {
-            Some((at, count)) if now.duration_since(*at) < Duration::from_secs(1) => *count += writes,
-            _ => self.sent.push_back((now, writes)),
+            Some(part) if now.duration_since(part.first) < self.window / PARTS => {
+                (part.last, part.writes) = (now, part.writes + writes);
+            }
+            _ => self.sent.push_back(Part { first: now, last: now, writes }),
         }
         Ok(())
     }
@@ -102,12 +111,16 @@ pub(super) struct Pause {
     /// Since when, and why.
     since: Option<Instant>,
     cause: Option<(StopCause, String)>,
+    /// It was writes that failed, and whether reads succeeded since.
+    of_writes: bool,
+    is_read: bool,
     backoff: Backoff,
 }
 
 impl Pause {
     pub(super) fn new(first: Duration, longest: Duration) -> Self {
-        Self { until: None, since: None, cause: None, backoff: Backoff::new(first, longest) }
+        let backoff = Backoff::new(first, longest);
+        Self { until: None, since: None, cause: None, of_writes: false, is_read: false, backoff }
     }
 
     /// Pauses. Failures that arrive during a pause belong to it and do not make the next one longer.
@@ -121,8 +134,31 @@ impl Pause {
         self.cause = Some((cause, detail));
     }
 
+    /// What failed were writes: reads that succeed do not end it.
+    pub(super) fn concerns_writes(&mut self) {
+        (self.of_writes, self.is_read) = (true, false);
+    }
+
+    /// Writes, or else reads, succeeded; whether that ends it. A tenant that answers every question and takes no write is
+    /// waited for longer each time all the same.
+    pub(super) fn answered(&mut self, writes: bool) -> bool {
+        if self.of_writes && !writes {
+            self.is_read = true;
+            return false;
+        }
+        let ends = self.cause.is_some();
+        self.end();
+        ends
+    }
+
+    /// Whether it concerns writes, and reads succeeded since.
+    pub(super) fn is_read(&self) -> bool {
+        self.is_read
+    }
+
     pub(super) fn end(&mut self) {
-        *self = Self { until: None, since: None, cause: None, backoff: self.backoff.clone() };
+        let backoff = self.backoff.clone();
+        *self = Self { until: None, since: None, cause: None, of_writes: false, is_read: false, backoff };
         self.backoff.reset();
     }
 
@@ -146,8 +182,10 @@ impl Pause {
 mod tests {
     use super::*;
 
+    const WINDOW: Duration = Duration::from_secs(150);
+
     fn pace(quota: u32) -> Pace {
-        Pace::new(quota, Duration::from_secs(1), Duration::from_mins(1))
+        Pace::new(quota, WINDOW, Duration::from_secs(1), Duration::from_mins(1))
     }
 
     #[test]
@@ -163,13 +201,15 @@ mod tests {
                     now = at;
                 }
             }
-            now += Duration::from_millis(300);
+            // many within a part of the window, too
+            now += Duration::from_millis(7);
         }
         for at in &sent {
             let window = sent.iter().filter(|s| **s >= *at && s.duration_since(*at) < WINDOW).count();
             assert!(window * 7 <= 100, "{window}");
         }
-        assert!(sent.len() * 7 > 300, "{}", sent.len());
+        // four windows, of each all but a thousandth and what is left of a hundred after sevens
+        assert_eq!(sent.len(), 4 * 14, "{}", sent.len());
     }
 
     #[test]
@@ -197,5 +237,22 @@ mod tests {
         assert!((pause.active(later).unwrap() - later).as_secs() >= 8);
         pause.end();
         assert_eq!((pause.active(later), pause.detail()), (None, None));
+    }
+
+    #[test]
+    fn reads_do_not_end_what_writes_began() {
+        let (mut pause, mut now) = (Pause::new(Duration::from_secs(1), Duration::from_mins(1)), Instant::now());
+        for _ in 0..4 {
+            pause.begin(StopCause::NotAvailable, "a".into(), None, now);
+            pause.concerns_writes();
+            assert!(!pause.answered(false) && pause.is_read());
+            now = pause.active(now).unwrap();
+        }
+        pause.begin(StopCause::NotAvailable, "a".into(), None, now);
+        assert!((pause.active(now).unwrap() - now).as_secs() >= 16, "longer each time");
+        assert!(pause.answered(true));
+        assert_eq!((pause.detail(), pause.is_read()), (None, false));
+        pause.begin(StopCause::NotAvailable, "a".into(), None, now);
+        assert!(pause.answered(false), "reads end what they began");
     }
 }

@@ -13,6 +13,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Engine {
     /// Writes a stop down once per cause, a denial at once and an outage when it lasts; and its end.
     pub(super) fn report_stop(&mut self) {
+        if self.outage.is_read() && self.is_idle() {
+            // what could not be written is not to be written any more, or turned out to be
+            self.outage.end();
+        }
         let now = Instant::now();
         let denial = self.denial.lasting(Duration::ZERO, now);
         let stop = denial.or_else(|| self.outage.lasting(PATIENCE, now)).cloned();

@@ -376,7 +376,7 @@ impl TenantSettings {
             self.graph.clone(),
         );
         config.ca_file.clone_from(&self.ca_file);
-        config.writes_per_150_seconds = self.writes_per_150_seconds;
+        config.write_quota = self.writes_per_150_seconds;
         config.in_flight = self.in_flight;
         config.visible_within = self.visible_within;
         config.soft_match.clone_from(&self.soft_match);

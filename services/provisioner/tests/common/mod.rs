@@ -206,7 +206,7 @@ impl Lab {
             tenant.graph_url().parse().unwrap(),
         );
         config.ca_file = Some(ca_file);
-        config.writes_per_150_seconds = 0;
+        config.write_quota = 0;
         config.retry_first = Duration::from_millis(50);
         config.retry_longest = Duration::from_millis(500);
         // here everything shows at once, unless a test says otherwise
