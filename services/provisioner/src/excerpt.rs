@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use forestsync_domain::SourceAnchor;
-use forestsync_rules::diff;
 use forestsync_schemas::desired::CloudClass;
 use forestsync_schemas::outcomes::{HoldCause, Operation};
 use forestsync_schemas::{DesiredEvent, DesiredRecord};
@@ -185,7 +184,7 @@ fn state(row: &ObjectRow, flow: Option<&Flow>) -> StandingState {
             let mut managed = flow.map_or_else(|| attributes.keys().cloned().collect(), |flow| flow.attributes.clone());
             managed.retain(|name| attributes.contains_key(name) || !at_creation.contains_key(name));
             managed.retain(|name| !left_alone.contains(name));
-            row.is_managed() && diff::diff(&row.confirmed, attributes, &managed).is_empty()
+            row.is_managed() && row.changes(attributes, &managed).is_empty()
         }
         WishKind::Removed { .. } => !row.is_managed(),
         WishKind::LetGo { .. } => return StandingState::Unknown,

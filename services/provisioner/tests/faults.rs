@@ -136,6 +136,59 @@ async fn lost_answers_lead_to_reading_and_never_to_repeating() {
     assert_eq!(lab.tenant.counters().writes, 0);
 }
 
+/// How late the tenant of [`lives_in_bern`] shows what was written.
+const LATENESS: Duration = Duration::from_millis(1_500);
+
+/// A user who lives in Bern, in a tenant whose readings show that for as long as [`LATENESS`] after it was changed.
+async fn lives_in_bern() -> (Lab, common::Running) {
+    let mut lab = Lab::new().await;
+    lab.config.tenant.visible_within = LATENESS * 3;
+    // time to wish something else before it is read whether a write took effect, which still shows the value before it
+    lab.config.tenant.retry_first = LATENESS / 3;
+    let running = lab.start().await;
+    lab.wish(lives_in("Bern")).await;
+    lab.idle(&running).await;
+    tokio::time::sleep(LATENESS).await;
+    lab.knobs(|knobs| knobs.visibility.key_reads = LATENESS);
+    lab.control.reset_counters();
+    (lab, running)
+}
+
+fn lives_in(city: &str) -> Vec<DesiredEvent> {
+    vec![user(1, &[("city", text(city))])]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_that_returns_while_a_write_is_doubtful_is_written_whatever_a_late_reading_shows() {
+    let (lab, running) = lives_in_bern().await;
+    lab.control.lose_answers(1);
+    lab.wish(lives_in("Basel")).await;
+    let written = async {
+        while lab.property(1, "city") != Some("Basel".into()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(common::PATIENCE, written).await.expect("it is written");
+    lab.wish(lives_in("Bern")).await;
+    lab.idle(&running).await;
+    running.end().await;
+    assert_eq!(lab.property(1, "city"), Some("Bern".into()));
+    let counters = lab.tenant.counters();
+    assert_eq!((counters.answers_lost, counters.writes), (1, 2), "{counters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_reading_that_shows_the_value_of_before_confirms_nothing() {
+    let (lab, running) = lives_in_bern().await;
+    lab.wish(lives_in("Basel")).await;
+    lab.idle(&running).await;
+    lab.control.fail_next("PATCH", "/users/", 504, 1, false);
+    lab.wish(lives_in("Bern")).await;
+    lab.idle(&running).await;
+    running.end().await;
+    assert_eq!(lab.property(1, "city"), Some("Bern".into()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_end_are_renewed() {
     let lab = Lab::new().await;

@@ -131,7 +131,7 @@ impl Engine {
             if !row.is_managed() {
                 return Ok(self.plan_creation(anchor, row, wish, attributes, at_creation));
             }
-            let mut changes = diff::diff(&row.confirmed, attributes, &self.written(wish));
+            let mut changes = row.changes(attributes, &self.written(wish));
             if let Some(event) = self.guard_changes(anchor, row, wish, &mut changes) {
                 return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
             }

@@ -117,6 +117,8 @@ pub(super) enum Note {
     OwnerGone(SourceAnchor, SourceAnchor),
     /// The tenant may have the membership: group, member.
     MaybeMember(SourceAnchor, SourceAnchor),
+    /// Attributes whose write had no answer.
+    Unsure(SourceAnchor, Vec<String>),
     /// The value that an attribute has, as read, where that was not sure.
     Value(SourceAnchor, String, Option<CloudValue>),
     /// Since when the object may differ, in milliseconds since 1970.
@@ -134,6 +136,7 @@ impl Note {
             Self::Manager(anchor, manager) => tx.object(&anchor, CloudClass::User)?.manager = manager,
             Self::OwnerGone(group, owner) => tx.object(&group, CloudClass::Group)?.own(&owner, false),
             Self::MaybeMember(group, member) => tx.edge(&group, &member)?.maybe = true,
+            Self::Unsure(anchor, names) => tx.object(&anchor, CloudClass::User)?.unsure.extend(names),
             Self::Value(anchor, name, value) => {
                 let row = tx.object(&anchor, CloudClass::User)?;
                 row.unsure.remove(&name);

@@ -36,8 +36,10 @@ impl Engine {
             }),
             Write::Adopt { .. } => None,
             Write::Update { changes } => {
+                // what is written whatever is known is written once more
                 let open = diff::apply(&row.confirmed, changes) != row.confirmed;
-                let id = row.live_id().filter(|_| open)?.to_owned();
+                let again = changes.keys().any(|name| row.unsure.contains(name));
+                let id = row.live_id().filter(|_| open && !again)?.to_owned();
                 Some(Call::Read { class: row.class, id, attributes: changes.keys().cloned().collect() })
             }
             Write::Restore { id } => {
@@ -79,8 +81,17 @@ impl Engine {
                 cloud_id = Some(object.id);
                 Some(OutcomeEvent::ObjectProvisioned(ObjectProvisioned { attributes: object.attributes }))
             }
-            (Write::Update { changes }, Reply::Object(Some(object))) => {
-                holds(&object.attributes, changes).then(|| self.updated(anchor, changes)).transpose()?
+            (Write::Update { changes }, Reply::Object(object)) => {
+                let is_shown = object.is_some_and(|object| holds(&object.attributes, changes));
+                if is_shown && !self.is_just_written(anchor)? {
+                    Some(self.updated(anchor, changes)?)
+                } else {
+                    if !self.config.tenant.visible_within.is_zero() {
+                        // the reading may be older than the write, and one that shows it may be older than the write before
+                        self.turn.note(Note::Unsure(anchor.clone(), changes.keys().cloned().collect()));
+                    }
+                    None
+                }
             }
             (Write::Restore { .. }, Reply::Object(Some(object))) => {
                 cloud_id = Some(object.id);
@@ -190,7 +201,12 @@ impl Engine {
         Ok(self.store.object(anchor)?.is_some_and(|row| self.is_recent(row.made)))
     }
 
-    /// The same of a membership, which cannot be seen before its ends are.
+    /// Whether the tenant may still show what the object was before it was written last.
+    fn is_just_written(&self, anchor: &SourceAnchor) -> Result<bool, StoreError> {
+        Ok(self.store.object(anchor)?.is_some_and(|row| self.is_recent(row.written)))
+    }
+
+    /// Whether so little time has passed since the membership or its ends were made.
     pub(super) fn is_young_member(&self, group: &SourceAnchor, member: &SourceAnchor) -> Result<bool, StoreError> {
         let added = self.store.edge(group, member)?.is_some_and(|edge| self.is_recent(edge.added));
         Ok(added || self.is_young(group)? || self.is_young(member)?)

@@ -234,7 +234,8 @@ pub(crate) struct ObjectRow {
     pub settled: u64,
     /// The same for its manager or owner.
     pub lead_settled: u64,
-    /// Those of `confirmed` that are only what somebody may have written.
+    /// Attributes of which `confirmed` is not sure, because a write of them had no answer: they are written again as they
+    /// are wished.
     pub unsure: BTreeSet<String>,
     /// When it was written last, or found, in milliseconds since 1970; 0 for never.
     pub written: i64,
@@ -349,9 +350,14 @@ impl ObjectRow {
         (since <= deferral.offset).then_some(deferral.until)
     }
 
+    /// What must change so that these managed attributes are as wished.
+    pub(crate) fn changes(&self, wished: &CloudAttributes, managed: &[String]) -> AttributeChanges {
+        diff::diff_unsure(&self.confirmed, wished, managed, &self.unsure)
+    }
+
     /// Whether the tenant is known to hold it disabled.
     pub(crate) fn is_disabled(&self) -> bool {
-        self.confirmed.get(ENABLED) == Some(&CloudValue::Bool(false))
+        self.confirmed.get(ENABLED) == Some(&CloudValue::Bool(false)) && !self.unsure.contains(ENABLED)
     }
 
     /// Whether it is held for this.

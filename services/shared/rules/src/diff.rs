@@ -2,6 +2,8 @@
 //!
 //! An empty text and an empty list are the same as no value, because Graph answers either for a cleared property.
 
+use std::collections::BTreeSet;
+
 use forestsync_schemas::desired::{CloudAttributes, CloudValue};
 pub use forestsync_schemas::outcomes::{AttributeChange, AttributeChanges};
 use serde_json::{Map, Value};
@@ -33,9 +35,20 @@ fn held(value: Option<&CloudValue>) -> Option<&CloudValue> {
 /// An attribute that is managed and not desired is cleared, except one of [`NOT_CLEARABLE`], which stays. One that is
 /// not managed is left alone, whatever either side holds.
 pub fn diff(confirmed: &CloudAttributes, desired: &CloudAttributes, managed: &[String]) -> AttributeChanges {
+    diff_unsure(confirmed, desired, managed, &BTreeSet::new())
+}
+
+/// The same where `confirmed` is not sure of some attributes: those are written as desired, whatever it says of them.
+pub fn diff_unsure(
+    confirmed: &CloudAttributes,
+    desired: &CloudAttributes,
+    managed: &[String],
+    unsure: &BTreeSet<String>,
+) -> AttributeChanges {
     let change = |name: &String| {
         let (before, after) = (held(confirmed.get(name)), held(desired.get(name)));
-        let stays = before == after || (after.is_none() && NOT_CLEARABLE.contains(&name.as_str()));
+        let is_right = before == after && !unsure.contains(name);
+        let stays = is_right || (after.is_none() && NOT_CLEARABLE.contains(&name.as_str()));
         (!stays).then(|| (name.clone(), AttributeChange { before: before.cloned(), after: after.cloned() }))
     };
     managed.iter().filter_map(change).collect()
