@@ -165,6 +165,11 @@ impl Pipeline {
         (out.status.code(), said)
     }
 
+    /// The id of the process, while it runs.
+    pub fn process(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// `kill -9`, and waits for the end.
     pub fn kill9(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -5,10 +5,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod collect;
+mod group;
 mod latency;
 mod log;
 mod objects;
 mod project;
+mod quota;
 mod rules;
 mod sync;
 
@@ -41,11 +43,18 @@ async fn main() {
         table.extend(rules::against_the_default().await);
     }
     if chosen("initial sync") {
-        table.push(sync::initial().await);
+        table.push(sync::initial_of_a_slow_tenant().await);
+        table.push(sync::initial_of_a_tenant_without_delay().await);
+    }
+    if chosen("quota") {
+        table.push(quota::in_the_steady_state().await);
     }
     if chosen("latency") {
         table.extend(latency::on_samba().await);
         table.extend(latency::through_kafka().await);
+    }
+    if chosen("large group") {
+        table.push(group::one_more_member().await);
     }
     if chosen("log on Kafka") {
         table.extend(log::against_bare_client().await);
