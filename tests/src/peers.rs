@@ -3,7 +3,10 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use forestsync_practice::contract::{self, Checked};
+
+const DESCRIPTION: &str = "the description of Graph";
 
 /// The workspace's root.
 pub fn workspace() -> PathBuf {
@@ -53,26 +56,21 @@ pub fn skipped(peer: &str, why: &str) {
 }
 
 /// Checks recorded exchanges against Microsoft's description of Graph, for those who have it beside the project.
-pub fn check_exchanges(record: &Path) {
-    check_exchanges_but(record, &[]);
+pub fn check_exchanges(records: &[PathBuf]) {
+    check_exchanges_but(records, &[]);
 }
 
 /// The same, but for these kinds of violations.
-pub fn check_exchanges_but(record: &Path, ignore: &[&str]) {
-    let checker = workspace().join("../shared/graph/check_exchange.py");
-    if !checker.exists() {
-        return note("the description of Graph: not beside the project, so recorded exchanges were not checked");
+pub fn check_exchanges_but(records: &[PathBuf], ignore: &[&str]) {
+    if records.is_empty() {
+        return;
     }
-    let python = ["python3", "/usr/bin/python3"].into_iter().find(|python| {
-        Command::new(python).args(["-c", "import jsonschema"]).output().is_ok_and(|out| out.status.success())
-    });
-    let Some(python) = python else {
-        return skipped("the description of Graph", "the Python package jsonschema is not here");
-    };
-    let ignore = ignore.iter().flat_map(|kind| ["--ignore", kind]);
-    let out = Command::new(python).arg(checker).args(ignore).arg(record).output().unwrap();
-    let said = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(out.status.success(), "{}: {}", record.display(), said.lines().take(40).collect::<Vec<_>>().join("\n"));
-    println!("{}: {}", record.display(), said.replace('\n', " "));
-    ran("the description of Graph");
+    match contract::check(records, ignore).unwrap() {
+        Checked::NoPython => skipped(DESCRIPTION, "the Python package jsonschema is not here"),
+        skipped @ Checked::NotHere => note(&skipped.line()),
+        checked => {
+            println!("{}", checked.expect_kept());
+            ran(DESCRIPTION);
+        }
+    }
 }

@@ -127,9 +127,14 @@ impl Pipeline {
 
     /// Runs a command that ends by itself and logs so much.
     pub fn output_logging(&self, arguments: &[&str], log: &str) -> Output {
+        self.output_with(arguments, &[("FORESTSYNC_LOG", log)])
+    }
+
+    /// Runs a command that ends by itself with these environment variables.
+    pub fn output_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = self.command(arguments);
         command
-            .env("FORESTSYNC_LOG", log)
+            .envs(variables.iter().copied())
             .output()
             .expect("the forestsync binary is built; run the suites by tests/run")
     }
@@ -150,11 +155,16 @@ impl Pipeline {
 
     /// Starts `run`, its log going to a file in the folder.
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// The same with these environment variables.
+    pub fn start_with(&mut self, variables: &[(&str, &str)]) {
         assert!(self.child.is_none(), "it runs already");
         self.starts += 1;
         let log = File::create(self.folder.path().join(format!("run-{}.log", self.starts))).unwrap();
         let mut command = self.command(&["run"]);
-        command.stdout(log.try_clone().unwrap()).stderr(log);
+        command.envs(variables.iter().copied()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().expect("the forestsync binary is built; run the suites by tests/run"));
     }
 

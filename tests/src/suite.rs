@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use forestsync_practice::contract;
 use forestsync_practice::tenant::{PracticeTenant, TenantOptions};
 use forestsync_practice::tls::PrivateCa;
 
@@ -29,8 +30,10 @@ pub async fn tenant(ca: &PrivateCa, domains: &[String], record: Option<PathBuf>)
     tenant_of(ca, options).await
 }
 
-/// A practice tenant with these options.
-pub async fn tenant_of(ca: &PrivateCa, options: TenantOptions) -> (PracticeTenant, TenantAccess) {
+/// A practice tenant with these options; its exchanges are checked at the end of `tests/run` where the options say nothing
+/// about them.
+pub async fn tenant_of(ca: &PrivateCa, mut options: TenantOptions) -> (PracticeTenant, TenantAccess) {
+    options.record_file = options.record_file.or_else(|| contract::record_file(&[]));
     let (tenant_id, client_id) = (options.tenant_id.clone(), options.client_id.clone());
     let client_secret = options.client_secret.expose().to_owned();
     let tenant = PracticeTenant::start(options, ca).await.unwrap();
@@ -143,7 +146,7 @@ pub async fn run_with(
     }
     system.stop().await;
     finish(world, system).await;
-    peers::check_exchanges(record);
+    peers::check_exchanges(&[record.to_owned()]);
 }
 
 /// What must hold once everything has come to rest: nothing left to do, equal to the oracle, replayable.

@@ -87,6 +87,17 @@ impl World {
         }
     }
 
+    /// Another tenant in the place of the one it was made with, such as one that holds something of what is in the forests.
+    pub fn move_to(&mut self, (tenant, access): (PracticeTenant, TenantAccess)) {
+        (self.tenant, self.access) = (tenant, access);
+    }
+
+    /// The entry of an object by its name relative to the base.
+    pub async fn entry(&mut self, n: usize, front: &str) -> Entry {
+        let (name, entries) = (self.forests[n].directory.dn(front), self.entries(n).await);
+        find(&entries, &name).unwrap_or_else(|| panic!("{name} is there")).clone()
+    }
+
     /// The sources of the configuration, as an administrator would write them at the start.
     pub fn sources(&self) -> Vec<Source> {
         let names = |forest: &Forest, list: &[&str]| list.iter().map(|front| forest.directory.dn(front)).collect();

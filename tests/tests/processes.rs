@@ -143,7 +143,7 @@ async fn from_a_directory_to_the_tenant_in_three_processes() {
     assert!(traces[2].is_subset(&traces[0]), "outcomes know the look that caused them: {traces:?}");
     let sent = std::fs::read_to_string(path.join("exchanges.jsonl")).unwrap();
     assert!(traces[2].iter().any(|id| sent.contains(id.as_str())), "requests carry the trace");
-    peers::check_exchanges(&path.join("exchanges.jsonl"));
+    peers::check_exchanges(&[path.join("exchanges.jsonl")]);
 
     let verified = forestsync(&["replay", "--verify", "--data", path.join("data/lab/projector").to_str().unwrap()]);
     assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stderr));

@@ -58,6 +58,6 @@ async fn lists_writes_batches_and_follows() {
     assert_eq!((dump.users.len(), dump.deleted_users.len()), (43, 2));
     assert_eq!((dump.groups.len(), dump.deleted_groups.len()), (2, 1));
     tenant.stop().await.unwrap();
-    peers::check_exchanges_but(&record, &[STRANGE]);
+    peers::check_exchanges_but(&[record], &[STRANGE]);
     peers::ran(PEER);
 }

@@ -4,6 +4,7 @@
 //! They are peers on the wire, not mocks of our own code: nothing here knows collector, projector or provisioner.
 //! Where a practice peer and the real one differ, the real one is right.
 
+pub mod contract;
 pub mod forest;
 pub mod identity;
 pub mod oracle;

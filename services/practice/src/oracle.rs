@@ -380,21 +380,31 @@ pub fn expected(forests: &[ForestReading]) -> Holdings {
 /// Where `found` differs from `expected`, a line each, naming object and property but no more than 200 of them. What the
 /// tenant holds beside the expected properties of an object is not compared: Azure AD adds some of its own.
 pub fn differences(expected: &Holdings, found: &Holdings, managed: &[&str]) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = differing(expected, found, managed).into_values().flatten().collect();
+    lines.truncate(200);
+    lines
+}
+
+/// The same by object: the anchors of those that differ, each with a line for each difference.
+pub fn differing(expected: &Holdings, found: &Holdings, managed: &[&str]) -> BTreeMap<String, Vec<String>> {
+    let mut all = BTreeMap::new();
     for (what, expected, found) in [("user", &expected.users, &found.users), ("group", &expected.groups, &found.groups)]
     {
         for (anchor, object) in expected {
+            let mut lines = Vec::new();
             match found.get(anchor) {
                 None => lines.push(format!("{what} {anchor} is missing in the tenant")),
                 Some(held) => compare(&mut lines, &format!("{what} {anchor}"), object, held, managed),
             }
+            if !lines.is_empty() {
+                all.insert(anchor.clone(), lines);
+            }
         }
         for anchor in found.keys().filter(|anchor| !expected.contains_key(*anchor)) {
-            lines.push(format!("{what} {anchor} is in the tenant and should not be"));
+            all.insert(anchor.clone(), vec![format!("{what} {anchor} is in the tenant and should not be")]);
         }
     }
-    lines.truncate(200);
-    lines
+    all
 }
 
 fn compare(lines: &mut Vec<String>, what: &str, expected: &Object, found: &Object, managed: &[&str]) {

@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
-#[path = "common/contract.rs"]
-mod contract;
 #[path = "common/drift.rs"]
 mod others;
 

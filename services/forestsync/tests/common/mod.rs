@@ -54,6 +54,7 @@ impl Lab {
         let options = TenantOptions {
             client_secret: ClientSecret::new("tenant-word"),
             verified_domains: vec!["emea.example".into()],
+            record_file: forestsync_practice::contract::record_file(&[]),
             ..TenantOptions::default()
         };
         let (tenant_id, client_id) = (options.tenant_id.clone(), options.client_id.clone());

@@ -1,8 +1,9 @@
 //! A small Graph client for the tests: one tenant, one token, one call at a time.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use forestsync_practice::contract;
 use forestsync_practice::tenant::{PracticeTenant, TenantOptions};
 use forestsync_practice::tls::PrivateCa;
 use reqwest::header::HeaderMap;
@@ -246,20 +247,7 @@ pub(crate) fn without(mut value: Value, name: &str) -> Value {
 /// Checks recorded exchanges against Microsoft's description of Graph, where that is beside the project. `ignore` names
 /// the kinds of violation that a knob is there to cause.
 pub(crate) fn keeps_contract(records: &[PathBuf], ignore: &[&str]) {
-    let checker = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/graph/check_exchange.py");
-    let has_schema = |python: &&str| {
-        std::process::Command::new(python).args(["-c", "import jsonschema"]).output().is_ok_and(|o| o.status.success())
-    };
-    let python = ["python3", "/usr/bin/python3"].into_iter().find(has_schema).filter(|_| checker.exists());
-    let Some(python) = python else {
-        println!("skipped: exchanges were not checked against the contract (no checker, or no python3 jsonschema)");
-        return;
-    };
-    let ignore = ignore.iter().flat_map(|kind| ["--ignore", kind]);
-    let outcome = std::process::Command::new(python).arg(checker).args(ignore).args(records).output().unwrap();
-    let said = String::from_utf8_lossy(&outcome.stdout);
-    let right = outcome.status.success() && said.contains("violations: 0");
-    assert!(right, "{said}{}", String::from_utf8_lossy(&outcome.stderr));
+    println!("{}", contract::check(records, ignore).unwrap().expect_kept());
 }
 
 /// Polls until the condition holds.

@@ -11,8 +11,7 @@ use forestsync_provisioner::{DriftPlace, DriftSettings, DriftStatus};
 use forestsync_schemas::outcomes::{DriftPolicy, OutcomeEvent};
 use serde_json::Value;
 
-use crate::common::{Lab, Running, anchor, is_drift};
-use crate::contract::keep_contract;
+use crate::common::{Lab, Running, anchor, is_drift, keep_contract};
 
 /// A lab whose provisioner compares the tenant all the time, and whose exchanges are recorded.
 pub struct Watched {

@@ -6,7 +6,8 @@
     missing_debug_implementations,
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic
+    clippy::panic,
+    clippy::print_stdout
 )]
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use forestsync_domain::{ObjectGuid, SourceAnchor};
 use forestsync_log::{EmbeddedLog, Lease, Log, NewRecord, StreamName};
+use forestsync_practice::contract;
 use forestsync_practice::tenant::{Knobs, PracticeTenant, TenantControl, TenantDump, TenantOptions};
 use forestsync_practice::tls::PrivateCa;
 use forestsync_provisioner::{
@@ -197,6 +199,7 @@ impl Lab {
         std::fs::write(&ca_file, ca.pem()).unwrap();
         let mut options = TenantOptions { verified_domains: vec!["emea.example".into()], ..TenantOptions::default() };
         adjust(&mut options);
+        options.record_file = options.record_file.or_else(|| contract::record_file(&[]));
         let tenant = PracticeTenant::start(options.clone(), &ca).await.unwrap();
         let mut config = TenantConfig::new(
             options.tenant_id.clone(),
@@ -459,6 +462,11 @@ impl Lab {
     pub fn ledger(&self) -> PathBuf {
         self.config.directory.join("ledger")
     }
+}
+
+/// Checks exchanges against Microsoft's description of Graph, for those who have it beside the project.
+pub fn keep_contract(records: &[PathBuf], ignore: &[&str]) {
+    println!("{}", contract::check(records, ignore).unwrap().expect_kept());
 }
 
 /// Whether it tells of what others did.

@@ -7,15 +7,13 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../common/contract.rs"]
-mod contract;
 mod course;
 mod model;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use contract::keep_contract;
+use common::keep_contract;
 use course::Course;
 use forestsync_practice::tenant::{Counters, Knob};
 use tokio::sync::Semaphore;
