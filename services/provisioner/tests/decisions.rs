@@ -54,6 +54,30 @@ async fn idle_with(lab: &Lab, running: &Running, held: usize) -> Status {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_had_failed_and_is_held_then_is_tried_again_once_it_may_go() {
+    let mut lab = lab_of(30).await;
+    let id = lab.id(1).unwrap();
+    lab.control.set_privileged(&id, true).unwrap();
+    lab.wish(leave(1..=1)).await;
+    let status = lab.settle().await;
+    assert_eq!((status.quarantined_total, status.held_total), (1, 0));
+    // the guard holds it with the others
+    lab.wish(leave(2..=5)).await;
+    let status = lab.settle().await;
+    assert_eq!((status.quarantined_total, status.held_total), (0, 5), "{status:?}");
+    // let go, it is said again that it fails, also by a ledger that is built anew
+    lab.config.tenant.guard.count = 100;
+    for is_gone in [false, true] {
+        if is_gone {
+            std::fs::remove_dir_all(&lab.config.directory).unwrap();
+        }
+        let status = lab.settle().await;
+        assert_eq!((status.quarantined_total, status.held_total, lab.dump().users.len()), (1, 0, 26), "{is_gone}");
+    }
+    assert_eq!(lab.types(1).await.iter().filter(|t| **t == "ExportQuarantined").count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_approved_goes_and_nothing_with_it() {
     let lab = lab_of(30).await;
     let running = lab.start().await;

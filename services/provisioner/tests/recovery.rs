@@ -5,6 +5,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{Lab, anchor, group_with_owner, member, no_member, removed, text, user, user_with_manager};
 use forestsync_log::{EmbeddedLog, Log, NewRecord};
@@ -51,6 +52,24 @@ async fn lose_outcomes(lab: &mut Lab) {
     }
     drop(writer);
     lab.log = log;
+}
+
+/// A failure that had its effect is over, also where that is only found by a ledger that knows no request any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_that_was_set_after_all_is_said_to_be_set() {
+    let mut lab = Lab::new().await;
+    lab.config.tenant.retry_first = Duration::from_secs(1);
+    lab.wish(vec![user(1, &[]), user(2, &[])]).await;
+    lab.settle().await;
+    lab.control.fail_next("PUT", "manager", 404, 1, true);
+    lab.wish(vec![user_with_manager(1, Some(2))]).await;
+    let running = lab.start().await;
+    running.until(|s| s.retrying == 1).await;
+    running.end().await;
+    assert_eq!(lab.types(1).await.last(), Some(&"ExportFailed"));
+    std::fs::remove_dir_all(&lab.config.directory).unwrap();
+    lab.settle().await;
+    assert_eq!(lab.types(1).await.last(), Some(&"ManagerChanged"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

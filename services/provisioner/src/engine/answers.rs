@@ -48,7 +48,7 @@ impl Engine {
                 self.owned(anchor, flight, object.as_ref());
                 Ok(())
             }
-            (Purpose::Manager, Reply::Manager(id)) => self.manager_read(anchor, id.as_deref()),
+            (Purpose::Manager, Reply::Manager(id)) => self.manager_read(anchor, flight, id.as_deref()),
             (Purpose::Owners, Reply::Members(ids)) => self.owners_read(anchor, flight, &ids),
             (Purpose::Inherit, Reply::Members(ids)) => self.inherited(anchor, flight, &ids),
             (Purpose::Check, Reply::Members(ids)) => self.checked(anchor, flight, &ids),
@@ -168,8 +168,15 @@ impl Engine {
     }
 
     /// Takes the manager that an adopted user has: none, the one that is wished, or one that has to be replaced.
-    fn manager_read(&mut self, anchor: &SourceAnchor, id: Option<&str>) -> Result<(), ProvisionerError> {
-        let wished = self.store.object(anchor)?.and_then(|row| match row.wish?.kind {
+    fn manager_read(
+        &mut self,
+        anchor: &SourceAnchor,
+        flight: &Flight,
+        id: Option<&str>,
+    ) -> Result<(), ProvisionerError> {
+        let row = self.store.object(anchor)?;
+        let has_failed = row.as_ref().is_some_and(|row| row.lead_failure().is_some());
+        let wished = row.and_then(|row| match row.wish?.kind {
             WishKind::Present { manager, .. } => manager,
             WishKind::Removed { .. } | WishKind::LetGo { .. } => None,
         });
@@ -177,11 +184,18 @@ impl Engine {
             Some(manager) => self.store.object(manager)?.and_then(|m| m.cloud_id),
             None => None,
         };
+        let is_as_wished = id == wished_id.as_deref() && wished.is_some() == wished_id.is_some();
         let manager = match id {
             None => None,
             Some(_) if id == wished_id.as_deref() => wished,
             Some(_) => Some(unknown()),
         };
+        if has_failed && is_as_wished {
+            // a write that was said to have failed had its effect: that is over, and has to be said
+            let event = OutcomeEvent::ManagerChanged(ManagerChanged { before: None, after: manager });
+            self.turn.outcome(NewOutcome::after(anchor, flight, None, event));
+            return Ok(());
+        }
         self.turn.note(Note::Manager(anchor.clone(), manager));
         Ok(())
     }

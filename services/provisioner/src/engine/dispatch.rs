@@ -89,7 +89,7 @@ impl Engine {
     pub(super) fn can_dispatch(&self, now: Instant) -> bool {
         let writes_wait = self.parked.len() >= MOST_PARKED;
         let paused = self.outage.active(now).is_some() || self.denial.active(now).is_some();
-        self.ready.len() > 0 && !paused && !writes_wait && self.jobs.len() < self.config.tenant.in_flight
+        self.ready.len() > 0 && !paused && !writes_wait && self.jobs.len() < self.breadth.get()
     }
 
     /// Plans as much as may be sent now, makes the intents durable, sends.
@@ -98,7 +98,7 @@ impl Engine {
             return Ok(());
         }
         let size = self.config.tenant.batch_size;
-        let mut room = (self.config.tenant.in_flight - self.jobs.len()) * size;
+        let mut room = self.breadth.get().saturating_sub(self.jobs.len()) * size;
         let (mut reads, mut writes) = (Packer::new(size), Packer::new(size));
         let mut tx = Vec::new();
         for _ in 0..MOST_LOOKS {
@@ -221,6 +221,7 @@ impl Engine {
                 if replies.len() >= FEW && replies.iter().filter(|r| is_sick(r)).count() * 2 > replies.len() =>
             {
                 let detail = "the tenant is not available (most of a batch failed)".to_owned();
+                self.breadth.narrow();
                 self.outage.begin(StopCause::NotAvailable, detail, None, Instant::now());
                 if writes {
                     self.outage.concerns_writes();
@@ -238,6 +239,11 @@ impl Engine {
                     tracing::info!("the tenant answers again");
                 }
                 self.answers = true;
+                if replies.iter().any(is_general) {
+                    self.breadth.narrow()
+                } else {
+                    self.breadth.widen()
+                }
                 let denied = |r: &Reply| match r {
                     Reply::Failed(f) => f.kind == FailureKind::Denied,
                     Reply::Each(all) => all.iter().any(|r| r.as_ref().is_err_and(|f| f.kind == FailureKind::Denied)),
@@ -276,6 +282,7 @@ impl Engine {
         outage: &Outage,
     ) -> Result<(), ProvisionerError> {
         let now = Instant::now();
+        self.breadth.narrow();
         if outage.throttled {
             self.pace.throttled(writes, outage.retry_after, now);
         } else {
@@ -336,6 +343,17 @@ fn observe(waits: &metrics::Histogram, traces: &[Option<String>]) {
     let now = clock::now();
     for began in traces.iter().flatten().filter_map(|trace| trace::began(trace)) {
         waits.record(now.duration_since(began).as_secs_f64().max(0.0));
+    }
+}
+
+/// Whether a call, or a part of it, was not answered for reasons that are not its own.
+fn is_general(reply: &Reply) -> bool {
+    let general = |f: &Failure| matches!(f.kind, FailureKind::Throttled | FailureKind::Unauthorized);
+    match reply {
+        Reply::Unanswered(_) => true,
+        Reply::Failed(failure) => general(failure),
+        Reply::Each(all) => all.iter().any(|r| r.as_ref().is_err_and(general)),
+        _ => false,
     }
 }
 

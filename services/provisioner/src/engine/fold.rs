@@ -151,7 +151,10 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
         }
         OutcomeEvent::ExportHeld(e) => {
             let held = Held { cause: e.cause, detail: e.detail.clone() };
-            tx.object(anchor, class)?.held.insert(e.operation, held);
+            let row = tx.object(anchor, class)?;
+            // what had failed too often has all its attempts again once it may go: else nobody would hear of it any more
+            row.failed.take_if(|failed| failed.operation == e.operation);
+            row.held.insert(e.operation, held);
         }
         OutcomeEvent::ExportReleased(e) => {
             tx.object(anchor, class)?.held.remove(&e.operation);

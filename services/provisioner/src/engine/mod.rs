@@ -66,7 +66,7 @@ use guard::GuardView;
 use health::Wards;
 use observe::Index;
 pub(crate) use pace::jitter;
-use pace::{Pace, Pause};
+use pace::{Breadth, Pace, Pause};
 use queue::{Ready, Timers};
 use turn::{NewOutcome, Turn};
 
@@ -206,6 +206,7 @@ pub(crate) struct Engine {
     unpark_at: Option<Instant>,
     pace: Pace,
     outage: Pause,
+    breadth: Breadth,
     denial: Pause,
     /// Groups, and owners whose removal from them found nobody while they were to be deleted.
     parting: HashSet<(SourceAnchor, SourceAnchor)>,
@@ -259,6 +260,7 @@ impl Engine {
             pace: Pace::new(tenant.write_quota, tenant.quota_window, first, longest),
             outage: Pause::new(first, longest),
             denial: Pause::new(first, longest),
+            breadth: Breadth::new(tenant.in_flight),
             slots: Arc::new(Semaphore::new(tenant.in_flight)),
             waits: metrics::histogram!(
                 forestsync_runtime::metrics::PROVISIONER_CHANGE_TO_REQUEST,

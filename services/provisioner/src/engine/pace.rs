@@ -96,6 +96,36 @@ impl Pace {
     }
 }
 
+/// How many batches may be on their way at a time.
+///
+/// A tenant that asks for less, does not take the token or does not answer is asked one batch at a time, and one more for
+/// each that it answers. Else many at a time could each get a part of what they ask for, and begin anew for ever.
+#[derive(Debug)]
+pub(super) struct Breadth {
+    now: usize,
+    most: usize,
+}
+
+impl Breadth {
+    pub(super) fn new(most: usize) -> Self {
+        Self { now: most, most }
+    }
+
+    pub(super) fn get(&self) -> usize {
+        self.now
+    }
+
+    /// The tenant did not answer as it should.
+    pub(super) fn narrow(&mut self) {
+        self.now = 1;
+    }
+
+    /// It answered all of a batch.
+    pub(super) fn widen(&mut self) {
+        self.now = (self.now + 1).min(self.most);
+    }
+}
+
 /// Up to a quarter longer, so that many clients do not come back at once.
 pub(crate) fn jitter(delay: Duration) -> Duration {
     delay.mul_f64(1.0 + rand::random::<f64>() / 4.0)
@@ -223,6 +253,18 @@ mod tests {
         pace.throttled(false, Some(Duration::from_secs(5)), now);
         assert_eq!(pace.take(0, now), Err(now + Duration::from_secs(5)));
         assert_eq!(pace.take(1, now + week), Ok(()));
+    }
+
+    #[test]
+    fn trouble_narrows_at_once_and_answers_widen_again() {
+        let mut breadth = Breadth::new(16);
+        assert_eq!(breadth.get(), 16);
+        breadth.narrow();
+        assert_eq!(breadth.get(), 1);
+        (0..3).for_each(|_| breadth.widen());
+        assert_eq!(breadth.get(), 4);
+        (0..30).for_each(|_| breadth.widen());
+        assert_eq!(breadth.get(), 16);
     }
 
     #[test]
