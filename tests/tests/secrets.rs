@@ -68,7 +68,11 @@ fn seen(pipeline: &Pipeline, command: &[&str]) -> (String, Output) {
 /// What the parts are configured with, as it is shown for debugging.
 fn debugged(file: &Path) -> String {
     let settings = config::load(file).unwrap();
-    let credential = settings.tenant.read_credential().unwrap();
+    let credential = match settings.tenant.read_credential() {
+        Ok(credential) => credential,
+        // what is no credential at all is not shown either
+        Err(error) => return format!("{settings:?} {error:?} {error}"),
+    };
     let tenant = tenant_config(&settings, RunOptions::default(), credential.clone());
     let forests = settings.forests.iter();
     let forests: Vec<_> = forests.map(|f| forest_config(f, f.reading.read_password().unwrap())).collect();
