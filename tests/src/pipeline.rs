@@ -206,6 +206,12 @@ impl Pipeline {
         .await;
     }
 
+    /// Whether the newest `run` has begun: before that a signal ends it as it ends every process.
+    pub fn has_begun(&self) -> bool {
+        let log = std::fs::read_to_string(self.folder.path().join(format!("run-{}.log", self.starts)));
+        log.is_ok_and(|log| log.contains("commands::run: running"))
+    }
+
     /// Panics with the end of the log if the process has ended by itself.
     pub fn assert_alive(&mut self) {
         if let Some(status) = self.child.as_mut().and_then(|c| c.try_wait().unwrap()) {

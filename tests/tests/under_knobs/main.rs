@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 const AT_ONCE: usize = 6;
 /// Mixes with `FORESTSYNC_SOAK`, and those of them that always run.
 const MIXES: u64 = 50;
-const SAMPLE: u64 = 6;
+const SAMPLE: u64 = 12;
 
 /// Runs all of these, some at a time, and checks their exchanges.
 async fn run_all(runs: Vec<(Vec<Knob>, u64)>) {

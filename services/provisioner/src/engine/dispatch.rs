@@ -240,9 +240,9 @@ impl Engine {
                 }
                 self.answers = true;
                 if replies.iter().any(is_general) {
-                    self.breadth.narrow()
+                    self.breadth.narrow();
                 } else {
-                    self.breadth.widen()
+                    self.breadth.widen();
                 }
                 let denied = |r: &Reply| match r {
                     Reply::Failed(f) => f.kind == FailureKind::Denied,
