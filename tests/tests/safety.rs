@@ -244,7 +244,7 @@ async fn what_a_source_lost_goes_once_somebody_approves_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_was_emptied_is_let_go_once_somebody_approves_it() {
-    let mut s = settled(suite::WIDE_GUARD).await;
+    let mut s = settled("[delete_guard]\ncount = 3\nshare = 1.0\n").await;
     s.pipeline.start();
     let name = s.world.sources()[2].access.name.clone();
     for n in 0..4 {
@@ -256,7 +256,11 @@ async fn a_container_that_was_emptied_is_let_go_once_somebody_approves_it() {
     assert_eq!((hold["emptied"].as_array().unwrap().len(), &hold["leaving"]), (1, &Value::from(4)), "{hold}");
     let approved = s.pipeline.output(&["approve", "--reason", "ticket 4714", "--source", &name]);
     assert_eq!(approved.status.code(), Some(0), "{approved:?}");
-    s.tenant_has(s.users - 4).await;
+    held_when(&s, "the guard counts what follows", |held| held.len() == 4).await;
     assert_eq!(s.pipeline.json(&["held"])["holds"], serde_json::json!([]));
+    s.assert_nobody_deleted();
+    let approved = s.pipeline.output(&["approve", "--reason", "ticket 4714", "--all"]);
+    assert_eq!(approved.status.code(), Some(0), "{approved:?}");
+    s.tenant_has(s.users - 4).await;
     s.pipeline.stop().await;
 }

@@ -97,11 +97,11 @@ impl Engine {
         now: Timestamp,
     ) -> std::result::Result<bool, ProjectorError> {
         let mut round = self.round()?;
-        let mut is_taken = false;
+        let mut taken = Vec::new();
         for hold in holds {
-            let held = round.meta.held.get(&hold.key());
-            let Some(approval) = held.and_then(|held| self.rulings.of(held, now)) else { continue };
-            is_taken |= match hold.reason {
+            let Some(held) = round.meta.held.get(&hold.key()) else { continue };
+            let (Some(approval), offset) = (self.rulings.of(held, now), held.offset) else { continue };
+            let is_taken = match hold.reason {
                 HoldReason::SourceShrunken => round.approve_read(hold, approval)?,
                 HoldReason::ScopeEmpty => round.approve_empty(hold, approval),
                 // these are mistakes, and not losses
@@ -109,12 +109,16 @@ impl Engine {
                     false
                 }
             };
+            taken.extend(is_taken.then_some(offset));
         }
-        if is_taken {
-            let prepared = round.finish()?;
-            self.commit(prepared)?;
+        if taken.is_empty() {
+            return Ok(false);
         }
-        Ok(is_taken)
+        let prepared = round.finish()?;
+        self.commit(prepared)?;
+        // each of them counts once
+        self.rulings.approvals.retain(|offset, _| !taken.contains(offset));
+        Ok(true)
     }
 
     /// The approvals of full reads whose place in their stream is here, and that were not acted on.

@@ -323,8 +323,11 @@ async fn an_emptied_container_whose_release_alone_survived_is_released() {
 /// Opens the database with all approvals over.
 async fn ruled_late(world: &World, config: &ProjectorConfig) -> Vec<Hold> {
     let mut projector = world.open(config).await;
-    projector.with(|engine| Ok(engine.rulings = crate::approval::Rulings::default())).await.unwrap();
-    let holds = projector.with(|engine| engine.emit().map(|()| engine.holds.clone())).await.unwrap();
+    let emit = |engine: &mut Engine| {
+        engine.rulings = crate::approval::Rulings::default();
+        engine.emit().map(|()| engine.holds.clone())
+    };
+    let holds = projector.with(emit).await.unwrap();
     drop(projector);
     holds
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Decided, Filter, tell};
 use crate::cli::DecideArgs;
-use crate::config::Settings;
+use crate::config::{ForestSettings, Settings};
 use crate::control;
 use crate::exit::{Exit, UsageError};
 use crate::output::{self, printable};
@@ -21,7 +21,7 @@ fn choose(holds: Vec<Hold>, filter: &Filter, settings: &Settings) -> Result<(Vec
             || holds.iter().any(|hold| hold.forest == *forest)
     };
     if let Some(forest) = filter.args.source.iter().find(|forest| !is_known(forest)) {
-        let names: Vec<&str> = settings.forests.iter().map(|forest| forest.name()).collect();
+        let names: Vec<&str> = settings.forests.iter().map(ForestSettings::name).collect();
         let hint = format!("{} has {}", settings.path.display(), names.join(", "));
         return Err(UsageError::new(format!("--source {}: there is no such forest", printable(forest)), hint));
     }
