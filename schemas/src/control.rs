@@ -1,10 +1,12 @@
 //! `control.<configuration>`: what people decided.
 
-use forestsync_domain::SourceAnchor;
+use forestsync_domain::{Dn, ObjectGuid, SourceAnchor};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::changes::SnapshotId;
+use crate::decisions::Doubt;
 use crate::outcomes::Operation;
 use crate::{Envelope, EventBody};
 
@@ -30,6 +32,8 @@ pub enum ControlEvent {
     HeldDecided(HeldDecided),
     /// A configuration is in force no longer, and what it managed goes or is let go.
     ConfigurationRemoved(ConfigurationRemoved),
+    /// Somebody decided about a source that is in doubt.
+    SourceDecided(SourceDecided),
 }
 
 impl EventBody for ControlEvent {
@@ -40,6 +44,7 @@ impl EventBody for ControlEvent {
             Self::ConfigurationActivated(_) => "ConfigurationActivated",
             Self::HeldDecided(_) => "HeldDecided",
             Self::ConfigurationRemoved(_) => "ConfigurationRemoved",
+            Self::SourceDecided(_) => "SourceDecided",
         }
     }
 
@@ -48,6 +53,7 @@ impl EventBody for ControlEvent {
             "ConfigurationActivated" => serde_json::from_str(data).map(Self::ConfigurationActivated),
             "HeldDecided" => serde_json::from_str(data).map(Self::HeldDecided),
             "ConfigurationRemoved" => serde_json::from_str(data).map(Self::ConfigurationRemoved),
+            "SourceDecided" => serde_json::from_str(data).map(Self::SourceDecided),
             _ => return None,
         })
     }
@@ -132,4 +138,48 @@ pub struct ConfigurationRemoved {
     pub listed: Vec<SourceAnchor>,
     /// Why, in the words of whoever decided.
     pub reason: String,
+}
+
+/// Somebody decided about a source whose losses hold the whole configuration: whether what it shows no more was meant to
+/// go. It is about exactly what `held_offset` shows, and void once anything else is seen. Of several about the same the
+/// last one counts, until the projector has taken an approval up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SourceDecided {
+    /// What was decided. What is rejected stays held.
+    pub verdict: Verdict,
+    /// The forest concerned.
+    pub forest: String,
+    /// The naming context, of a full read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub naming_context: Option<Dn>,
+    /// The offset in `decisions` of the `ConfigurationHeld` that whoever decided was shown.
+    pub held_offset: u64,
+    /// What was seen there.
+    pub seen: SourceSeen,
+    /// Why, in the words of whoever decided.
+    pub reason: String,
+    /// Until when it holds. An approval that was not taken up by then is void.
+    pub expires: Timestamp,
+}
+
+/// What is in doubt about a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum SourceSeen {
+    /// A full read showed too little.
+    FullRead {
+        /// The full read.
+        snapshot: SnapshotId,
+        /// What it did not show.
+        doubt: Doubt,
+    },
+    /// Parts of the scope are empty.
+    EmptyScope {
+        /// The containers and groups of the scope that are empty.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        emptied: Vec<ObjectGuid>,
+        /// The naming contexts of whose scope nothing is left.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        bare: Vec<Dn>,
+    },
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::changes::SnapshotId;
-use crate::{Envelope, EventBody};
+use crate::{Envelope, EventBody, EventId};
 
 /// An event of a `decisions` stream.
 pub type DecisionRecord = Envelope<DecisionEvent>;
@@ -41,6 +41,8 @@ pub enum DecisionEvent {
     StreamResumed(StreamResumed),
     /// A full read that came after others was judged.
     FullReadJudged(FullReadJudged),
+    /// What a full read did not show is gone, because somebody said so.
+    FullReadApproved(FullReadApproved),
     /// An object became part of another one's record.
     JoinMade(JoinMade),
     /// An object is no longer part of another one's record.
@@ -63,6 +65,7 @@ impl EventBody for DecisionEvent {
             Self::StreamStopped(_) => "StreamStopped",
             Self::StreamResumed(_) => "StreamResumed",
             Self::FullReadJudged(_) => "FullReadJudged",
+            Self::FullReadApproved(_) => "FullReadApproved",
             Self::JoinMade(_) => "JoinMade",
             Self::JoinBroken(_) => "JoinBroken",
             Self::TimerFired(_) => "TimerFired",
@@ -80,6 +83,7 @@ impl EventBody for DecisionEvent {
             "StreamStopped" => serde_json::from_str(data).map(Self::StreamStopped),
             "StreamResumed" => serde_json::from_str(data).map(Self::StreamResumed),
             "FullReadJudged" => serde_json::from_str(data).map(Self::FullReadJudged),
+            "FullReadApproved" => serde_json::from_str(data).map(Self::FullReadApproved),
             "JoinMade" => serde_json::from_str(data).map(Self::JoinMade),
             "JoinBroken" => serde_json::from_str(data).map(Self::JoinBroken),
             "TimerFired" => serde_json::from_str(data).map(Self::TimerFired),
@@ -126,7 +130,8 @@ pub struct ScopeResolved {
     pub object: ObjectGuid,
 }
 
-/// The configuration stopped emitting. Nothing is deleted, and nothing else sent, until it is released.
+/// The configuration stopped emitting. Nothing is deleted, and nothing else sent, until it is released. Written anew when
+/// something else is in doubt about a source; the last one of a reason, forest and naming context counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigurationHeld {
     /// What kind of reason.
@@ -140,6 +145,21 @@ pub struct ConfigurationHeld {
     /// The containers and groups of the scope that are empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub emptied: Vec<ObjectGuid>,
+    /// The naming contexts of whose scope nothing is left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bare: Vec<Dn>,
+    /// The naming context, of a full read that is not believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub naming_context: Option<Dn>,
+    /// That full read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotId>,
+    /// Why it is not believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Doubt>,
+    /// How many objects would leave the tenant if somebody approved this, as things stood; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<u64>,
 }
 
 /// Why a configuration is held.
@@ -166,6 +186,18 @@ pub struct ConfigurationReleased {
     pub reason: HoldReason,
     /// The forest concerned.
     pub forest: String,
+    /// The naming context, where the hold was about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub naming_context: Option<Dn>,
+    /// The event of `control` by which somebody approved that parts of the scope are empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<EventId>,
+    /// The containers and groups that this approves of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emptied: Vec<ObjectGuid>,
+    /// The naming contexts, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bare: Vec<Dn>,
 }
 
 /// Something is wrong with an object in the directory. Written anew when that changes; the last one counts.
@@ -322,5 +354,39 @@ pub enum Doubt {
         missing: u64,
         /// Objects with a value before.
         known: u64,
+        /// Further attributes of which the same is true.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        more: Vec<LostValues>,
     },
+}
+
+/// An attribute that a full read did not show on too many objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LostValues {
+    /// The attribute.
+    pub name: String,
+    /// Objects without a value now.
+    pub missing: u64,
+    /// Objects with a value before.
+    pub known: u64,
+}
+
+/// Somebody approved what a full read did not show. It counts from a place in the stream on, because a later record may
+/// show again what was missing: a replay does the same there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FullReadApproved {
+    /// The forest's configured name.
+    pub forest: String,
+    /// The naming context.
+    pub naming_context: Dn,
+    /// The full read.
+    pub snapshot: SnapshotId,
+    /// The first record of the source's `changes` stream that had not been applied.
+    pub offset: u64,
+    /// Why it is still not believed: somebody approved the loss of values, and it lacks objects as well. Absent if it is
+    /// believed now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Doubt>,
+    /// The event of `control` by which it was approved.
+    pub approval: EventId,
 }

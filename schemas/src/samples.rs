@@ -13,12 +13,12 @@ use crate::changes::{
 };
 use crate::control::{
     ConfigurationActivated, ConfigurationRemoved, ControlContext, ControlEvent, ControlRecord, DecidedWrite,
-    HeldDecided, RemovedObjects, Verdict,
+    HeldDecided, RemovedObjects, SourceDecided, SourceSeen, Verdict,
 };
 use crate::decisions::{
     AnchorAssigned, AnchorBasis, ConfigurationHeld, ConfigurationReleased, DecisionContext, DecisionEvent,
-    DecisionRecord, Doubt, FindingCleared, FindingRaised, FullReadJudged, HoldReason, JoinBroken, JoinMade,
-    RuleFinding, ScopeResolved, Severity, StreamResumed, StreamStopped, TimerFired,
+    DecisionRecord, Doubt, FindingCleared, FindingRaised, FullReadApproved, FullReadJudged, HoldReason, JoinBroken,
+    JoinMade, LostValues, RuleFinding, ScopeResolved, Severity, StreamResumed, StreamStopped, TimerFired,
 };
 use crate::desired::{
     AttributeFlowDeclared, CloudAttributes, CloudClass, CloudValue, DesiredContext, DesiredEvent, DesiredRecord,
@@ -198,10 +198,19 @@ pub fn decisions() -> Vec<DecisionRecord> {
             detail: "nothing is left in the container OU=Staff,DC=emea,DC=example".into(),
             hint: "put objects back, or take it out of the scope".into(),
             emptied: vec![guid(2)],
+            bare: Vec::new(),
+            naming_context: None,
+            snapshot: None,
+            doubt: None,
+            leaving: None,
         }),
         DecisionEvent::ConfigurationReleased(ConfigurationReleased {
             reason: HoldReason::ScopeEmpty,
             forest: "emea".into(),
+            naming_context: None,
+            approval: None,
+            emptied: Vec::new(),
+            bare: Vec::new(),
         }),
         DecisionEvent::FindingRaised(FindingRaised {
             forest: "emea".into(),
@@ -227,7 +236,15 @@ pub fn decisions() -> Vec<DecisionRecord> {
             forest: "emea".into(),
             naming_context: naming_context.clone(),
             snapshot: SnapshotId(Uuid::from_bytes([7; 16])),
-            doubt: Some(Doubt::Attribute { name: "member".into(), missing: 12, known: 40 }),
+            doubt: Some(Doubt::Attribute { name: "member".into(), missing: 12, known: 40, more: Vec::new() }),
+        }),
+        DecisionEvent::FullReadApproved(FullReadApproved {
+            forest: "emea".into(),
+            naming_context: naming_context.clone(),
+            snapshot: SnapshotId(Uuid::from_bytes([7; 16])),
+            offset: 4711,
+            doubt: Some(Doubt::Fewer { missing: 12, known: 40 }),
+            approval: EventId(Uuid::from_bytes([8; 16])),
         }),
         DecisionEvent::JoinMade(JoinMade {
             anchor: anchor(1),
@@ -272,7 +289,32 @@ pub fn more_decisions() -> Vec<(&'static str, DecisionRecord)> {
         messages: Vec::new(),
         findings: vec![finding],
     };
-    vec![("FindingRaised.rules", wrap(&context, DecisionEvent::FindingRaised(raised)))]
+    let lost = LostValues { name: "manager".into(), missing: 9, known: 9 };
+    let held = ConfigurationHeld {
+        reason: HoldReason::SourceShrunken,
+        forest: "emea".into(),
+        detail: "a full read of DC=emea,DC=example showed no member on 12 of the 40 objects that had one".into(),
+        hint: "check the rights of the account that reads this forest".into(),
+        emptied: Vec::new(),
+        bare: Vec::new(),
+        naming_context: Some(dn("DC=emea,DC=example")),
+        snapshot: Some(SnapshotId(Uuid::from_bytes([7; 16]))),
+        doubt: Some(Doubt::Attribute { name: "member".into(), missing: 12, known: 40, more: vec![lost] }),
+        leaving: Some(0),
+    };
+    let released = ConfigurationReleased {
+        reason: HoldReason::ScopeEmpty,
+        forest: "emea".into(),
+        naming_context: None,
+        approval: Some(EventId(Uuid::from_bytes([8; 16]))),
+        emptied: vec![guid(2)],
+        bare: vec![dn("DC=emea,DC=example")],
+    };
+    vec![
+        ("FindingRaised.rules", wrap(&context, DecisionEvent::FindingRaised(raised))),
+        ("ConfigurationHeld.full_read", wrap(&context, DecisionEvent::ConfigurationHeld(held))),
+        ("ConfigurationReleased.approved", wrap(&context, DecisionEvent::ConfigurationReleased(released))),
+    ]
 }
 
 /// A sample of each event of `tenant`.
@@ -307,12 +349,40 @@ pub fn control() -> Vec<ControlRecord> {
         listed: vec![anchor(1), anchor(2)],
         reason: "the forest was merged into another one, ticket 4712".into(),
     };
+    let source = SourceDecided {
+        verdict: Verdict::Approve,
+        forest: "emea".into(),
+        naming_context: Some(dn("DC=emea,DC=example")),
+        held_offset: 4711,
+        seen: SourceSeen::FullRead {
+            snapshot: SnapshotId(Uuid::from_bytes([7; 16])),
+            doubt: Doubt::Fewer { missing: 12, known: 40 },
+        },
+        reason: "the branch in Bern was closed, ticket 4711".into(),
+        expires: Timestamp::UNIX_EPOCH,
+    };
     let events = [
         ControlEvent::ConfigurationActivated(activated),
         ControlEvent::HeldDecided(decided),
         ControlEvent::ConfigurationRemoved(removed),
+        ControlEvent::SourceDecided(source),
     ];
     events.into_iter().map(|event| wrap(&context, event)).collect()
+}
+
+/// Further samples of events of `control`.
+pub fn more_control() -> Vec<(&'static str, ControlRecord)> {
+    let context = ControlContext { configuration: "contoso".into(), actor: "anna".into() };
+    let event = SourceDecided {
+        verdict: Verdict::Reject,
+        forest: "emea".into(),
+        naming_context: None,
+        held_offset: 4711,
+        seen: SourceSeen::EmptyScope { emptied: vec![guid(2)], bare: vec![dn("DC=emea,DC=example")] },
+        reason: "nobody knows why, ticket 4713".into(),
+        expires: Timestamp::UNIX_EPOCH,
+    };
+    vec![("SourceDecided.scope", wrap(&context, ControlEvent::SourceDecided(event)))]
 }
 
 /// A sample of each event of `desired`.

@@ -64,6 +64,7 @@ fn every_golden_sample_is_readable() {
     golden::<DecisionEvent>("decisions", samples::decisions());
     named_golden::<DecisionEvent>("decisions", samples::more_decisions());
     golden::<ControlEvent>("control", samples::control());
+    named_golden::<ControlEvent>("control", samples::more_control());
     golden::<DesiredEvent>("desired", samples::desired());
     named_golden::<DesiredEvent>("desired", samples::more_desired());
     golden::<OutcomeEvent>("outcomes", samples::outcomes());
@@ -131,13 +132,14 @@ fn published_schemas_match_the_types() {
             schemas![decisions::DecisionContext;
             decisions::AnchorAssigned, decisions::ScopeResolved, decisions::ConfigurationHeld,
             decisions::ConfigurationReleased, decisions::FindingRaised, decisions::FindingCleared,
-            decisions::StreamStopped, decisions::StreamResumed, decisions::FullReadJudged, decisions::JoinMade,
-            decisions::JoinBroken, decisions::TimerFired],
+            decisions::StreamStopped, decisions::StreamResumed, decisions::FullReadJudged,
+            decisions::FullReadApproved, decisions::JoinMade, decisions::JoinBroken, decisions::TimerFired],
         ),
         (
             "control",
             schemas![control::ControlContext;
-            control::ConfigurationActivated, control::HeldDecided, control::ConfigurationRemoved],
+            control::ConfigurationActivated, control::HeldDecided, control::ConfigurationRemoved,
+            control::SourceDecided],
         ),
         (
             "desired",

@@ -187,3 +187,80 @@ async fn what_is_held_is_decided_about_while_a_run_goes_on() {
     assert_eq!(log.matches("ticket 4711").count(), 2, "{log}");
     assert!(log.contains("reject of 1 write by"), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_source_lost_goes_once_somebody_approves_it() {
+    let mut s = settled(suite::WIDE_GUARD).await;
+    s.pipeline.start();
+    let Peer::Practice(forest) = &s.world.forests[1].peer else { panic!("a practice forest") };
+    forest.control().set_hidden(&format!("OU=Sales,OU=Staff,{}", forest.base()), true).unwrap();
+    forest.control().new_invocation_id().unwrap();
+    s.world.apply(&Change::Set(1, "CN=u1000,OU=Staff".into(), "title".into(), "Late".into())).await;
+    s.status_says("source_shrunken").await;
+    let listed = |s: &Settled| s.pipeline.json(&["held", "--source", "apac"]);
+    let hold = listed(&s)["holds"][0].clone();
+    assert_eq!((&hold["decidable"], &hold["doubt"]["kind"]), (&Value::from(true), &Value::from("fewer")), "{hold}");
+    assert_eq!(hold["leaving"], hold["doubt"]["missing"], "{hold}");
+    assert!(hold["naming_context"] == "DC=apac,DC=example" && hold["leaving"].as_u64() >= Some(20), "{hold}");
+
+    // a source is decided about only where it is named
+    let decide =
+        |verb: &str, more: &[&str]| s.pipeline.output(&[&[verb, "--reason", "ticket 4712"][..], more].concat());
+    assert_eq!(decide("approve", &["--all"]).status.code(), Some(1));
+    assert_eq!(decide("approve", &["--cause", "source-shrunken"]).status.code(), Some(1));
+    assert_eq!(decide("approve", &["--source", "nowhere"]).status.code(), Some(2));
+    assert_eq!(decide("approve", &["--source", "apac", "--all"]).status.code(), Some(2));
+    let shown = decide("approve", &["--source", "apac", "--dry-run"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).starts_with("1 hold would be approved"), "{shown:?}");
+    let rejected = decide("reject", &["--source", "apac"]);
+    assert_eq!(rejected.status.code(), Some(0), "{rejected:?}");
+    let hold = listed(&s)["holds"][0].clone();
+    assert_eq!((&hold["decided"]["verdict"], &hold["decided"]["reason"]), (&"reject".into(), &"ticket 4712".into()));
+    let said = s.pipeline.output(&["held"]);
+    assert!(String::from_utf8_lossy(&said.stdout).contains("rejected by "), "{said:?}");
+    s.assert_nobody_deleted();
+
+    let approved = decide("approve", &["--source", "apac"]);
+    assert_eq!(approved.status.code(), Some(0), "{approved:?}");
+    s.tenant_has(s.users - 20).await;
+    let dump = s.world.tenant.dump();
+    let names: Vec<&str> = dump.users.iter().filter_map(|u| u.properties["userPrincipalName"].as_str()).collect();
+    assert!(names.contains(&"u1000@apac.example") && !names.contains(&"u1001@apac.example"), "{names:?}");
+    assert_eq!(listed(&s)["holds"], serde_json::json!([]));
+    let log = |stream: &str| {
+        let log = s.pipeline.output(&["log", "tail", stream, "--from", "0"]);
+        String::from_utf8_lossy(&log.stdout).into_owned()
+    };
+    let control = log("control.e2e");
+    for verdict in ["reject of apac DC=apac,DC=example by", "approve of apac DC=apac,DC=example by"] {
+        assert!(control.contains(verdict), "{control}");
+    }
+    assert_eq!(control.matches("ticket 4712").count(), 2, "{control}");
+    assert!(log("decisions.e2e").contains("FullReadApproved"));
+    s.pipeline.stop().await;
+    let verified = s.pipeline.output(&["replay", "--verify"]);
+    assert_eq!(verified.status.code(), Some(0), "{verified:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_was_emptied_is_let_go_once_somebody_approves_it() {
+    let mut s = settled("[delete_guard]\ncount = 3\nshare = 1.0\n").await;
+    s.pipeline.start();
+    let name = s.world.sources()[2].access.name.clone();
+    for n in 0..4 {
+        s.world.apply(&Change::Delete(2, format!("CN=par2{n},OU=Partners"))).await;
+    }
+    s.status_says("scope_empty").await;
+    s.assert_nobody_deleted();
+    let hold = s.pipeline.json(&["held", "--source", &name])["holds"][0].clone();
+    assert_eq!((hold["emptied"].as_array().unwrap().len(), &hold["leaving"]), (1, &Value::from(4)), "{hold}");
+    let approved = s.pipeline.output(&["approve", "--reason", "ticket 4714", "--source", &name]);
+    assert_eq!(approved.status.code(), Some(0), "{approved:?}");
+    held_when(&s, "the guard counts what follows", |held| held.len() == 4).await;
+    assert_eq!(s.pipeline.json(&["held"])["holds"], serde_json::json!([]));
+    s.assert_nobody_deleted();
+    let approved = s.pipeline.output(&["approve", "--reason", "ticket 4714", "--all"]);
+    assert_eq!(approved.status.code(), Some(0), "{approved:?}");
+    s.tenant_has(s.users - 4).await;
+    s.pipeline.stop().await;
+}

@@ -84,9 +84,9 @@ pub enum Command {
     Held(HeldArgs),
     /// List what others changed and deleted in the tenant.
     Drift(DriftArgs),
-    /// Let held writes go.
+    /// Let held writes go, or what a source has lost.
     Approve(DecideArgs),
-    /// Keep held writes from being done.
+    /// Keep held writes from being done, or what a source has lost from going.
     Reject(DecideArgs),
     /// Take a configuration out of force and delete or release all that it manages, after a preview.
     RemoveConfiguration(RemoveArgs),

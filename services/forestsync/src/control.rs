@@ -7,7 +7,7 @@ pub use forestsync_projector::activation::{InForce, Removal, in_force};
 use forestsync_runtime::clock;
 use forestsync_schemas::control::{
     ConfigurationActivated, ConfigurationRemoved, ControlContext, ControlEvent, DecidedWrite, HeldDecided,
-    RemovedObjects, Verdict,
+    RemovedObjects, SourceDecided, Verdict,
 };
 use forestsync_schemas::{ControlRecord, EventBody as _, EventId, streams};
 use jiff::Timestamp;
@@ -124,6 +124,15 @@ pub async fn decide(log: &dyn Log, configuration: &str, decision: Decision) -> R
         ControlEvent::HeldDecided(HeldDecided { verdict, writes, desired_offset, reason, expires })
     });
     let records = records(configuration, &stream, events)?;
+    writer.append(records).await?;
+    Ok(())
+}
+
+/// Appends `SourceDecided` events, all of them at once.
+pub async fn decide_sources(log: &dyn Log, configuration: &str, decided: Vec<SourceDecided>) -> Result<()> {
+    let stream: StreamName = streams::control(configuration).parse()?;
+    let mut writer = log.writer(&stream).await.context("while writing the decision down")?;
+    let records = records(configuration, &stream, decided.into_iter().map(ControlEvent::SourceDecided))?;
     writer.append(records).await?;
     Ok(())
 }

@@ -37,6 +37,7 @@ pub const TYPES: [(&str, &[&str]); 6] = [
             "StreamStopped",
             "StreamResumed",
             "FullReadJudged",
+            "FullReadApproved",
             "JoinMade",
             "JoinBroken",
             "TimerFired",
@@ -73,7 +74,7 @@ pub const TYPES: [(&str, &[&str]); 6] = [
             "TenantCompared",
         ],
     ),
-    ("control", &["ConfigurationActivated", "HeldDecided", "ConfigurationRemoved"]),
+    ("control", &["ConfigurationActivated", "HeldDecided", "ConfigurationRemoved", "SourceDecided"]),
     ("tenant", &["DomainsObserved"]),
 ];
 
@@ -224,6 +225,7 @@ fn describe(kind: &str, event: &Value) -> String {
             format!("{} {}", text(data, "forest"), text(data, "reason").replace('_', " ")),
             text(data, "detail").to_owned(),
             text(data, "hint").to_owned(),
+            labelled("approved by", text(data, "approval").to_owned()),
         ]),
         "FindingRaised" | "FindingCleared" => parts([
             format!("{} {}", text(data, "forest"), text(data, "object")),
@@ -237,13 +239,14 @@ fn describe(kind: &str, event: &Value) -> String {
             text(data, "detail").into(),
         ]),
         "FullReadJudged" => {
-            let doubt = data.get("doubt").filter(|doubt| !doubt.is_null());
-            let judgement = doubt.map_or_else(
-                || "believed".to_owned(),
-                |d| format!("not believed: {} {} of {}", text(d, "kind"), number(d, "missing"), number(d, "known")),
-            );
-            parts([format!("{} {}", text(data, "forest"), text(data, "naming_context")), judgement])
+            parts([format!("{} {}", text(data, "forest"), text(data, "naming_context")), judgement(data)])
         }
+        "FullReadApproved" => parts([
+            format!("{} {}", text(data, "forest"), text(data, "naming_context")),
+            judgement(data),
+            format!("from offset {} on", number(data, "offset")),
+            labelled("approved by", text(data, "approval").to_owned()),
+        ]),
         "StreamResumed" => text(data, "stream").to_owned(),
         "JoinMade" => format!(
             "{} {} stands for {}, by rule {}",
@@ -285,8 +288,38 @@ fn describe(kind: &str, event: &Value) -> String {
             text(data, "reason").to_owned(),
             labelled("until", text(data, "expires").to_owned()),
         ]),
+        "SourceDecided" => {
+            let seen = data.get("seen").unwrap_or(&none);
+            let what = match text(seen, "kind") {
+                "full_read" => labelled("full read", judgement(seen)),
+                _ => format!(
+                    "empty: {} of the scope",
+                    count((length(seen, "emptied") + length(seen, "bare")) as u64, "part")
+                ),
+            };
+            parts([
+                format!(
+                    "{} of {} by {}",
+                    text(data, "verdict"),
+                    format!("{} {}", text(data, "forest"), text(data, "naming_context")).trim_end(),
+                    text(context, "actor")
+                ),
+                what,
+                text(data, "reason").to_owned(),
+                labelled("until", text(data, "expires").to_owned()),
+            ])
+        }
         _ => String::new(),
     }
+}
+
+/// Whether a full read is believed.
+fn judgement(data: &Value) -> String {
+    let doubt = data.get("doubt").filter(|doubt| !doubt.is_null());
+    doubt.map_or_else(
+        || "believed".to_owned(),
+        |d| format!("not believed: {} {} of {}", text(d, "kind"), number(d, "missing"), number(d, "known")),
+    )
 }
 
 /// The rules of identity hygiene that an object breaks.

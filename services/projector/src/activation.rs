@@ -112,7 +112,8 @@ impl Activations {
                 let (objects, reason) = (event.objects, event.reason);
                 now.removed = Some(Removal { objects, actor: context.actor, reason, time });
             }
-            (ControlEvent::ConfigurationRemoved(_), None) | (ControlEvent::HeldDecided(_), _) => return Ok(false),
+            (ControlEvent::ConfigurationRemoved(_), None)
+            | (ControlEvent::HeldDecided(_) | ControlEvent::SourceDecided(_), _) => return Ok(false),
         }
         Ok(true)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use forestsync_domain::Dn;
+use forestsync_schemas::EventId;
 use forestsync_schemas::decisions::{
     ConfigurationHeld, ConfigurationReleased, DecisionEvent, FindingCleared, FindingRaised, StreamResumed,
     StreamStopped,
@@ -10,10 +11,10 @@ use forestsync_schemas::decisions::{
 
 use crate::config::SourceId;
 use crate::engine::Engine;
-use crate::holds::Hold;
+use crate::holds::{Hold, HoldKey};
 use crate::keys::{self, ObjectKey};
 use crate::round::Round;
-use crate::rows::{Announced, FindingRow};
+use crate::rows::{Announced, FindingRow, Held};
 use crate::{ProjectorError, StoreError, store};
 
 /// Findings of one append.
@@ -26,32 +27,17 @@ impl Engine {
     pub(crate) fn announce(&mut self, holds: &[Hold]) -> Result<()> {
         let mut round = self.round()?;
         for hold in holds {
-            if round.meta.held.insert((hold.reason, hold.forest.clone())) {
-                tracing::error!(
-                    hold.reason = ?hold.reason, forest.id = %hold.forest, hold.detail = %hold.detail,
-                    hold.hint = %hold.hint, "the configuration is held, nothing is written"
-                );
-                round.decisions.push(DecisionEvent::ConfigurationHeld(ConfigurationHeld {
-                    reason: hold.reason,
-                    forest: hold.forest.clone(),
-                    detail: hold.detail.clone(),
-                    hint: hold.hint.clone(),
-                    emptied: hold.emptied.clone(),
-                }));
-            }
+            round.announce_hold(hold);
         }
-        let is_on = |reason, forest: &str| holds.iter().any(|h| h.reason == reason && h.forest == forest);
-        let over: Vec<_> = round.meta.held.iter().filter(|(reason, forest)| !is_on(*reason, forest)).cloned().collect();
-        for (reason, forest) in over {
-            tracing::info!(hold.reason = ?reason, forest.id = %forest, "the hold is over");
-            round.meta.held.remove(&(reason, forest.clone()));
-            round.decisions.push(DecisionEvent::ConfigurationReleased(ConfigurationReleased { reason, forest }));
+        let on: BTreeSet<HoldKey> = holds.iter().map(Hold::key).collect();
+        let over: Vec<HoldKey> = round.meta.held.keys().filter(|key| !on.contains(key)).cloned().collect();
+        for key in over {
+            round.announce_release(&key, None);
         }
         let projected = &round.meta.counters.projected_by;
         round.meta.emptied.retain(|entry| !projected.contains_key(entry));
-        if round.decisions.is_empty() && round.meta.emptied == self.meta.emptied {
-            return Ok(());
-        }
+        round.meta.end_let_go(round.plan);
+        // writes nothing where nothing has changed
         let prepared = round.finish()?;
         self.commit(prepared)
     }
@@ -112,6 +98,51 @@ impl Engine {
 }
 
 impl Round<'_> {
+    /// Writes a hold down, unless that stands there already. What it is about must stand there exactly: people decide
+    /// about the record.
+    fn announce_hold(&mut self, hold: &Hold) {
+        let (key, seen) = (hold.key(), hold.seen());
+        if self.meta.held.get(&key).is_some_and(|held| held.seen == seen) {
+            return;
+        }
+        tracing::error!(
+            hold.reason = ?hold.reason, forest.id = %hold.forest, hold.detail = %hold.detail,
+            hold.hint = %hold.hint, "the configuration is held, nothing is written"
+        );
+        let offset = self.meta.decisions + self.decisions.len() as u64;
+        let Hold { reason, forest, detail, hint, emptied, bare, naming_context, snapshot, doubt, leaving } =
+            hold.clone();
+        self.meta.held.insert(key, Held { offset, naming_context: naming_context.clone(), seen });
+        self.decisions.push(DecisionEvent::ConfigurationHeld(ConfigurationHeld {
+            reason,
+            forest,
+            detail,
+            hint,
+            emptied,
+            bare,
+            naming_context,
+            snapshot,
+            doubt,
+            leaving,
+        }));
+    }
+
+    /// Writes down that a hold is over; with an approval, because somebody approved what is empty.
+    pub(crate) fn announce_release(&mut self, key: &HoldKey, approval: Option<(EventId, &Hold)>) {
+        let (reason, forest, _) = key.clone();
+        tracing::info!(hold.reason = ?reason, forest.id = %forest, "the hold is over");
+        let held = self.meta.held.remove(key);
+        let (emptied, bare) = approval.map(|(_, hold)| (hold.emptied.clone(), hold.bare.clone())).unwrap_or_default();
+        self.decisions.push(DecisionEvent::ConfigurationReleased(ConfigurationReleased {
+            reason,
+            forest,
+            naming_context: held.and_then(|held| held.naming_context),
+            approval: approval.map(|(event, _)| event),
+            emptied,
+            bare,
+        }));
+    }
+
     fn announce_finding(&mut self, key: ObjectKey) -> std::result::Result<(), StoreError> {
         let row_key = keys::of_object(keys::ANNOUNCED, key);
         let finding: Option<FindingRow> = self.read(&keys::of_object(keys::FINDING, key))?;

@@ -17,7 +17,7 @@ use crate::error::StreamErrorKind;
 use crate::keys::{self, LinkKind, ObjectKey};
 use crate::novel::Novel;
 use crate::round::Round;
-use crate::rows::{Counted, EMPTY, ObjectRow, SourceState};
+use crate::rows::{Counted, Doubted, EMPTY, ObjectRow, SourceState};
 use crate::work::{Work, WorkKind};
 use crate::{StoreError, store};
 
@@ -391,6 +391,8 @@ pub(crate) fn new_state(source: &crate::config::Source) -> SourceState {
         completed_ordinal: 0,
         first_done: false,
         shrunk: None,
+        doubted: Doubted::default(),
+        approved: None,
         valued: BTreeMap::new(),
         resolved: BTreeMap::new(),
         root: None,

@@ -150,6 +150,7 @@ pub(crate) struct Plan {
     pub(crate) desired: StreamName,
     pub(crate) decisions: StreamName,
     pub(crate) tenant: StreamName,
+    pub(crate) control: StreamName,
     /// Digest of sources and scope.
     pub(crate) scope_digest: String,
     /// Digest of the rules.
@@ -208,6 +209,7 @@ impl Plan {
             desired: streams::desired(&config.configuration).parse()?,
             decisions: streams::decisions(&config.configuration).parse()?,
             tenant: streams::tenant(&config.configuration).parse()?,
+            control: streams::control(&config.configuration).parse()?,
             asks_groups: !config.rules.scope.filter.groups().is_empty()
                 || config.sources.iter().any(|s| !s.include_groups.is_empty() || !s.exclude_groups.is_empty()),
             is_multi_forest: sources.iter().any(|source| source.forest != 0),

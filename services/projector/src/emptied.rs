@@ -3,14 +3,16 @@
 //! Every wish says by which of them its objects are in scope. When a wish ends and is not yet taken back, that is noted;
 //! a container or group by which nothing is in scope any more, and of which something would be taken back, was emptied. An
 //! object that moved on, into another one or to another configuration, leaves nothing to take back.
+//!
+//! What somebody approved to be empty holds no more, until it is filled again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forestsync_domain::{ObjectGuid, SourceAnchor};
 use forestsync_schemas::decisions::HoldReason;
 use forestsync_schemas::desired::RemovalReason;
 
-use crate::config::Source;
+use crate::config::{Plan, Source, SourceId};
 use crate::holds::Hold;
 use crate::keys::{self, ObjectKey};
 use crate::person::Person;
@@ -25,10 +27,43 @@ const MAX_LOST: usize = 10_000;
 /// Names in a message.
 const MAX_NAMES: usize = 3;
 
+/// What is empty in a forest.
+#[derive(Debug, Default)]
+struct Empty<'a> {
+    /// Containers and groups of the scope, and what they are.
+    parts: Vec<(ObjectGuid, String)>,
+    /// Sources of whose scope nothing is left.
+    bare: Vec<&'a Source>,
+}
+
 impl Meta {
     /// What was emptied unless nothing that is lost is to be taken back.
     pub(crate) fn may_be_emptied(&self) -> BTreeSet<ObjectGuid> {
         self.bare(self.counters.lost_by.keys())
+    }
+
+    /// Whether nothing of a narrowed scope is left, while objects are managed from there.
+    fn is_bare(&self, source: &Source) -> bool {
+        let is_narrowed = !source.config.include.is_empty() || !source.config.include_groups.is_empty();
+        let projected = self.counters.projected_by_source.get(&source.id).copied().unwrap_or_default();
+        is_narrowed && projected == 0 && self.managed(source.id) > 0
+    }
+
+    /// Objects that were written and come from a source.
+    fn managed(&self, source: SourceId) -> u64 {
+        self.counters.emitted_by_source.get(&source).copied().unwrap_or_default()
+    }
+
+    /// An approval of emptiness ends when there is nothing more to take back, or something is there again.
+    pub(crate) fn end_let_go(&mut self, plan: &Plan) {
+        if self.let_go.is_empty() && self.let_go_bare.is_empty() {
+            return;
+        }
+        let mut empty = self.may_be_emptied();
+        empty.extend(self.bare(self.emptied.iter()));
+        self.let_go.retain(|entry| empty.contains(entry));
+        let bare: BTreeSet<SourceId> = plan.sources.iter().filter(|s| self.is_bare(s)).map(|s| s.id).collect();
+        self.let_go_bare.retain(|source| bare.contains(source));
     }
 
     /// Those by which nothing is in scope.
@@ -113,9 +148,36 @@ impl Round<'_> {
         Ok(emptied)
     }
 
-    /// The hold for what was emptied of a source's scope.
-    pub(crate) fn emptied_of(&self, source: &Source, emptied: &BTreeSet<ObjectGuid>) -> Vec<Hold> {
-        if emptied.is_empty() || !self.gate_is_open() {
+    /// The holds for what is empty of the scope and was not approved to be, by forest.
+    pub(crate) fn scope_empty(&mut self, withheld: &BTreeSet<SourceId>) -> Result<Vec<Hold>> {
+        if !self.gate_is_open() {
+            return Ok(Vec::new());
+        }
+        let plan = self.plan;
+        let emptied: BTreeSet<ObjectGuid> = self.emptied()?.difference(&self.meta.let_go).copied().collect();
+        let mut forests: BTreeMap<String, Empty<'_>> = BTreeMap::new();
+        for source in plan.sources.iter().filter(|source| !withheld.contains(&source.id)) {
+            for (guid, name, forest) in self.emptied_of(source, &emptied) {
+                let parts = &mut forests.entry(forest).or_default().parts;
+                if !parts.iter().any(|(known, _)| *known == guid) {
+                    parts.push((guid, name));
+                }
+            }
+            if self.meta.is_bare(source) && !self.meta.let_go_bare.contains(&source.id) {
+                forests.entry(source.config.forest.clone()).or_default().bare.push(source);
+            }
+        }
+        let mut holds = Vec::new();
+        for (forest, empty) in forests {
+            let leaving = self.leaving(&empty)?;
+            holds.push(Hold { leaving, ..self.empty_hold(&forest, &empty) });
+        }
+        Ok(holds)
+    }
+
+    /// What was emptied of a source's scope: the objectGUID, what it is, and the forest that it lies in.
+    fn emptied_of(&self, source: &Source, emptied: &BTreeSet<ObjectGuid>) -> Vec<(ObjectGuid, String, String)> {
+        if emptied.is_empty() {
             return Vec::new();
         }
         let config = &source.config;
@@ -128,25 +190,60 @@ impl Round<'_> {
             let group = resolve_group(self.plan, &self.meta, entry).filter(|group| emptied.contains(&group.guid))?;
             Some((group.guid, format!("the group {}", entry.group), entry.forest.clone()))
         });
-        let found: Vec<_> = containers.chain(groups).collect();
-        let forests: BTreeSet<&String> = found.iter().map(|(_, _, forest)| forest).collect();
-        let hold = |forest: &String| {
-            let here: Vec<_> = found.iter().filter(|(_, _, of)| of == forest).collect();
-            let mut names: Vec<&str> = here.iter().map(|(_, name, _)| name.as_str()).take(MAX_NAMES).collect();
-            let more = format!("{} more", here.len().saturating_sub(MAX_NAMES));
-            if here.len() > MAX_NAMES {
+        containers.chain(groups).collect()
+    }
+
+    fn empty_hold(&self, forest: &str, empty: &Empty<'_>) -> Hold {
+        let mut said = Vec::new();
+        if !empty.parts.is_empty() {
+            let mut names: Vec<&str> = empty.parts.iter().map(|(_, name)| name.as_str()).take(MAX_NAMES).collect();
+            let more = format!("{} more", empty.parts.len().saturating_sub(MAX_NAMES));
+            if empty.parts.len() > MAX_NAMES {
                 names.push(&more);
             }
-            Hold {
-                reason: HoldReason::ScopeEmpty,
-                forest: forest.clone(),
-                detail: format!("nothing is left in {} of the scope, from where objects are managed", names.join(", ")),
-                hint: "put objects back, or take what is empty out of the scope if that is what you want; a scope without \
-                       any container or group means everything"
-                    .into(),
-                emptied: here.iter().map(|(guid, ..)| *guid).collect(),
-            }
+            said.push(format!("nothing is left in {} of the scope, from where objects are managed", names.join(", ")));
+        }
+        said.extend(empty.bare.iter().map(|source| {
+            let (root, managed) = (&source.config.naming_context, self.meta.managed(source.id));
+            format!(
+                "no container and no group of the scope in {root} holds an object; {managed} are managed from there"
+            )
+        }));
+        let hint = if empty.parts.is_empty() {
+            format!(
+                "put objects back into them, take the forest out of the configuration, or approve it by forestsync \
+                 approve --source {forest}, if that is what you want"
+            )
+        } else {
+            format!(
+                "put objects back; or approve it by forestsync approve --source {forest}, or take what is empty out of \
+                 the scope, if that is what you want; a scope without any container or group means everything"
+            )
         };
-        forests.into_iter().map(hold).collect()
+        Hold {
+            emptied: empty.parts.iter().map(|(guid, _)| *guid).collect(),
+            bare: empty.bare.iter().map(|source| source.config.naming_context.clone()).collect(),
+            ..Hold::new(HoldReason::ScopeEmpty, forest, said.join("; "), hint)
+        }
+    }
+
+    /// How many objects are taken back once this is approved; none where a database that was built anew cannot tell.
+    fn leaving(&mut self, empty: &Empty<'_>) -> Result<Option<u64>> {
+        let mut leaving: u64 = empty.bare.iter().map(|source| self.meta.managed(source.id)).sum();
+        let rows = self.txn.scan(&[keys::LOST], None, MAX_LOST)?;
+        if rows.len() == MAX_LOST || rows.is_empty() && empty.bare.is_empty() {
+            return Ok(None);
+        }
+        for (row_key, value) in rows {
+            let by: Vec<ObjectGuid> = self.decode(&row_key, &value)?;
+            let is_here = empty.parts.iter().any(|(guid, _)| by.contains(guid));
+            let Some(anchor) = keys::read_of_anchor(&row_key).filter(|_| is_here) else { continue };
+            let Some(written) = self.emitted(&anchor)?.filter(|emitted| emitted.alive) else { continue };
+            let is_counted = empty.bare.iter().any(|source| Some(source.id) == written.source);
+            if !is_counted && self.reason(&written)?.0 != RemovalReason::HandedOver {
+                leaving += 1;
+            }
+        }
+        Ok(Some(leaving))
     }
 }

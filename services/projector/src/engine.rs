@@ -17,6 +17,7 @@ use forestsync_schemas::{EventBody as _, EventId};
 use tokio::runtime::Handle;
 
 use crate::apply::{Applied, ApplyError, Incoming, new_state};
+use crate::approval::Rulings;
 use crate::config::{Plan, SourceId};
 use crate::error::{StreamError, StreamErrorKind};
 use crate::handover::{Neighbours, Other};
@@ -70,6 +71,8 @@ pub(crate) struct Engine {
     pub(crate) is_postponed: bool,
     /// Other configurations for the same tenant.
     pub(crate) others: Vec<Other>,
+    /// What people decided about sources in doubt.
+    pub(crate) rulings: Rulings,
     novel: BTreeMap<SourceId, Novel>,
 }
 
@@ -105,6 +108,7 @@ impl Engine {
             is_flushed: false,
             is_postponed: false,
             others: Vec::new(),
+            rulings: Rulings::default(),
             novel: BTreeMap::new(),
         }
     }
@@ -259,11 +263,18 @@ impl Engine {
     pub(crate) fn apply(&mut self, source: SourceId, records: Vec<Incoming>) -> Result<()> {
         let mut rest = records.into_iter().peekable();
         while rest.peek().is_some() {
+            if self.apply_approvals()? {
+                self.settle()?;
+            }
+            // what was approved at a place counts from there on
+            let approved = self.approved_at(source)?;
             let novel = std::mem::take(&mut self.novel);
             let mut round = self.round()?;
             round.novel = novel;
             let (mut failed, mut is_first) = (None, true);
-            while let Some(record) = rest.next_if(|record| is_first || !record.wants_cut()) {
+            while let Some(record) =
+                rest.next_if(|record| is_first || !(record.wants_cut() || approved.contains(&record.offset)))
+            {
                 let expected = round.meta.sources.get(&source).map_or(0, |state| state.offset);
                 if record.offset < expected {
                     continue;
@@ -296,6 +307,9 @@ impl Engine {
                 return Err(self.stream_error(source, offset, kind).into());
             }
         }
+        if self.apply_approvals()? {
+            self.settle()?;
+        }
         Ok(())
     }
 
@@ -311,7 +325,7 @@ impl Engine {
             let is_more = round.run_work()?;
             let prepared = round.finish()?;
             self.commit(prepared)?;
-            if !is_more {
+            if !is_more && !self.apply_approvals()? {
                 break;
             }
         }

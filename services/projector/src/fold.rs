@@ -44,13 +44,8 @@ impl Round<'_> {
                     self.rebuild_scopes();
                 }
             }
-            DecisionEvent::ConfigurationHeld(event) => {
-                self.meta.emptied.extend(event.emptied);
-                self.meta.held.insert((event.reason, event.forest));
-            }
-            DecisionEvent::ConfigurationReleased(event) => {
-                self.meta.held.remove(&(event.reason, event.forest));
-            }
+            DecisionEvent::ConfigurationHeld(event) => self.fold_hold(record.offset, event),
+            DecisionEvent::ConfigurationReleased(event) => self.fold_release(&event),
             DecisionEvent::FindingRaised(event) => self.fold_finding(event),
             DecisionEvent::FindingCleared(event) => {
                 let key = ObjectKey { source: source_id(&event.forest, &event.naming_context), guid: event.object };
@@ -65,6 +60,7 @@ impl Round<'_> {
                 let judged = event.doubt.map(Shrink::from);
                 self.txn.put(keys::judged(source, event.snapshot), store::encode(&judged));
             }
+            DecisionEvent::FullReadApproved(event) => self.fold_approval(record.offset, event)?,
             DecisionEvent::JoinMade(event) => {
                 let key = ObjectKey { source: source_id(&event.forest, &event.naming_context), guid: event.object };
                 self.set_adopted(key, Some(Adopted { anchor: event.anchor, rule: event.rule }))?;

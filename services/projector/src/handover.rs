@@ -95,7 +95,7 @@ impl Neighbour {
                         ControlEvent::ConfigurationActivated(activated) => Projection::of(name, &activated).ok(),
                         // it wants nothing any more
                         ControlEvent::ConfigurationRemoved(_) => None,
-                        ControlEvent::HeldDecided(_) => continue,
+                        ControlEvent::HeldDecided(_) | ControlEvent::SourceDecided(_) => continue,
                     };
                     self.projection = projection.filter(|projection| projection.tenant() == Some(tenant));
                     is_news = true;

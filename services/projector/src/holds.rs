@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use forestsync_domain::ObjectGuid;
-use forestsync_schemas::decisions::HoldReason;
-use serde::Serialize;
+use forestsync_domain::{Dn, ObjectGuid};
+use forestsync_schemas::changes::SnapshotId;
+use forestsync_schemas::control::SourceSeen;
+use forestsync_schemas::decisions::{ConfigurationHeld, Doubt, HoldReason};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::StoreError;
 use crate::config::{ScopeEntry, Source, SourceId};
@@ -26,10 +29,90 @@ pub struct Hold {
     /// The containers and groups of the scope that are empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub emptied: Vec<ObjectGuid>,
+    /// The naming contexts of whose scope nothing is left.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bare: Vec<Dn>,
+    /// The naming context, of a full read that is not believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub naming_context: Option<Dn>,
+    /// That full read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotId>,
+    /// Why it is not believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Doubt>,
+    /// How many objects would leave if somebody approved it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<u64>,
+}
+
+/// What tells holds apart: the reason, the forest, and the key of the naming context where it is about one.
+pub(crate) type HoldKey = (HoldReason, String, String);
+
+/// What is in doubt about a source. An approval is about exactly this.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    snapshot: Option<u128>,
+    doubt: Option<Shrink>,
+    emptied: BTreeSet<ObjectGuid>,
+    /// Keys of naming contexts.
+    bare: BTreeSet<String>,
+}
+
+impl Seen {
+    fn of(snapshot: Option<SnapshotId>, doubt: Option<Doubt>, emptied: &[ObjectGuid], bare: &[Dn]) -> Self {
+        Self {
+            snapshot: snapshot.map(|snapshot| snapshot.0.as_u128()),
+            doubt: doubt.map(Shrink::from),
+            emptied: emptied.iter().copied().collect(),
+            bare: bare.iter().map(Dn::key).collect(),
+        }
+    }
+
+    pub(crate) fn of_event(event: &ConfigurationHeld) -> Self {
+        Self::of(event.snapshot, event.doubt.clone(), &event.emptied, &event.bare)
+    }
+
+    pub(crate) fn of_decided(seen: &SourceSeen) -> Self {
+        match seen {
+            SourceSeen::FullRead { snapshot, doubt } => Self::of(Some(*snapshot), Some(doubt.clone()), &[], &[]),
+            SourceSeen::EmptyScope { emptied, bare } => Self::of(None, None, emptied, bare),
+        }
+    }
+}
+
+pub(crate) fn hold_key(reason: HoldReason, forest: &str, naming_context: Option<&Dn>) -> HoldKey {
+    (reason, forest.to_owned(), naming_context.map(Dn::key).unwrap_or_default())
+}
+
+impl Hold {
+    /// A hold that says all there is to it.
+    pub(crate) fn new(reason: HoldReason, forest: &str, detail: String, hint: String) -> Self {
+        Self {
+            reason,
+            forest: forest.to_owned(),
+            detail,
+            hint,
+            emptied: Vec::new(),
+            bare: Vec::new(),
+            naming_context: None,
+            snapshot: None,
+            doubt: None,
+            leaving: None,
+        }
+    }
+
+    pub(crate) fn key(&self) -> HoldKey {
+        hold_key(self.reason, &self.forest, self.naming_context.as_ref())
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        Seen::of(self.snapshot, self.doubt.clone(), &self.emptied, &self.bare)
+    }
 }
 
 impl Round<'_> {
-    /// All holds there are now, at most one of each reason and forest. Sources of which nothing is written anyway hold
+    /// All holds there are now, at most one of each key. Sources of which nothing is written anyway hold
     /// nothing else.
     pub(crate) fn holds(&mut self, withheld: &BTreeSet<SourceId>) -> Result<Vec<Hold>, StoreError> {
         let plan = self.plan;
@@ -38,7 +121,6 @@ impl Round<'_> {
             return Ok(Vec::new());
         }
         let mut holds: Vec<Hold> = Vec::new();
-        let emptied = self.emptied()?;
         for source in plan.sources.iter().filter(|source| !withheld.contains(&source.id)) {
             let found = [
                 self.shrunken(source),
@@ -46,38 +128,46 @@ impl Round<'_> {
                 self.missing_group(source)?,
                 self.unread(source)?,
             ];
-            let emptied = self.emptied_of(source, &emptied);
-            for hold in found.into_iter().flatten().chain(emptied).chain(self.empty(source)) {
-                if !holds.iter().any(|known| known.reason == hold.reason && known.forest == hold.forest) {
+            for hold in found.into_iter().flatten() {
+                if !holds.iter().any(|known| known.key() == hold.key()) {
                     holds.push(hold);
                 }
             }
         }
+        holds.extend(self.scope_empty(withheld)?);
         Ok(holds)
     }
 
     fn shrunken(&self, source: &Source) -> Option<Hold> {
-        let root = &source.config.naming_context;
-        let detail = match self.meta.sources.get(&source.id)?.shrunk.as_ref()? {
-            Shrink::Nothing { had } => {
-                format!("a full read of {root} showed no user, group or contact; {had} were known before")
-            }
+        let (root, forest) = (&source.config.naming_context, &source.config.forest);
+        let state = self.meta.sources.get(&source.id)?;
+        let shrunk = state.shrunk.as_ref()?;
+        let (detail, leaving) = match shrunk {
+            Shrink::Nothing { had } => (
+                format!("a full read of {root} showed no user, group or contact; {had} were known before"),
+                self.meta.counters.projected_by_source.get(&source.id).copied().unwrap_or_default(),
+            ),
             Shrink::Fewer { missing, known } => {
-                format!("a full read of {root} did not show {missing} of the {known} objects in scope")
+                (format!("a full read of {root} did not show {missing} of the {known} objects in scope"), *missing)
             }
-            Shrink::Attribute { name, missing, known } => {
-                format!("a full read of {root} showed no {name} on {missing} of the {known} objects that had one")
+            Shrink::Attribute { .. } => {
+                let of = |(name, missing, known): (&str, u64, u64)| {
+                    format!("no {name} on {missing} of the {known} objects that had one")
+                };
+                let lost: Vec<String> = shrunk.lost_values().map(of).collect();
+                (format!("a full read of {root} showed {}", lost.join(", ")), 0)
             }
         };
+        let hint = format!(
+            "check the rights of the account that reads this forest; a full read that shows again what is missing \
+             releases, and so does forestsync approve --source {forest}, if it was meant to go"
+        );
         Some(Hold {
-            reason: HoldReason::SourceShrunken,
-            forest: source.config.forest.clone(),
-            detail,
-            hint:
-                "check the rights of the account that reads this forest; a full read that shows again what is missing \
-                   releases, and nothing else does"
-                    .into(),
-            emptied: Vec::new(),
+            naming_context: Some(root.clone()),
+            snapshot: Some(SnapshotId(Uuid::from_u128(state.doubted.snapshot))),
+            doubt: Some(shrunk.clone().into()),
+            leaving: Some(leaving),
+            ..Hold::new(HoldReason::SourceShrunken, forest, detail, hint)
         })
     }
 
@@ -85,12 +175,9 @@ impl Round<'_> {
         if !self.gate_is_open() {
             return Ok(None);
         }
-        let hold = |entry: &ScopeEntry, what: &str, hint: &str| Hold {
-            reason: HoldReason::ScopeContainerMissing,
-            forest: source.config.forest.clone(),
-            detail: format!("the container {entry} of the scope {what}"),
-            hint: hint.into(),
-            emptied: Vec::new(),
+        let hold = |entry: &ScopeEntry, what: &str, hint: &str| {
+            let detail = format!("the container {entry} of the scope {what}");
+            Hold::new(HoldReason::ScopeContainerMissing, &source.config.forest, detail, hint.into())
         };
         for entry in source.config.include.iter().chain(&source.config.exclude) {
             let resolved = self.meta.sources.get(&source.id).map(|state| &state.resolved);
@@ -133,13 +220,10 @@ impl Round<'_> {
                 }
             };
             if !is_there {
-                return Ok(Some(Hold {
-                    reason: HoldReason::ScopeGroupMissing,
-                    forest: source.config.forest.clone(),
-                    detail: format!("the group {} of the scope is not there, or was deleted", entry.group),
-                    hint: "restore the group, name the one that takes its place, or take it out of the scope".into(),
-                    emptied: Vec::new(),
-                }));
+                let detail = format!("the group {} of the scope is not there, or was deleted", entry.group);
+                let hint = "restore the group, name the one that takes its place, or take it out of the scope";
+                let forest = &source.config.forest;
+                return Ok(Some(Hold::new(HoldReason::ScopeGroupMissing, forest, detail, hint.into())));
             }
         }
         Ok(None)
@@ -153,35 +237,10 @@ impl Round<'_> {
         if missing.is_empty() || read.is_empty() {
             return Ok(None);
         }
-        let forest = source.config.forest.clone();
-        Ok(Some(Hold {
-            reason: HoldReason::AttributeNotRead,
-            detail: format!("the rules need {}, which {forest}'s collector does not read", missing.join(", ")),
-            hint: format!(
-                "add it to attributes of forest {forest} in the collector's file, or take it out of the rules"
-            ),
-            forest,
-            emptied: Vec::new(),
-        }))
-    }
-
-    fn empty(&self, source: &Source) -> Option<Hold> {
-        let counters = &self.meta.counters;
-        let projected = counters.projected_by_source.get(&source.id).copied().unwrap_or_default();
-        let emitted = counters.emitted_by_source.get(&source.id).copied().unwrap_or_default();
-        let is_narrowed = !source.config.include.is_empty() || !source.config.include_groups.is_empty();
-        if !is_narrowed || projected > 0 || emitted == 0 || !self.gate_is_open() {
-            return None;
-        }
-        let root = &source.config.naming_context;
-        Some(Hold {
-            reason: HoldReason::ScopeEmpty,
-            forest: source.config.forest.clone(),
-            detail: format!(
-                "no container and no group of the scope in {root} holds an object; {emitted} are managed from there"
-            ),
-            hint: "put objects back into them, or take the forest out of the configuration".into(),
-            emptied: Vec::new(),
-        })
+        let forest = &source.config.forest;
+        let detail = format!("the rules need {}, which {forest}'s collector does not read", missing.join(", "));
+        let hint =
+            format!("add it to attributes of forest {forest} in the collector's file, or take it out of the rules");
+        Ok(Some(Hold::new(HoldReason::AttributeNotRead, forest, detail, hint)))
     }
 }

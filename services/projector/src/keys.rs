@@ -22,6 +22,7 @@
 //!  f  source guid                                what is wrong with an object
 //!  a  source guid                                what `decisions` says is wrong with it
 //!  v  source snapshot                            how a full read was judged that is still to be applied
+//!  V  source offset decision                     a full read that was approved, and from which record on that counts
 //!  r  source from attribute to                   references that wait for the object named
 //!  d  source guid                                objects to look at when the answer they came in is complete
 //!  t  source from to                             memberships to look at then
@@ -62,6 +63,7 @@ pub(crate) const WISH: u8 = b'w';
 pub(crate) const FINDING: u8 = b'f';
 pub(crate) const ANNOUNCED: u8 = b'a';
 pub(crate) const JUDGED: u8 = b'v';
+pub(crate) const APPROVED: u8 = b'V';
 pub(crate) const WAITING: u8 = b'r';
 pub(crate) const DIRTY: u8 = b'd';
 pub(crate) const DIRTY_LINK: u8 = b't';
@@ -275,6 +277,17 @@ pub(crate) fn out_finding(key: ObjectKey) -> Vec<u8> {
 
 pub(crate) fn judged(source: SourceId, snapshot: SnapshotId) -> Vec<u8> {
     join(JUDGED, &[&source.0, snapshot.0.as_bytes()])
+}
+
+/// The approval of a full read by a decision, which counts from the record at `offset` on.
+pub(crate) fn approved(source: SourceId, offset: u64, decision: u64) -> Vec<u8> {
+    join(APPROVED, &[&source.0, &offset.to_be_bytes(), &decision.to_be_bytes()])
+}
+
+/// The source, the offset and the decision of an `APPROVED` key.
+pub(crate) fn read_approved(key: &[u8]) -> Option<(SourceId, u64, u64)> {
+    let number = |at: usize| key.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes);
+    Some((source_at(key, 1)?, number(9)?, number(17)?))
 }
 
 pub(crate) fn dirty_link(from: ObjectKey, to: ObjectGuid) -> Vec<u8> {

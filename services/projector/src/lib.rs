@@ -19,6 +19,9 @@
 //! - **The state digest** is one value over mirror and wishes, the same for any batches and any interleaving of streams
 //!   that ends at the same offsets, and for any order of the objects within the first full reads. [`rebuild`] computes it
 //!   a second time, from the history.
+//! - **Approvals**: what somebody says in `control` about a hold counts for exactly what that hold's record in `decisions`
+//!   shows. That a full read is believed all the same changes the mirror, so it is a decision that names its place in
+//!   the stream, and a replay does the same at that place.
 //! - **Damage**: a database that does not open, panics or whose rows do not add up is moved aside and built anew from
 //!   the log, by itself. Such a one, and one that lost its last batches in a crash, writes nothing until it has caught
 //!   up with what `desired` was written with, and then only what differs.
@@ -36,6 +39,7 @@
 pub mod activation;
 mod announce;
 mod apply;
+mod approval;
 mod ask;
 mod config;
 mod derived;

@@ -148,7 +148,7 @@ impl Projector {
         Ok(())
     }
 
-    /// Takes in what the tenant's stream says by now.
+    /// Takes in what the tenant's stream says by now, and what people decided.
     pub(crate) async fn look_around(&mut self) -> Result<()> {
         let stream = self.plan.tenant.clone();
         let from = self.engine()?.meta.tenant;
@@ -157,7 +157,24 @@ impl Projector {
             self.with(move |engine| engine.fold(&stream, &records)).await?;
             self.with(Engine::settle).await?;
         }
-        Ok(())
+        self.hear().await
+    }
+
+    /// Takes in what people decided by now.
+    async fn hear(&mut self) -> Result<()> {
+        let (control, from) = (self.plan.control.clone(), self.engine()?.rulings.next);
+        if self.log.tail(&control).await? <= from {
+            return Ok(());
+        }
+        let mut reader = self.log.reader(&control, from).await?;
+        loop {
+            let records = reader.poll(MAX_RECORDS).await?;
+            if records.is_empty() {
+                return Ok(());
+            }
+            let control = control.clone();
+            self.with(move |engine| engine.hear(&control, &records)).await?;
+        }
     }
 
     async fn put_aside(&mut self, error: &ProjectorError) -> Result<()> {

@@ -6,18 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use forestsync_domain::{AttributeValue, Attributes, Dn, ObjectGuid, SourceAnchor};
 use forestsync_rules::classify::DirectoryClass;
 use forestsync_rules::flow::TenantDomains;
-use forestsync_schemas::decisions::{AnchorBasis, Doubt, HoldReason, RuleFinding};
+use forestsync_schemas::decisions::{AnchorBasis, Doubt, LostValues, RuleFinding};
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::SourceId;
+use crate::holds::{HoldKey, Seen};
 use crate::keys::ObjectKey;
 
 /// Marks a value as one of ours.
 const FORMAT: u8 = 0xF5;
 /// The version of the rows; a database of another one is rebuilt.
-pub(crate) const VERSION: u8 = 6;
+pub(crate) const VERSION: u8 = 7;
 /// The largest value: sled leaks disk whenever a value over 128 KiB is overwritten.
 pub(crate) const MAX_VALUE: usize = 60 * 1024;
 
@@ -280,8 +281,21 @@ pub(crate) enum Shrink {
     Nothing { had: u64 },
     /// It lacked too many of the objects in scope.
     Fewer { missing: u64, known: u64 },
-    /// It showed too many objects without an attribute that they had.
-    Attribute { name: String, missing: u64, known: u64 },
+    /// It showed too many objects without an attribute that they had; `more` are further ones.
+    Attribute { name: String, missing: u64, known: u64, more: Vec<LostValues> },
+}
+
+impl Shrink {
+    /// The attributes that it showed too few values of.
+    pub(crate) fn lost_values(&self) -> impl Iterator<Item = (&str, u64, u64)> {
+        let (first, more) = match self {
+            Self::Attribute { name, missing, known, more } => {
+                (Some((name.as_str(), *missing, *known)), more.as_slice())
+            }
+            _ => (None, &[][..]),
+        };
+        first.into_iter().chain(more.iter().map(|lost| (lost.name.as_str(), lost.missing, lost.known)))
+    }
 }
 
 impl From<Doubt> for Shrink {
@@ -289,7 +303,7 @@ impl From<Doubt> for Shrink {
         match doubt {
             Doubt::Nothing { had } => Self::Nothing { had },
             Doubt::Fewer { missing, known } => Self::Fewer { missing, known },
-            Doubt::Attribute { name, missing, known } => Self::Attribute { name, missing, known },
+            Doubt::Attribute { name, missing, known, more } => Self::Attribute { name, missing, known, more },
         }
     }
 }
@@ -299,9 +313,27 @@ impl From<Shrink> for Doubt {
         match shrink {
             Shrink::Nothing { had } => Self::Nothing { had },
             Shrink::Fewer { missing, known } => Self::Fewer { missing, known },
-            Shrink::Attribute { name, missing, known } => Self::Attribute { name, missing, known },
+            Shrink::Attribute { name, missing, known, more } => Self::Attribute { name, missing, known, more },
         }
     }
+}
+
+/// The full read that is not trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Doubted {
+    pub(crate) snapshot: u128,
+    pub(crate) ordinal: u32,
+    /// As many objects came as it said: what is missing can be concluded from it.
+    pub(crate) is_whole: bool,
+}
+
+/// A hold that stands in `decisions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Held {
+    /// Where it stands there: decisions are about exactly that record.
+    pub(crate) offset: u64,
+    pub(crate) naming_context: Option<Dn>,
+    pub(crate) seen: Seen,
 }
 
 /// Where a source stands.
@@ -327,6 +359,10 @@ pub(crate) struct SourceState {
     /// A full read was complete once.
     pub(crate) first_done: bool,
     pub(crate) shrunk: Option<Shrink>,
+    /// Which full read that is about.
+    pub(crate) doubted: Doubted,
+    /// The decision that last approved one here.
+    pub(crate) approved: Option<u64>,
     /// How many objects had a value of each attribute before the full read that is open, or that is not trusted.
     pub(crate) valued: BTreeMap<String, u64>,
     /// Scope entries given by name that were found: key of the name, objectGUID.
@@ -382,9 +418,13 @@ pub(crate) struct Meta {
     /// How far each stream had been read when `desired` was written, by its name; also of sources that are gone.
     pub(crate) until: BTreeMap<String, u64>,
     /// Holds written to `decisions` and not released.
-    pub(crate) held: BTreeSet<(HoldReason, String)>,
+    pub(crate) held: BTreeMap<HoldKey, Held>,
     /// Containers and groups that were empty when that was written, as far as that was learned from the stream.
     pub(crate) emptied: BTreeSet<ObjectGuid>,
+    /// Those of which somebody approved that they are, until what was lost with them is taken back; and the sources of
+    /// whose scope nothing is left, likewise.
+    pub(crate) let_go: BTreeSet<ObjectGuid>,
+    pub(crate) let_go_bare: BTreeSet<SourceId>,
     /// Streams that `decisions` says have stopped, and where.
     pub(crate) stopped: BTreeMap<String, u64>,
     /// The offset of the next record of `tenant`, and what it said last.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use forestsync_schemas::changes::SnapshotId;
-use forestsync_schemas::decisions::{DecisionEvent, Doubt, FullReadJudged};
+use forestsync_schemas::decisions::{DecisionEvent, Doubt, FullReadJudged, LostValues};
 
 use crate::StoreError;
 use crate::apply::ApplyError;
@@ -13,7 +13,7 @@ use crate::eligible::Eligible;
 use crate::error::StreamErrorKind;
 use crate::keys::{self, LinkKind, ObjectKey};
 use crate::round::Round;
-use crate::rows::Shrink;
+use crate::rows::{Doubted, Shrink};
 use crate::store::Value;
 use crate::work::{CHUNK, Work, WorkKind};
 
@@ -59,6 +59,7 @@ impl Round<'_> {
         }
         if let Some(state) = self.state(source).filter(|_| is_judged) {
             state.shrunk = shrunk;
+            state.doubted = Doubted { snapshot: id, ordinal, is_whole: is_counted };
             if state.shrunk.is_none() {
                 state.valued.clear();
             }
@@ -94,7 +95,7 @@ impl Round<'_> {
     }
 
     /// Whether a complete full read is too small to be believed.
-    fn tally(&mut self, source: SourceId, ordinal: u32, before: bool) -> Result<Option<Shrink>> {
+    pub(crate) fn tally(&mut self, source: SourceId, ordinal: u32, before: bool) -> Result<Option<Shrink>> {
         self.places.clear();
         self.verdicts.clear();
         let (mut fresh, mut before_it, mut known, mut missing) = (0u64, 0u64, 0u64, 0u64);
@@ -165,7 +166,7 @@ impl Round<'_> {
     }
 
     /// How many objects have a value, per attribute that is read.
-    fn count_valued(&mut self, source: SourceId, ordinal: u32) -> Result<BTreeMap<String, Valued>> {
+    pub(crate) fn count_valued(&mut self, source: SourceId, ordinal: u32) -> Result<BTreeMap<String, Valued>> {
         let names = forestsync_rules::attributes::requested();
         let mut counts: BTreeMap<String, Valued> = BTreeMap::new();
         self.each_row(&keys::join(keys::OBJECT, &[&source.0]), |round, row_key, value| {
@@ -194,20 +195,25 @@ impl Round<'_> {
     fn tally_values(&mut self, source: SourceId, ordinal: u32) -> Result<Option<Shrink>> {
         let Some(before) = self.meta.sources.get(&source).map(|state| state.valued.clone()) else { return Ok(None) };
         let now = self.count_valued(source, ordinal)?;
+        let mut lost = Vec::new();
         for (name, had) in before {
             let count = now.get(&name).copied().unwrap_or_default();
             // those it did not show at all are another matter
             let known = had.saturating_sub(count.hidden);
             let missing = known.saturating_sub(count.shown);
-            if is_too_many(missing, known) {
-                return Ok(Some(Shrink::Attribute { name, missing, known }));
-            }
+            lost.push(LostValues { name, missing, known });
         }
-        self.tally_links(source, ordinal)
+        lost.extend(self.tally_links(source, ordinal)?);
+        // all of them: whoever approves it must have seen them
+        let mut lost = lost.into_iter().filter(|lost| is_too_many(lost.missing, lost.known));
+        Ok(lost.next().map(|LostValues { name, missing, known }| {
+            let more = lost.collect();
+            Shrink::Attribute { name, missing, known, more }
+        }))
     }
 
     /// The same for links, which are all still there.
-    fn tally_links(&mut self, source: SourceId, ordinal: u32) -> Result<Option<Shrink>> {
+    fn tally_links(&mut self, source: SourceId, ordinal: u32) -> Result<impl Iterator<Item = LostValues> + use<>> {
         let mut counts: BTreeMap<LinkKind, (u64, u64)> = BTreeMap::new();
         let mut last: Option<(ObjectKey, LinkKind, bool)> = None;
         self.each_row(&keys::join(keys::EDGE, &[&source.0]), |round, row_key, value| {
@@ -220,8 +226,8 @@ impl Round<'_> {
             Ok(ControlFlow::Continue(()))
         })?;
         self.count_links(last, ordinal, &mut counts)?;
-        let lost = counts.into_iter().find(|(_, (missing, known))| is_too_many(*missing, *known));
-        Ok(lost.map(|(kind, (missing, known))| Shrink::Attribute { name: kind.name().into(), missing, known }))
+        let lost = |(kind, (missing, known)): (LinkKind, _)| LostValues { name: kind.name().into(), missing, known };
+        Ok(counts.into_iter().map(lost))
     }
 
     fn count_links(
@@ -242,11 +248,11 @@ impl Round<'_> {
 
 /// Objects with a value of an attribute.
 #[derive(Debug, Clone, Copy, Default)]
-struct Valued {
+pub(crate) struct Valued {
     /// Of those that a full read showed.
     shown: u64,
     /// Of the others.
-    hidden: u64,
+    pub(crate) hidden: u64,
 }
 
 /// Whether this is more than changes between two full reads explain.

@@ -66,8 +66,13 @@ impl Engine {
             // or its objects are another configuration's by now
             self.look_at_neighbours()?;
         }
-        let holds = self.round()?.holds(&withheld)?;
+        let mut holds = self.round()?.holds(&withheld)?;
         self.announce(&holds)?;
+        while self.take_approvals(&holds, clock::now())? {
+            self.settle()?;
+            holds = self.round()?.holds(&withheld)?;
+            self.announce(&holds)?;
+        }
         self.holds = holds;
         let may_project = self.meta.swept && gate_is_open(&self.plan, &self.meta);
         if may_project {
@@ -89,6 +94,7 @@ impl Engine {
         }
         let mut round = self.round()?;
         round.meta.emit_all = false;
+        round.meta.end_let_go(&self.plan);
         let prepared = round.finish()?;
         self.commit(prepared)
     }

@@ -31,10 +31,10 @@ pub struct DecideArgs {
     #[command(flatten)]
     pub config: ConfigArg,
     /// Objects: distinguished names or source anchors, as `forestsync held` shows them.
-    #[arg(value_name = "OBJECT")]
+    #[arg(value_name = "OBJECT", conflicts_with = "source")]
     pub objects: Vec<String>,
-    /// Everything that is held.
-    #[arg(long, conflicts_with = "objects")]
+    /// Every write that is held. A source in doubt is decided about only where --source names its forest.
+    #[arg(long, conflicts_with_all = ["objects", "source"])]
     pub all: bool,
     /// Which of it.
     #[command(flatten)]
@@ -69,12 +69,19 @@ pub struct FilterArgs {
     /// Only what is held because of this.
     #[arg(long, value_name = "CAUSE", value_enum)]
     pub cause: Option<HeldCause>,
+    /// The sources of this forest whose losses hold the whole configuration, and no writes; may be given more than once.
+    #[arg(long, value_name = "FOREST", conflicts_with_all = ["operation", "class"])]
+    pub source: Vec<String>,
 }
 
 impl FilterArgs {
     /// Whether it lets everything pass.
     pub fn is_empty(&self) -> bool {
-        self.operation.is_empty() && self.class.is_none() && self.under.is_none() && self.cause.is_none()
+        self.operation.is_empty()
+            && self.class.is_none()
+            && self.under.is_none()
+            && self.cause.is_none()
+            && self.source.is_empty()
     }
 }
 
@@ -114,4 +121,15 @@ pub enum HeldCause {
     Rejected,
     /// Somebody rejected it for a time that is over.
     Lapsed,
+    /// A full read of a source showed too little.
+    SourceShrunken,
+    /// Parts of a source's scope are empty.
+    ScopeEmpty,
+}
+
+impl HeldCause {
+    /// Whether it is about a source, not about single writes.
+    pub fn is_of_source(self) -> bool {
+        matches!(self, Self::SourceShrunken | Self::ScopeEmpty)
+    }
 }

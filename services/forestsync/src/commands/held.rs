@@ -1,5 +1,7 @@
 //! `forestsync held`, `approve` and `reject`: what waits for somebody's decision, and the decision.
 
+mod sources;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -10,10 +12,10 @@ use forestsync_schemas::outcomes::Operation;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{DecideArgs, FilterArgs, HeldArgs};
+use crate::cli::{DecideArgs, FilterArgs, HeldArgs, HeldCause};
 use crate::exit::{Exit, UsageError};
 use crate::output::printable;
-use crate::status::{self, Hold, Issue, LISTED, Waiting, name_of, seconds};
+use crate::status::{self, Hold, Issue, LISTED, Waiting, about, name_of, seconds};
 use crate::{config, control, output};
 
 /// How long an approval holds unless it is said.
@@ -24,7 +26,7 @@ const REJECTED: Duration = Duration::from_hours(30 * 24);
 /// The JSON of `held --json`.
 #[derive(Debug, Serialize)]
 struct Listing {
-    /// Why the configuration emits nothing, if it does not; no decision changes that.
+    /// Why the configuration emits nothing, if it does not.
     holds: Vec<Hold>,
     /// Held writes.
     held: Vec<Issue>,
@@ -41,6 +43,8 @@ struct Decided {
     reason: String,
     expires: Timestamp,
     writes: Vec<Issue>,
+    /// The holds of sources that were decided about.
+    sources: Vec<Hold>,
 }
 
 /// Lists what is held. Something held leads to [`Exit::Held`].
@@ -48,7 +52,11 @@ pub async fn held(args: HeldArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
     let filter = Filter::new(&args.filter)?;
     let log = settings.existing_log()?;
-    let Waiting { holds, mut held, mut deferred, .. } = status::waiting(log.as_ref(), &settings.configuration).await?;
+    let Waiting { mut holds, mut held, mut deferred, .. } =
+        status::waiting(log.as_ref(), &settings.configuration).await?;
+    if filter.is_of_sources() {
+        holds.retain(|hold| filter.has_source(hold));
+    }
     held.retain(|issue| filter.has(issue));
     deferred.retain(|issue| filter.has(issue));
     let exit = if holds.is_empty() && held.is_empty() { Exit::Done } else { Exit::Held };
@@ -61,6 +69,9 @@ pub async fn held(args: HeldArgs) -> Result<Exit> {
             output::note(
                 "hint: forestsync approve lets it go, forestsync reject keeps it as it is; both take --reason",
             );
+        }
+        if report.holds.iter().any(|hold| hold.decidable) {
+            output::note("hint: about a source, forestsync approve --source FOREST decides, or forestsync reject");
         }
     }
     Ok(exit)
@@ -80,7 +91,7 @@ async fn decide(args: DecideArgs, verdict: Verdict) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
     let filter = Filter::new(&args.filter)?;
     if args.objects.is_empty() && !args.all && args.filter.is_empty() {
-        let hint = "name objects, or use --all, --operation, --class, --under or --cause";
+        let hint = "name objects or a source, or use --all, --operation, --class, --under or --cause";
         return Err(UsageError::new("nothing says what is decided about", hint).into());
     }
     if args.reason.trim().is_empty() {
@@ -88,29 +99,40 @@ async fn decide(args: DecideArgs, verdict: Verdict) -> Result<Exit> {
     }
     let log = settings.existing_log()?;
     let waiting = status::waiting(log.as_ref(), &settings.configuration).await?;
+    let lasts = args.lasts.unwrap_or(if verdict == Verdict::Approve { APPROVED } else { REJECTED });
+    let lasts = SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX);
+    let expires = clock::now().checked_add(lasts).unwrap_or(Timestamp::MAX);
+    if !args.filter.source.is_empty() {
+        return sources::decide(&args, (verdict, expires), (&settings, log.as_ref()), waiting.holds, &filter).await;
+    }
     let mut found = waiting.held;
     if verdict == Verdict::Reject {
         found.extend(waiting.deferred);
     }
     let chosen = choose(found, &filter, &args.objects)?;
     let Some(desired_offset) = waiting.desired_offset.filter(|_| !chosen.is_empty()) else {
-        output::note("nothing of that is held\nhint: forestsync held shows what is");
+        let hint = match args.filter.cause.filter(|cause| cause.is_of_source()) {
+            Some(_) => "name the forest of a source by --source",
+            None => "forestsync held shows what is",
+        };
+        output::note(&format!("nothing of that is held\nhint: {hint}"));
         return Ok(Exit::Failed);
     };
-    let lasts = args.lasts.unwrap_or(if verdict == Verdict::Approve { APPROVED } else { REJECTED });
-    let lasts = SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX);
-    let expires = clock::now().checked_add(lasts).unwrap_or(Timestamp::MAX);
     let writes = chosen.iter().map(write_of).collect::<Result<Vec<_>>>()?;
     if !args.dry_run {
         let reason = args.reason.clone();
         let decision = control::Decision { verdict, writes, desired_offset, reason, expires };
         control::decide(log.as_ref(), &settings.configuration, decision).await?;
     }
-    let decided = Decided { verdict, dry_run: args.dry_run, reason: args.reason, expires, writes: chosen };
-    if args.json {
-        output::json(&decided)?;
+    let (dry_run, reason, sources) = (args.dry_run, args.reason, Vec::new());
+    tell(&Decided { verdict, dry_run, reason, expires, writes: chosen, sources }, args.json)
+}
+
+fn tell(decided: &Decided, json: bool) -> Result<Exit> {
+    if json {
+        output::json(decided)?;
     } else {
-        output::text(&render_decided(&decided))?;
+        output::text(&render_decided(decided))?;
     }
     Ok(Exit::Done)
 }
@@ -168,7 +190,27 @@ impl Filter {
         Ok(Self { args: args.clone(), under })
     }
 
+    /// Whether it asks for sources, and for nothing else.
+    fn is_of_sources(&self) -> bool {
+        !self.args.source.is_empty() || self.args.cause.is_some_and(HeldCause::is_of_source)
+    }
+
+    /// Whether a hold is among what it asks for.
+    fn has_source(&self, hold: &Hold) -> bool {
+        let FilterArgs { source, cause, .. } = &self.args;
+        let under = |ancestor: &Dn| {
+            let roots = hold.naming_context.iter().chain(&hold.bare);
+            roots.filter_map(|root| root.parse::<Dn>().ok()).any(|root| root.is_within(ancestor))
+        };
+        (source.is_empty() || source.contains(&hold.forest))
+            && cause.is_none_or(|cause| name_of(&cause) == hold.reason)
+            && self.under.as_ref().is_none_or(under)
+    }
+
     fn has(&self, issue: &Issue) -> bool {
+        if self.is_of_sources() {
+            return false;
+        }
         let under = |ancestor: &Dn| {
             let dn = issue.dn.as_deref().and_then(|dn| dn.parse::<Dn>().ok());
             dn.is_some_and(|dn| dn.is_within(ancestor))
@@ -185,7 +227,7 @@ fn render(report: &Listing, all: bool) -> String {
     let whole = report.holds.iter().flat_map(|hold| {
         let title =
             format!("The whole configuration is held: forest {}: {}", hold.forest, hold.reason.replace('_', " "));
-        [title, format!("  {}", hold.detail), format!("  hint: {}", hold.hint)]
+        std::iter::once(title).chain(about(hold).into_iter().map(|line| format!("  {line}")))
     });
     let mut lines: Vec<String> = whole.collect();
     for (title, issues) in [("Held", &report.held), ("Deleted later, disabled until then", &report.deferred)] {
@@ -207,8 +249,12 @@ fn render_decided(decided: &Decided) -> String {
         (Verdict::Reject, false) => "rejected",
         (Verdict::Reject, true) => "would be rejected",
     };
+    let until = seconds(&decided.expires.to_string());
+    if !decided.sources.is_empty() {
+        return sources::render(&decided.sources, word, &until);
+    }
     let count = output::count(decided.writes.len() as u64, "write");
-    let mut lines = vec![format!("{count} {word}, until {}", seconds(&decided.expires.to_string()))];
+    let mut lines = vec![format!("{count} {word}, until {until}")];
     lines.extend(list(&decided.writes, true));
     lines.join("\n") + "\n"
 }

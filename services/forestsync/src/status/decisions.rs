@@ -3,51 +3,93 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use forestsync_domain::ObjectGuid;
+use forestsync_domain::{Dn, ObjectGuid};
 use forestsync_log::{Log, StreamName};
-use forestsync_schemas::DecisionRecord;
+use forestsync_runtime::clock;
+use forestsync_schemas::control::{ControlEvent, SourceDecided, SourceSeen};
 use forestsync_schemas::decisions::{ConfigurationHeld, DecisionEvent, FindingRaised, HoldReason, StreamStopped};
+use forestsync_schemas::{ControlRecord, DecisionRecord, streams};
 
-use super::{BATCH, Finding, Hold, Source, SourceState, Stopped, name_of};
+use super::{BATCH, Finding, Hold, HoldDecision, Source, SourceState, Stopped, name_of};
 use crate::events;
 
 /// What is on at the end of the stream.
 #[derive(Debug, Default)]
 pub(super) struct Decisions {
-    holds: BTreeMap<(HoldReason, String), Hold>,
+    /// By reason, forest and naming context.
+    holds: BTreeMap<(HoldReason, String, Option<String>), Hold>,
     /// By forest, naming context and object.
     findings: BTreeMap<(String, String, ObjectGuid), Finding>,
     stopped: BTreeMap<String, Stopped>,
 }
 
-/// Reads the stream.
-pub(super) async fn gather(log: &dyn Log, stream: &StreamName) -> Result<Decisions> {
+/// Reads the stream, and what people decided about it.
+pub(super) async fn gather(log: &dyn Log, configuration: &str) -> Result<Decisions> {
+    let stream: StreamName = streams::decisions(configuration).parse()?;
     let mut decisions = Decisions::default();
-    let mut reader = log.reader(stream, 0).await?;
+    let mut reader = log.reader(&stream, 0).await?;
     loop {
         let records = reader.poll(BATCH).await?;
         if records.is_empty() {
-            return Ok(decisions);
+            break;
         }
         for record in records {
             // by far the most frequent ones
             if !matches!(events::kind(&record).as_str(), "AnchorAssigned" | "ScopeResolved") {
                 let place = || format!("stream {stream} offset {}", record.offset);
-                decisions.take(DecisionRecord::decode(&record.value).with_context(place)?);
+                decisions.take(record.offset, DecisionRecord::decode(&record.value).with_context(place)?);
             }
         }
     }
+    if !decisions.holds.is_empty() {
+        decisions.hear(log, &streams::control(configuration).parse()?).await?;
+    }
+    Ok(decisions)
 }
 
 impl Decisions {
-    fn take(&mut self, record: DecisionRecord) {
+    /// Reads what was decided about the holds.
+    async fn hear(&mut self, log: &dyn Log, stream: &StreamName) -> Result<()> {
+        let mut reader = log.reader(stream, 0).await?;
+        loop {
+            let records = reader.poll(BATCH).await?;
+            if records.is_empty() {
+                return Ok(());
+            }
+            for record in records.iter().filter(|record| events::kind(record) == "SourceDecided") {
+                let place = || format!("stream {stream} offset {}", record.offset);
+                let ControlRecord { time, context, event, .. } =
+                    ControlRecord::decode(&record.value).with_context(place)?;
+                if let ControlEvent::SourceDecided(decided) = event {
+                    self.decide(decided, context.actor, time.to_string());
+                }
+            }
+        }
+    }
+
+    /// A decision is about one record, and what that says; the last one counts, and no longer than it says.
+    fn decide(&mut self, decided: SourceDecided, by: String, since: String) {
+        let SourceDecided { verdict, held_offset, seen, reason, expires, .. } = decided;
+        let is_meant = |hold: &&mut Hold| hold.offset == held_offset && hold.seen.as_ref() == Some(&seen);
+        if let Some(hold) = self.holds.values_mut().find(is_meant) {
+            let decision = HoldDecision { verdict, by, reason, since, until: expires.to_string() };
+            hold.decided = Some(decision).filter(|_| clock::now() < expires);
+        }
+    }
+
+    fn take(&mut self, offset: u64, record: DecisionRecord) {
         let since = record.time.to_string();
         match record.event {
             DecisionEvent::ConfigurationHeld(held) => {
-                self.holds.insert((held.reason, held.forest.clone()), hold(held, since));
+                let root = held.naming_context.as_ref().map(Dn::key);
+                let key = (held.reason, held.forest.clone(), root);
+                // it has lasted since it began, whatever was seen since
+                let since = self.holds.get(&key).map_or(since, |hold| hold.since.clone());
+                self.holds.insert(key, hold(offset, held, since));
             }
             DecisionEvent::ConfigurationReleased(released) => {
-                self.holds.remove(&(released.reason, released.forest));
+                let root = released.naming_context.as_ref().map(Dn::key);
+                self.holds.remove(&(released.reason, released.forest, root));
             }
             DecisionEvent::FindingRaised(raised) => {
                 let key = (raised.forest.clone(), raised.naming_context.key(), raised.object);
@@ -65,6 +107,7 @@ impl Decisions {
             DecisionEvent::AnchorAssigned(_)
             | DecisionEvent::ScopeResolved(_)
             | DecisionEvent::FullReadJudged(_)
+            | DecisionEvent::FullReadApproved(_)
             | DecisionEvent::JoinMade(_)
             | DecisionEvent::JoinBroken(_)
             | DecisionEvent::TimerFired(_) => {}
@@ -94,8 +137,33 @@ impl Decisions {
     }
 }
 
-fn hold(held: ConfigurationHeld, since: String) -> Hold {
-    Hold { reason: name_of(&held.reason), forest: held.forest, detail: held.detail, hint: held.hint, since }
+fn hold(offset: u64, held: ConfigurationHeld, since: String) -> Hold {
+    let seen = match (held.reason, held.snapshot, &held.doubt) {
+        (HoldReason::SourceShrunken, Some(snapshot), Some(doubt)) => {
+            Some(SourceSeen::FullRead { snapshot, doubt: doubt.clone() })
+        }
+        (HoldReason::ScopeEmpty, ..) if !held.emptied.is_empty() || !held.bare.is_empty() => {
+            Some(SourceSeen::EmptyScope { emptied: held.emptied.clone(), bare: held.bare.clone() })
+        }
+        _ => None,
+    };
+    Hold {
+        reason: name_of(&held.reason),
+        forest: held.forest,
+        detail: held.detail,
+        hint: held.hint,
+        since,
+        offset,
+        naming_context: held.naming_context.map(|root| root.to_string()),
+        snapshot: held.snapshot.map(|snapshot| snapshot.0.to_string()),
+        doubt: held.doubt,
+        emptied: held.emptied.iter().map(ToString::to_string).collect(),
+        bare: held.bare.iter().map(ToString::to_string).collect(),
+        leaving: held.leaving,
+        decidable: seen.is_some(),
+        decided: None,
+        seen,
+    }
 }
 
 fn finding(raised: FindingRaised, since: String) -> Finding {
@@ -140,7 +208,7 @@ mod tests {
             ("FindingCleared", (0, 0, 1)),
             ("StreamResumed", (0, 0, 0)),
         ] {
-            decisions.take(events.iter().find(|record| is(record, kind)).unwrap().clone());
+            decisions.take(0, events.iter().find(|record| is(record, kind)).unwrap().clone());
             assert_eq!(after(&decisions), expected, "{kind}");
         }
     }

@@ -16,13 +16,14 @@ use anyhow::Result;
 use forestsync_log::Log;
 use forestsync_provisioner::HealthState;
 use forestsync_provisioner::settings::Mode;
-use forestsync_schemas::streams;
+use forestsync_schemas::control::{SourceSeen, Verdict};
+use forestsync_schemas::decisions::Doubt;
 use serde::Serialize;
 
 pub use drift::{Drifting, Finding as DriftFinding};
 pub use groups::{Group, Member, Owned};
 pub use render::render;
-pub(crate) use render::seconds;
+pub(crate) use render::{about, seconds};
 
 use crate::config::Settings;
 use crate::control;
@@ -199,6 +200,42 @@ pub struct Hold {
     pub hint: String,
     /// Since when.
     pub since: String,
+    /// Where what is seen now stands in `decisions`; a decision is about that.
+    pub offset: u64,
+    /// The naming context, of a full read that is not believed.
+    pub naming_context: Option<String>,
+    /// That full read.
+    pub snapshot: Option<String>,
+    /// Why it is not believed.
+    pub doubt: Option<Doubt>,
+    /// The objectGUIDs of containers and groups of the scope that are empty.
+    pub emptied: Vec<String>,
+    /// The naming contexts of whose scope nothing is left.
+    pub bare: Vec<String>,
+    /// How many objects would leave the tenant if it was approved, as things stood; absent where that is not known.
+    pub leaving: Option<u64>,
+    /// Whether it can be approved or rejected.
+    pub decidable: bool,
+    /// What somebody decided about it, for as long as that holds. What is approved counts once the projector reads it.
+    pub decided: Option<HoldDecision>,
+    /// The same for an event.
+    #[serde(skip)]
+    pub(crate) seen: Option<SourceSeen>,
+}
+
+/// What somebody decided about a hold.
+#[derive(Debug, Clone, Serialize)]
+pub struct HoldDecision {
+    /// What.
+    pub verdict: Verdict,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub since: String,
+    /// Until when.
+    pub until: String,
 }
 
 /// What is wrong with an object in the directory.
@@ -331,7 +368,7 @@ pub async fn gather(log: &dyn Log, settings: &Settings) -> Result<Report> {
     let configuration = &settings.configuration;
     let in_force = control::now(log, configuration).await?;
     let mut sources = sources::gather(log, settings).await?;
-    let decisions = decisions::gather(log, &streams::decisions(configuration).parse()?).await?;
+    let decisions = decisions::gather(log, configuration).await?;
     decisions.mark(&mut sources);
     let findings = decisions.findings();
     let ledger = ledger::gather(log, configuration).await?;
@@ -401,7 +438,7 @@ pub struct Waiting {
 
 /// Reads what waits for a decision.
 pub async fn waiting(log: &dyn Log, configuration: &str) -> Result<Waiting> {
-    let decisions = decisions::gather(log, &streams::decisions(configuration).parse()?).await?;
+    let decisions = decisions::gather(log, configuration).await?;
     let ledger = ledger::gather(log, configuration).await?;
     Ok(Waiting {
         holds: decisions.holds(),

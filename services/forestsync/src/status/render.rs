@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{Issue, LISTED, Report, Source, SourceState};
+use forestsync_schemas::control::Verdict;
+use forestsync_schemas::decisions::Doubt;
+
+use super::{Hold, HoldDecision, Issue, LISTED, Report, Source, SourceState};
 use crate::output::{self, count, printable};
 
 /// The report for a person. Lists are cut to [`LISTED`] unless `all` is asked for.
@@ -29,8 +32,9 @@ pub fn render(report: &Report, all: bool) -> String {
     }
     for hold in &report.holds {
         section(&mut out, &format!("Held: forest {}: {}", hold.forest, hold.reason.replace('_', " ")));
-        say(&mut out, &hold.detail);
-        say(&mut out, &format!("hint: {}", hold.hint));
+        for line in about(hold) {
+            say(&mut out, &line);
+        }
         say(&mut out, &format!("since {}; until it is resolved nothing at all is written", seconds(&hold.since)));
     }
     objects(report, &mut out);
@@ -44,6 +48,26 @@ pub fn render(report: &Report, all: bool) -> String {
     lag(report, &mut out);
     services(report, &mut out);
     out
+}
+
+/// What is to be known of a hold.
+pub(crate) fn about(hold: &Hold) -> Vec<String> {
+    let mut lines = vec![printable(&hold.detail)];
+    match (hold.leaving, &hold.doubt) {
+        (_, Some(Doubt::Attribute { .. })) => lines.push("approved, these values are cleared in the tenant".to_owned()),
+        (Some(leaving), _) => lines.push(format!("approved, {} would leave the tenant", count(leaving, "object"))),
+        (None, _) => {}
+    }
+    if let Some(HoldDecision { verdict, by, reason, since, until }) = &hold.decided {
+        let what = match verdict {
+            Verdict::Approve => "approved, and not taken up yet,",
+            Verdict::Reject => "rejected",
+        };
+        let [since, until] = [since, until].map(|at| seconds(at));
+        lines.push(format!("{what} by {} on {since} until {until}: {}", printable(by), printable(reason)));
+    }
+    lines.push(format!("hint: {}", printable(&hold.hint)));
+    lines
 }
 
 fn drift(report: &Report, out: &mut String) {

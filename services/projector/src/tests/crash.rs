@@ -27,7 +27,7 @@ fn newcomer(source: &mut Source, number: u32, base: u32) -> Vec<NewRecord> {
     source.page(&[event], true)
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());

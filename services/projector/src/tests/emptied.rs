@@ -15,7 +15,7 @@ fn unit(name: &str) -> Dn {
 }
 
 /// User 10 in OU A (2), users 20 and 21 in OU B (3), OU C (4) empty; all three in scope.
-async fn three_units() -> (World, Source, ProjectorConfig) {
+pub(super) async fn three_units() -> (World, Source, ProjectorConfig) {
     let (world, mut west) = (World::new(), Source::new("west", "DC=x"));
     let mut events = vec![started(1), observed(1, 1, &"DC=x".parse().unwrap(), None, attributes(OU, "x"))];
     for (number, name) in [(2, "A"), (3, "B"), (4, "C")] {
@@ -31,25 +31,25 @@ async fn three_units() -> (World, Source, ProjectorConfig) {
     (world, west, config)
 }
 
-fn named(number: u32, unit_name: &str) -> Dn {
+pub(super) fn named(number: u32, unit_name: &str) -> Dn {
     unit(unit_name).child("CN", &format!("u{number}"))
 }
 
-fn user(number: u32) -> Attributes {
+pub(super) fn user(number: u32) -> Attributes {
     attributes(USER, &format!("u{number}"))
 }
 
-fn moved(number: u32, parent: u32, unit_name: &str) -> Event {
+pub(super) fn moved(number: u32, parent: u32, unit_name: &str) -> Event {
     changed(number, &named(number, unit_name), Some(parent), Attributes::new(), &[])
 }
 
-async fn wished(world: &World) -> Vec<u32> {
+pub(super) async fn wished(world: &World) -> Vec<u32> {
     let desired = world.desired("c").await;
     (1..40).filter(|n| desired.wished.objects.contains_key(&anchor(*n))).collect()
 }
 
 /// Takes the events in and returns the holds.
-async fn after(world: &World, source: &mut Source, config: &ProjectorConfig, events: &[Event]) -> Vec<Hold> {
+pub(super) async fn after(world: &World, source: &mut Source, config: &ProjectorConfig, events: &[Event]) -> Vec<Hold> {
     let page = source.page(events, true);
     world.append(&source.stream, page).await;
     world.open(config).await.catch_up().await.unwrap().held

@@ -195,6 +195,19 @@ impl Directory {
         vec![links(None, group, "member", &[], &[member])]
     }
 
+    /// Loses many objects, or memberships, without a word.
+    pub(super) fn forget(&mut self, dice: &mut Dice) {
+        let gone: Vec<u32> = self.live(&[USER, GROUP, CONTACT]).into_iter().filter(|_| dice.one_in(2)).collect();
+        if dice.one_in(3) {
+            self.members.retain(|_| dice.one_in(4));
+            return;
+        }
+        for number in gone {
+            self.kill(number);
+            self.entries.remove(&number);
+        }
+    }
+
     /// A full read in pages. What is lost on the way, a few objects and links, is lost without a word.
     pub(super) fn snapshot(&mut self, dice: &mut Dice, losses: bool, is_whole: bool) -> Vec<Vec<NewRecord>> {
         self.snapshots += 1;
@@ -251,6 +264,24 @@ impl Directory {
         }
         pages
     }
+}
+
+/// The pages of a history in which now and then much is lost, and may be there again in the next full read.
+pub(super) fn doubtful(directory: &mut Directory, dice: &mut Dice, steps: usize) -> Vec<Vec<NewRecord>> {
+    let mut pages = history(directory, dice, steps / 3);
+    for _ in 0..steps {
+        let events: Vec<Event> = (0..=dice.below(3)).flat_map(|_| directory.step(dice)).collect();
+        pages.push(directory.source.page(&events, true));
+        if dice.one_in(5) {
+            let (entries, members) = (directory.entries.clone(), directory.members.clone());
+            directory.forget(dice);
+            pages.extend(directory.snapshot(dice, false, true));
+            if dice.one_in(2) {
+                (directory.entries, directory.members) = (entries, members);
+            }
+        }
+    }
+    pages
 }
 
 /// The pages of a history.

@@ -1,5 +1,6 @@
 //! Tests against real files: the embedded log, and sled.
 
+mod approvals;
 mod crash;
 mod damage;
 mod emptied;

@@ -9,6 +9,7 @@ use forestsync_rules::exclusion::exclusion;
 use forestsync_rules::flow::flow;
 use forestsync_schemas::ChangeRecord;
 use forestsync_schemas::changes::{ChangeEvent, SnapshotId};
+use forestsync_schemas::decisions::DecisionEvent;
 use forestsync_schemas::desired::CloudClass;
 
 use super::support::Wished;
@@ -37,10 +38,41 @@ struct Mirror<'a> {
     named: BTreeMap<String, ObjectGuid>,
     began: usize,
     is_first: bool,
+    /// Where each full read began.
+    begun: BTreeMap<SnapshotId, usize>,
+    said: &'a Said,
+}
+
+/// What the decisions say of full reads.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// Those that are not believed.
+    doubted: BTreeSet<SnapshotId>,
+    /// Per stream and offset, what is believed from there on; whether all of it.
+    approved: BTreeMap<(String, usize), Vec<(SnapshotId, bool)>>,
+}
+
+impl Said {
+    pub(super) fn of(sources: &[SourceConfig], decisions: &[DecisionEvent]) -> Self {
+        let mut said = Self::default();
+        for event in decisions {
+            match event {
+                DecisionEvent::FullReadJudged(e) if e.doubt.is_some() => _ = said.doubted.insert(e.snapshot),
+                DecisionEvent::FullReadApproved(e) => {
+                    let is_meant = |s: &&SourceConfig| s.forest == e.forest && s.naming_context == e.naming_context;
+                    let stream = sources.iter().find(is_meant).unwrap().stream.to_string();
+                    let at = (stream, usize::try_from(e.offset).unwrap());
+                    said.approved.entry(at).or_default().push((e.snapshot, e.doubt.is_none()));
+                }
+                _ => {}
+            }
+        }
+        said
+    }
 }
 
 impl Mirror<'_> {
-    fn read(source: &SourceConfig, records: &[Record]) -> Seen {
+    fn read(source: &SourceConfig, records: &[Record], said: &Said) -> Seen {
         let mut mirror = Mirror {
             source,
             things: BTreeMap::new(),
@@ -48,15 +80,19 @@ impl Mirror<'_> {
             named: BTreeMap::new(),
             began: 0,
             is_first: true,
+            begun: BTreeMap::new(),
+            said,
         };
         let mut open: Option<SnapshotId> = None;
         for (at, record) in records.iter().enumerate() {
+            mirror.approve(at);
             let record = ChangeRecord::decode(&record.value).unwrap();
             let object = record.context.object;
             match record.event {
                 ChangeEvent::SnapshotStarted(e) if open != Some(e.snapshot) => {
                     open = Some(e.snapshot);
                     mirror.began = at;
+                    mirror.begun.entry(e.snapshot).or_insert(at);
                 }
                 ChangeEvent::SnapshotCompleted(e) if open == Some(e.snapshot) => {
                     open = None;
@@ -95,6 +131,7 @@ impl Mirror<'_> {
                 _ => {}
             }
         }
+        mirror.approve(records.len());
         let links = mirror.links.keys().cloned().collect();
         let verdicts = Verdicts { named: mirror.named.clone() };
         (mirror.things, links, verdicts)
@@ -137,12 +174,25 @@ impl Mirror<'_> {
         let missing = known.iter().filter(|thing| thing.proof < self.began).count();
         let is_lost = !self.is_first && known.len() >= 5 && missing > (known.len() / 5).max(1);
         self.is_first = false;
-        if fresh == 0 || is_lost {
+        if fresh == 0 || is_lost || self.said.doubted.contains(&snapshot) {
             return;
         }
-        let began = self.began;
+        self.conclude(snapshot, self.began, true);
+    }
+
+    /// What somebody approved before this record.
+    fn approve(&mut self, at: usize) {
+        let here = self.said.approved.get(&(self.source.stream.to_string(), at));
+        for (snapshot, is_all) in here.cloned().unwrap_or_default() {
+            let began = self.begun[&snapshot];
+            self.conclude(snapshot, began, is_all);
+        }
+    }
+
+    /// What a full read did not show is gone: links, and objects if that is known.
+    fn conclude(&mut self, snapshot: SnapshotId, began: usize, is_all: bool) {
         let gone: BTreeSet<ObjectGuid> =
-            self.things.iter().filter(|(_, t)| !t.dead && t.proof < began).map(|(guid, _)| *guid).collect();
+            self.things.iter().filter(|(_, t)| is_all && !t.dead && t.proof < began).map(|(guid, _)| *guid).collect();
         self.things.retain(|guid, _| !gone.contains(guid));
         let shown = |guid: &ObjectGuid| self.things.get(guid).is_some_and(|t| t.shown_by == Some(snapshot));
         self.links.retain(|(_, from, _), proof| !gone.contains(from) && (*proof >= began || !shown(from)));
@@ -191,9 +241,15 @@ impl Verdicts {
 
 /// What the tenant should hold after these records.
 pub(super) fn wished(sources: &[(SourceConfig, Vec<Record>)]) -> Wished {
+    wished_by(sources, &Said::default())
+}
+
+/// The same, with what was decided about full reads.
+pub(super) fn wished_by(sources: &[(SourceConfig, Vec<Record>)], said: &Said) -> Wished {
     let mut users: BTreeMap<(String, ObjectGuid), (CloudClass, SourceAnchor)> = BTreeMap::new();
     let mut result = Wished::default();
-    let mirrors: Vec<_> = sources.iter().map(|(source, records)| (source, Mirror::read(source, records))).collect();
+    let mirrors: Vec<_> =
+        sources.iter().map(|(source, records)| (source, Mirror::read(source, records, said))).collect();
     for (source, (things, _, verdicts)) in &mirrors {
         for (guid, thing) in things {
             if !verdicts.belongs(source, things, thing) {

@@ -11,7 +11,8 @@ use forestsync_schemas::changes::{
     ChangeContext, ChangeEvent, Controller, Cursor, CursorAdvanced, LinkValuesChanged, Method, ObjectChanged,
     ObjectDeleted, ObjectObserved, SnapshotCompleted, SnapshotId, SnapshotReason, SnapshotStarted,
 };
-use forestsync_schemas::decisions::{DecisionEvent, DecisionRecord};
+use forestsync_schemas::control::{ControlContext, ControlEvent, ControlRecord, SourceDecided, SourceSeen, Verdict};
+use forestsync_schemas::decisions::{ConfigurationHeld, DecisionEvent, DecisionRecord, HoldReason};
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, DesiredEvent, DesiredRecord, RemovalReason};
 use forestsync_schemas::{ChangeRecord, EventBody as _, EventId, streams};
 use jiff::Timestamp;
@@ -247,6 +248,47 @@ impl World {
         records.iter().map(|record| DecisionRecord::decode(&record.value).unwrap().event).collect()
     }
 
+    /// The holds that are on by `decisions`, and where they stand there.
+    pub(super) async fn holds(&self, configuration: &str) -> Vec<(u64, ConfigurationHeld)> {
+        let mut on = Vec::new();
+        for (offset, event) in self.decided(configuration).await.into_iter().enumerate() {
+            match event {
+                DecisionEvent::ConfigurationHeld(e) => {
+                    on.retain(|(_, held)| !is_same(held, e.reason, &e.forest, e.naming_context.as_ref()));
+                    on.push((offset as u64, e));
+                }
+                DecisionEvent::ConfigurationReleased(e) => {
+                    on.retain(|(_, held)| !is_same(held, e.reason, &e.forest, e.naming_context.as_ref()));
+                }
+                _ => {}
+            }
+        }
+        on
+    }
+
+    /// Somebody decides about all sources that hold a configuration; returns how many those are.
+    pub(super) async fn rule(&self, configuration: &str, verdict: Verdict, expires: Timestamp) -> usize {
+        let (stream, mut records) = (streams::control(configuration), Vec::new());
+        for (held_offset, held) in self.holds(configuration).await {
+            let seen = match (held.reason, held.snapshot, held.doubt) {
+                (HoldReason::SourceShrunken, Some(snapshot), Some(doubt)) => SourceSeen::FullRead { snapshot, doubt },
+                (HoldReason::ScopeEmpty, ..) => SourceSeen::EmptyScope { emptied: held.emptied, bare: held.bare },
+                _ => continue,
+            };
+            let (forest, naming_context) = (held.forest, held.naming_context);
+            let reason = "ticket 4711".to_owned();
+            let event = SourceDecided { verdict, forest, naming_context, held_offset, seen, reason, expires };
+            let id = EventId::of([stream.as_bytes(), &serde_json::to_vec(&event).unwrap()]);
+            let context = ControlContext { configuration: configuration.into(), actor: "anna".into() };
+            let event = ControlEvent::SourceDecided(event);
+            let record = ControlRecord { id, time: Timestamp::UNIX_EPOCH, context, event };
+            records.push(NewRecord::new(Some(id.to_string()), record.encode().unwrap()));
+        }
+        let count = records.len();
+        self.append(&stream.parse().unwrap(), records).await;
+        count
+    }
+
     /// Applies all there is, makes sure that the decisions lead to the same state again, and says what is wished.
     pub(super) async fn settled(&self, config: &ProjectorConfig) -> Desired {
         let mut projector = self.open(config).await;
@@ -269,6 +311,12 @@ impl World {
         Projector::open(config.clone(), Arc::clone(&self.log) as Arc<dyn Log>).await.unwrap()
     }
 
+    /// What holds it, with what people decided read.
+    pub(super) async fn open_holds(&self, projector: &mut Projector) -> Vec<crate::Hold> {
+        let holds = |engine: &mut crate::engine::Engine| Ok(engine.round()?.holds(&BTreeSet::new())?);
+        projector.with(holds).await.unwrap()
+    }
+
     pub(super) async fn records(&self, stream: &str) -> Vec<Record> {
         let mut reader = self.log.reader(&stream.parse().unwrap(), 0).await.unwrap();
         let mut all = Vec::new();
@@ -289,6 +337,10 @@ impl World {
         }
         desired
     }
+}
+
+fn is_same(held: &ConfigurationHeld, reason: HoldReason, forest: &str, root: Option<&Dn>) -> bool {
+    held.reason == reason && held.forest == forest && held.naming_context.as_ref() == root
 }
 
 /// What the tenant should hold.

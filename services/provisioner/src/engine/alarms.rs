@@ -31,7 +31,9 @@ const NAMED: usize = 20;
 const WAITING: usize = 4;
 
 /// What holds the projection, by reason and forest, with what was seen and what to do; nothing once it is released.
-type Hold = ((HoldReason, String), Option<(String, String)>);
+type Hold = (HoldKey, Option<(String, String)>);
+/// Reason, forest and key of the naming context, if it is about one.
+type HoldKey = (HoldReason, String, Option<String>);
 type Holds = Vec<Hold>;
 
 /// Something that people are told of.
@@ -59,7 +61,7 @@ pub(super) struct Alarms {
     gone: BTreeMap<String, Instant>,
     /// Handed to the courier, and not delivered.
     sending: HashSet<(String, Channel)>,
-    holds: BTreeMap<(HoldReason, String), (String, String)>,
+    holds: BTreeMap<HoldKey, (String, String)>,
     heard: Option<mpsc::Receiver<Result<Holds, ProvisionerError>>>,
     follower: JoinSet<()>,
     is_stale: bool,
@@ -212,9 +214,13 @@ impl Engine {
         self.resting(&mut causes);
         self.held_back(&mut causes);
         self.drifted_away(&mut causes);
-        for ((reason, forest), (detail, hint)) in &self.alarms.holds {
-            let cause = Cause { title: detail.clone(), hint: hint.clone().into(), ..Cause::default() };
-            causes.insert(format!("hold.{}.{forest}", name_of(reason)), cause);
+        for ((reason, forest, _), (detail, hint)) in &self.alarms.holds {
+            let new = || Cause { title: detail.clone(), hint: hint.clone().into(), ..Cause::default() };
+            let cause = causes.entry(format!("hold.{}.{forest}", name_of(reason))).or_insert_with(new);
+            // of several naming contexts of a forest
+            if cause.title != *detail {
+                cause.lines.push(detail.clone());
+            }
         }
         causes
     }
@@ -303,8 +309,13 @@ fn holds(stream: &StreamName, records: &[Record]) -> Result<Option<Holds>, Provi
 
 fn hold(event: DecisionEvent) -> Option<Hold> {
     match event {
-        DecisionEvent::ConfigurationHeld(held) => Some(((held.reason, held.forest), Some((held.detail, held.hint)))),
-        DecisionEvent::ConfigurationReleased(released) => Some(((released.reason, released.forest), None)),
+        DecisionEvent::ConfigurationHeld(held) => {
+            let key = (held.reason, held.forest, held.naming_context.map(|root| root.key()));
+            Some((key, Some((held.detail, held.hint))))
+        }
+        DecisionEvent::ConfigurationReleased(released) => {
+            Some(((released.reason, released.forest, released.naming_context.map(|root| root.key())), None))
+        }
         _ => None,
     }
 }

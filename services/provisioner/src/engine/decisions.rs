@@ -140,6 +140,8 @@ impl Decisions {
                     self.take_removal_back();
                     continue;
                 }
+                // the projector's to take up
+                ControlEvent::SourceDecided(_) => continue,
             };
             let decision = Arc::new(Decision {
                 verdict: event.verdict,
