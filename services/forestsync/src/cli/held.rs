@@ -90,6 +90,8 @@ pub enum HeldOperation {
     Disable,
     /// Users that would get another name for signing in.
     Rename,
+    /// Objects of the tenant that would be joined.
+    Join,
 }
 
 /// The class of what is held, likewise.
@@ -114,4 +116,6 @@ pub enum HeldCause {
     Rejected,
     /// Somebody rejected it for a time that is over.
     Lapsed,
+    /// The configuration has every join held.
+    Join,
 }

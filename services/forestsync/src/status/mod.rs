@@ -16,6 +16,7 @@ use anyhow::Result;
 use forestsync_log::Log;
 use forestsync_provisioner::HealthState;
 use forestsync_provisioner::settings::Mode;
+use forestsync_schemas::outcomes::HeldJoin;
 use forestsync_schemas::streams;
 use serde::Serialize;
 
@@ -273,6 +274,9 @@ pub struct Issue {
     pub cause: Option<String>,
     /// Of held removals from a group, how many members it has that it should not have.
     pub members: Option<u64>,
+    /// Of a held join: the object of the tenant, and by what it was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub join: Option<HeldJoin>,
     /// When it was said.
     pub since: String,
 }

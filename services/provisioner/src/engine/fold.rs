@@ -53,6 +53,10 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
                 keep_drift(row, drift);
             }
             row.written = at;
+            if e.matched_by != MatchedBy::Anchor {
+                // the anchor that it was given may not be seen everywhere yet
+                row.made = at;
+            }
             row.settled = row.settled.max(settled);
         }
         OutcomeEvent::ObjectRestored(e) => {
@@ -150,7 +154,7 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             note_failed(tx, context, failed, &e.members, at)?;
         }
         OutcomeEvent::ExportHeld(e) => {
-            let held = Held { cause: e.cause, detail: e.detail.clone() };
+            let held = Held { cause: e.cause, detail: e.detail.clone(), join: e.join.clone() };
             tx.object(anchor, class)?.held.insert(e.operation, held);
         }
         OutcomeEvent::ExportReleased(e) => {

@@ -32,7 +32,7 @@ impl Engine {
                 let mut names = self.interesting_of(row);
                 // those that were sent for once
                 names.extend(attributes.keys().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
-                Call::LookUp { class, anchor: anchor.clone(), attributes: names }
+                self.question(class, anchor, names)
             }),
             Write::Adopt { .. } => None,
             Write::Update { changes } => {
