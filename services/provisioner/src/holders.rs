@@ -56,24 +56,24 @@ pub struct Holders {
     graph: Graph,
     list: usize,
     next: Option<String>,
-    /// The property in which groups may carry their anchor, once that is known.
-    extension: Option<Option<String>>,
+    /// The property in which groups may carry their anchor, once it was `asked` for.
+    extension: Option<String>,
+    asked: bool,
 }
 
 impl Holders {
     /// Sends nothing yet.
     pub fn new(config: &TenantConfig) -> Result<Self, HoldersError> {
-        Ok(Self { graph: Graph::read_only(config)?, list: 0, next: None, extension: None })
+        Ok(Self { graph: Graph::read_only(config)?, list: 0, next: None, extension: None, asked: false })
     }
 
     /// The next page; nothing after the last one.
     pub async fn next(&mut self) -> Result<Option<Vec<TenantHolder>>, HoldersError> {
         let Some((first, is_user)) = LISTS.get(self.list).copied() else { return Ok(None) };
-        let extension = match &self.extension {
-            Some(extension) => extension.clone(),
-            None => self.extension.insert(self.graph.anchor_property().await?).clone(),
-        };
-        let extension = extension.filter(|_| !is_user);
+        if !self.asked {
+            (self.extension, self.asked) = (self.graph.anchor_property().await?, true);
+        }
+        let extension = self.extension.clone().filter(|_| !is_user);
         let more = extension.as_ref().map(|name| format!(",{name}")).unwrap_or_default();
         let path = self.next.take().unwrap_or_else(|| format!("{first}{more}&$top=999"));
         let (values, next) = self.graph.page(path).await??;

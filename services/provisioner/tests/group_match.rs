@@ -48,7 +48,7 @@ fn prepared(mut lab: Lab) -> Lab {
 }
 
 /// A group that was there before.
-fn seed(lab: &Lab, n: u32, more: Value, members: &[String]) -> String {
+fn seed(lab: &Lab, n: u32, more: &Value, members: &[String]) -> String {
     let mut properties = json!({"displayName": "Old", "description": "by hand", "mailNickname": format!("group{n}"),
         "mailEnabled": false, "securityEnabled": true});
     properties.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -92,7 +92,7 @@ async fn a_group_is_adopted_and_written_by_its_id_from_then_on() {
     lab.wish((1..=4).map(|n| user(n, &[])).collect()).await;
     lab.settle().await;
     let there = [lab.id(1).unwrap(), lab.id(4).unwrap(), guest.clone()];
-    let id = seed(&lab, 100, json!({}), &there);
+    let id = seed(&lab, 100, &json!({}), &there);
     lab.control.reset_counters();
     lab.wish(vec![group(100), member(100, 1), member(100, 2)]).await;
     let status = lab.settle().await;
@@ -145,8 +145,8 @@ async fn what_cannot_be_adopted_is_said_and_nothing_is_created_beside_it() {
         (105, json!({"mailEnabled": true, "groupTypes": ["Unified"]}), "mail_enabled_match"),
         (106, json!({}), "ambiguous_match"),
     ];
-    let ids: Vec<String> = refused.iter().map(|(n, more, _)| seed(&lab, *n, more.clone(), &[])).collect();
-    let twin = seed(&lab, 106, json!({}), &[]);
+    let ids: Vec<String> = refused.iter().map(|(n, more, _)| seed(&lab, *n, more, &[])).collect();
+    let twin = seed(&lab, 106, &json!({}), &[]);
     lab.wish(refused.iter().map(|(n, ..)| group(*n)).collect()).await;
     let status = lab.settle().await;
     assert_eq!((status.quarantined_total, creations(&lab)), (refused.len(), 0));
@@ -170,8 +170,8 @@ async fn what_cannot_be_adopted_is_said_and_nothing_is_created_beside_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_with_an_anchor_is_another_group_and_nobody_has_one_twice() {
     let lab = lab().await;
-    let of_others = seed(&lab, 100, json!({"uniqueName": "somebody-elses"}), &[]);
-    let shared = seed(&lab, 200, json!({}), &[]);
+    let of_others = seed(&lab, 100, &json!({"uniqueName": "somebody-elses"}), &[]);
+    let shared = seed(&lab, 200, &json!({}), &[]);
     let named = |n: u32| {
         let DesiredEvent::ObjectDesired(mut wish) = group(n) else { unreachable!() };
         wish.attributes.insert("mailNickname".into(), text("group200"));
@@ -194,7 +194,7 @@ async fn a_group_with_an_anchor_is_another_group_and_nobody_has_one_twice() {
 async fn without_the_key_no_group_is_adopted() {
     let mut lab = lab().await;
     lab.config.tenant.group_match.clear();
-    let id = seed(&lab, 100, json!({}), &[]);
+    let id = seed(&lab, 100, &json!({}), &[]);
     lab.wish(vec![group(100)]).await;
     lab.settle().await;
     assert_eq!((creations(&lab), carried(&lab, &id)), (1, None));
@@ -205,7 +205,7 @@ async fn without_the_key_no_group_is_adopted() {
 async fn without_the_definition_no_group_is_created_or_adopted() {
     let lab = lab().await;
     lab.control.revoke_permission("Application.ReadWrite.All", true);
-    let id = seed(&lab, 100, json!({}), &[]);
+    let id = seed(&lab, 100, &json!({}), &[]);
     lab.wish(vec![group(100), group(101), user(1, &[])]).await;
     let running = lab.start().await;
     running.until(|s| s.idle && s.quarantined_total == 2).await;
@@ -227,7 +227,7 @@ async fn dies_between_every_two_steps_and_adopts_each_group_once() {
         let mut lab = lab().await;
         // each write by itself
         (lab.config.tenant.in_flight, lab.config.tenant.batch_size) = (1, 1);
-        let ids: Vec<String> = (100..=104).map(|n| seed(&lab, n, json!({}), &[])).collect();
+        let ids: Vec<String> = (100..=104).map(|n| seed(&lab, n, &json!({}), &[])).collect();
         lab.wish((1..=3).map(|n| user(n, &[])).collect()).await;
         lab.wish((100..=106).map(group).chain((1..=3).map(|n| member(100, n))).collect()).await;
         let (mut deaths, mut after) = (0, 0);
@@ -256,7 +256,7 @@ async fn an_adopted_group_is_found_again_when_ledger_and_outcomes_are_gone() {
         for refused in [false, true] {
             let mut lab = lab().await;
             lab.knobs(|k| k.deleted_filter_refused = refused);
-            let (id, other) = (seed(&lab, 100, json!({}), &[]), seed(&lab, 102, json!({}), &[]));
+            let (id, other) = (seed(&lab, 100, &json!({}), &[]), seed(&lab, 102, &json!({}), &[]));
             let mut wishes: Vec<DesiredEvent> = (1..=6).map(|n| user(n, &[])).collect();
             wishes.extend([group(100), group(101), group(102), member(101, 100)]);
             wishes.extend((1..=5).map(|n| member(100, n)));
@@ -288,13 +288,13 @@ async fn an_adopted_group_is_found_again_when_ledger_and_outcomes_are_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_shows_everything_late_gets_no_second_group() {
     let mut lab = lab().await;
-    lab.config.tenant.visible_within = Duration::from_secs(60);
+    lab.config.tenant.visible_within = Duration::from_mins(1);
     let late = |seconds: u64| {
         move |k: &mut forestsync_practice::tenant::Knobs| {
             k.visibility.filters = Duration::from_secs(seconds);
         }
     };
-    let id = seed(&lab, 100, json!({}), &[]);
+    let id = seed(&lab, 100, &json!({}), &[]);
     lab.knobs(late(3_600));
     lab.control.edit(&id, json!({})).unwrap();
     lab.knobs(late(0));
@@ -346,7 +346,7 @@ async fn adopts_under(knobs: Vec<Knob>) {
     if knobs.iter().any(|knob| LATE_KNOBS.contains(knob)) {
         lab.config.tenant.visible_within = LATE * 8;
     }
-    let ids: Vec<String> = (100..=104).map(|n| seed(&lab, n, json!({}), &[])).collect();
+    let ids: Vec<String> = (100..=104).map(|n| seed(&lab, n, &json!({}), &[])).collect();
     tokio::time::sleep(LATE).await;
     for knob in &knobs {
         lab.knobs(|all| knob.turn(all));

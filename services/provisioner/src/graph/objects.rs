@@ -24,10 +24,8 @@ pub(super) fn object(names: &Names, class: CloudClass, value: &Value, attributes
     let is = |name: &str| value.get(name).and_then(Value::as_bool).unwrap_or_default();
     let text = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     let is_user = class == CloudClass::User;
-    let anchor = match is_user {
-        true => text("onPremisesImmutableId"),
-        false => text("uniqueName").or_else(|| text(&names.anchor()?)),
-    };
+    let anchor =
+        if is_user { text("onPremisesImmutableId") } else { text("uniqueName").or_else(|| text(&names.anchor()?)) };
     let types = value.get("groupTypes").and_then(Value::as_array);
     let held: CloudAttributes =
         attributes.iter().filter_map(|name| Some((name.clone(), cloud_value(names.value(value, name)?)?))).collect();
