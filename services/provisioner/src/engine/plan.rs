@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
-use forestsync_rules::diff;
 use forestsync_runtime::clock;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
 use forestsync_schemas::outcomes::{
