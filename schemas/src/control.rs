@@ -103,6 +103,9 @@ pub struct DecidedWrite {
     pub anchor: SourceAnchor,
     /// What was held.
     pub operation: Operation,
+    /// Of a join: the id of the cloud object. Another one that is found meanwhile was not decided about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_id: Option<String>,
 }
 
 /// What becomes of the objects of a configuration that is removed.

@@ -208,8 +208,23 @@ pub enum MatchedBy {
     UserPrincipalName,
     /// By its primary mail address, having no onPremisesImmutableId.
     Mail,
-    /// By another attribute that the configuration names, having no onPremisesImmutableId.
+    /// By another attribute that the configuration names, having no anchor.
     Attribute,
+}
+
+/// A pair of attributes by which a cloud object is found: the value that is wished of one is what it has in the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AttributePair {
+    /// The attribute that flows, by its Graph name.
+    pub wished: String,
+    /// The cloud object's attribute.
+    pub cloud: String,
+}
+
+impl std::fmt::Display for AttributePair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.wished == self.cloud { f.write_str(&self.cloud) } else { write!(f, "{} = {}", self.wished, self.cloud) }
+    }
 }
 
 /// A cloud object that was there already is managed from now on.
@@ -217,6 +232,9 @@ pub enum MatchedBy {
 pub struct ObjectAdopted {
     /// How it was found.
     pub matched_by: MatchedBy,
+    /// By which attributes, where it did not carry the anchor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<AttributePair>,
     /// The managed attributes it held when it was found.
     pub attributes: CloudAttributes,
 }
@@ -324,6 +342,8 @@ pub enum Operation {
     Disable,
     /// Of updates: change the userPrincipalName. Only held, decided and counted by itself.
     Rename,
+    /// Of creations: join a cloud object that does not carry the anchor. Only held and decided by itself.
+    Join,
 }
 
 /// A write failed and will be tried again.
@@ -370,6 +390,20 @@ pub struct ExportHeld {
     pub cause: HoldCause,
     /// Why, with the numbers.
     pub detail: String,
+    /// Of joins: what would be joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<HeldJoin>,
+}
+
+/// A join that is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeldJoin {
+    /// The cloud object's id.
+    pub cloud_id: String,
+    /// What it is called: a user's userPrincipalName, a group's displayName.
+    pub name: String,
+    /// By what it was found.
+    pub pair: AttributePair,
 }
 
 /// Who or what holds a write.
@@ -385,6 +419,8 @@ pub enum HoldCause {
     Rejected,
     /// Somebody rejected it for a time that is over.
     Lapsed,
+    /// The configuration has every join held until somebody decides.
+    Join,
 }
 
 impl HoldCause {

@@ -26,9 +26,10 @@ use crate::desired::{
     SourceObject,
 };
 use crate::outcomes::{
-    self, AttributeChange, DeletionDeferred, ExportError, ExportFailed, ExportHeld, ExportQuarantined, ExportReleased,
-    HoldCause, ManagerChanged, MatchedBy, MemberAdded, MemberRemoved, NotWritable, ObjectAdopted, ObjectDeprovisioned,
-    ObjectProvisioned, ObjectUpdated, Operation, OutcomeContext, OutcomeEvent, OutcomeRecord, OwnerChanged,
+    self, AttributeChange, AttributePair, DeletionDeferred, ExportError, ExportFailed, ExportHeld, ExportQuarantined,
+    ExportReleased, HeldJoin, HoldCause, ManagerChanged, MatchedBy, MemberAdded, MemberRemoved, NotWritable,
+    ObjectAdopted, ObjectDeprovisioned, ObjectProvisioned, ObjectUpdated, Operation, OutcomeContext, OutcomeEvent,
+    OutcomeRecord, OwnerChanged,
 };
 use crate::tenant::{DomainsObserved, TenantContext, TenantEvent, TenantRecord};
 use crate::{Envelope, EventBody, EventId};
@@ -339,7 +340,7 @@ pub fn control() -> Vec<ControlRecord> {
     };
     let decided = HeldDecided {
         verdict: Verdict::Approve,
-        writes: vec![DecidedWrite { anchor: anchor(1), operation: Operation::Delete }],
+        writes: vec![DecidedWrite { anchor: anchor(1), operation: Operation::Delete, cloud_id: None }],
         desired_offset: 4711,
         reason: "the branch in Bern was closed, ticket 4711".into(),
         expires: Timestamp::UNIX_EPOCH,
@@ -513,7 +514,11 @@ pub fn outcomes() -> Vec<OutcomeRecord> {
             changes: BTreeMap::from([("displayName".into(), change)]),
             uncounted: Vec::new(),
         }),
-        OutcomeEvent::ObjectAdopted(ObjectAdopted { matched_by: MatchedBy::Anchor, attributes: attributes.clone() }),
+        OutcomeEvent::ObjectAdopted(ObjectAdopted {
+            matched_by: MatchedBy::Anchor,
+            pair: None,
+            attributes: attributes.clone(),
+        }),
         OutcomeEvent::ObjectRestored(outcomes::ObjectRestored { attributes }),
         OutcomeEvent::ObjectDeprovisioned(ObjectDeprovisioned { restorable: true, uncounted: false }),
         OutcomeEvent::ObjectRelinquished(outcomes::ObjectRelinquished {
@@ -539,6 +544,7 @@ pub fn outcomes() -> Vec<OutcomeRecord> {
             operation: Operation::Delete,
             cause: HoldCause::Guard,
             detail: "12 of 40 users".into(),
+            join: None,
         }),
         OutcomeEvent::ExportReleased(ExportReleased { operation: Operation::Delete, detail: "2 of 40 users".into() }),
         OutcomeEvent::DeletionDeferred(DeletionDeferred { until: Timestamp::UNIX_EPOCH, uncounted: false }),
@@ -626,6 +632,19 @@ pub fn more_outcomes() -> Vec<(&'static str, OutcomeRecord)> {
         operation: Operation::Delete,
         cause: HoldCause::Rejected,
         detail: "rejected by anna: still needed".into(),
+        join: None,
+    };
+    let pair = AttributePair { wished: "mail".into(), cloud: "userPrincipalName".into() };
+    let adopted = ObjectAdopted {
+        matched_by: MatchedBy::Attribute,
+        pair: Some(pair.clone()),
+        attributes: CloudAttributes::from([("department".into(), CloudValue::Text("Pumps".into()))]),
+    };
+    let joining = ExportHeld {
+        operation: Operation::Join,
+        cause: HoldCause::Join,
+        detail: "found by mail = userPrincipalName; joins are held until somebody decides".into(),
+        join: Some(HeldJoin { cloud_id: guid(9).to_string(), name: "ann@contoso.example".into(), pair }),
     };
     let removed =
         MemberRemoved { members: vec![anchor(1), anchor(2)], ended: vec![anchor(2)], uncounted: vec![anchor(1)] };
@@ -637,5 +656,7 @@ pub fn more_outcomes() -> Vec<(&'static str, OutcomeRecord)> {
         ("MemberRemoved.decided", wrap(&context, OutcomeEvent::MemberRemoved(removed))),
         ("ObjectDeprovisioned.decided", wrap(&context, OutcomeEvent::ObjectDeprovisioned(deleted))),
         ("DeletionDeferred.decided", wrap(&context, OutcomeEvent::DeletionDeferred(deferred))),
+        ("ObjectAdopted.pair", wrap(&context, OutcomeEvent::ObjectAdopted(adopted))),
+        ("ExportHeld.join", wrap(&context, OutcomeEvent::ExportHeld(joining))),
     ]
 }

@@ -78,6 +78,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Show what would be done to the tenant, by the configuration in force or a changed one, and do nothing.
     Plan(PlanArgs),
+    /// Show who is in the tenant already, whom the configuration would take over and whom not, and do nothing.
+    TakeOver(TakeOverArgs),
     /// Do exactly what a plan says, or nothing if the world has moved on since it was made.
     Apply(ApplyArgs),
     /// List what waits for somebody's decision, and why.
@@ -204,6 +206,23 @@ pub struct PlanArgs {
     #[arg(long, value_name = "FILE")]
     pub changed: Option<PathBuf>,
     /// Keep the plan in a new file as well, for `forestsync apply`. It holds values of attributes.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Show all objects; not just the first 20 of each kind.
+    #[arg(long)]
+    pub all: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `take-over`.
+#[derive(Debug, Clone, Args)]
+pub struct TakeOverArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Keep the report in a new file as well: FILE.csv or FILE.json. It holds values of attributes.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Show all objects; not just the first 20 of each kind.

@@ -27,3 +27,4 @@ pub mod pipeline;
 pub mod plan;
 pub mod progress;
 pub mod status;
+pub mod takeover;

@@ -1,6 +1,7 @@
 //! Writing to stdout: tables for people, JSON for programs.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use anyhow::Result;
 use comfy_table::presets::NOTHING;
@@ -38,6 +39,19 @@ pub fn json<T: Serialize>(value: &T) -> Result<()> {
     text(&document)
 }
 
+/// Writes a new file that only this account can read.
+pub fn keep(file: &Path, content: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut out = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+    out.write_all(content).and_then(|()| out.sync_all())
+}
+
+/// A field of a table for spreadsheets (RFC 4180); one that a spreadsheet would take for a formula is kept from it.
+pub fn quoted(field: &str) -> String {
+    let safe = if field.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{field}") } else { field.to_owned() };
+    format!("\"{}\"", safe.replace('"', "\"\""))
+}
+
 /// Writes to stderr what a person should know beside the data. A closed stderr is no error.
 pub fn note(text: &str) {
     let _closed = writeln!(io::stderr().lock(), "{text}");
@@ -73,6 +87,12 @@ pub fn count(n: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_survive_a_spreadsheet() {
+        assert_eq!(quoted("a \"b\", c"), "\"a \"\"b\"\", c\"");
+        assert_eq!(quoted("=cmd()"), "\"'=cmd()\"");
+    }
 
     #[test]
     fn tables_are_plain() {

@@ -168,14 +168,9 @@ impl Plan {
 
     /// Writes it to a new file that only this account can read, for it holds values of attributes.
     pub fn keep(&self, file: &Path) -> anyhow::Result<()> {
-        use std::io::Write as _;
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let at = || format!("the plan cannot be written to {}", file.display());
-        let mut out =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).with_context(at)?;
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
-        out.write_all(&text).and_then(|()| out.sync_all()).with_context(at)
+        output::keep(file, &text).with_context(|| format!("the plan cannot be written to {}", file.display()))
     }
 
     /// The steps of this one that the other does not have, each as it would be said: what differs lies in either.
@@ -225,11 +220,12 @@ fn step(record: &OutcomeRecord, names: &HashMap<SourceAnchor, String>) -> Option
             Action::Create
         }
         OutcomeEvent::ObjectAdopted(e) => {
-            detail = Some(match e.matched_by {
-                MatchedBy::Anchor => "it has the source anchor already".to_owned(),
-                MatchedBy::UserPrincipalName => "found by its name for signing in".to_owned(),
-                MatchedBy::Mail => "found by its mail address".to_owned(),
-                MatchedBy::Attribute => "found by an attribute that soft_match names".to_owned(),
+            detail = Some(match (e.matched_by, &e.pair) {
+                (MatchedBy::Anchor, _) => "it has the source anchor already".to_owned(),
+                (MatchedBy::UserPrincipalName, _) => "found by its name for signing in".to_owned(),
+                (MatchedBy::Mail, _) => "found by its mail address".to_owned(),
+                (MatchedBy::Attribute, Some(pair)) => format!("found by {pair}"),
+                (MatchedBy::Attribute, None) => "found by an attribute that soft_match names".to_owned(),
             });
             Action::Join
         }
@@ -331,21 +327,27 @@ pub fn render(plan: &Plan, all: bool) -> String {
 /// A step for a terminal, a blank line before it.
 pub fn render_step(step: &Step, all: bool) -> Vec<String> {
     let mut lines = vec![format!("\n{}", step.heading())];
-    for (name, AttributeChange { before, after }) in &step.changes {
-        let change = match (before, after) {
-            (None, Some(after)) => shown(after),
-            (Some(before), None) => format!("{} -> nothing", shown(before)),
-            (Some(before), Some(after)) => format!("{} -> {}", shown(before), shown(after)),
-            (None, None) => "nothing".to_owned(),
-        };
-        lines.push(format!("    {name}: {change}"));
-    }
+    lines.extend(change_lines(&step.changes).into_iter().map(|line| format!("    {line}")));
     let limit = if all { usize::MAX } else { MEMBERS };
     lines.extend(step.others.iter().take(limit).map(|other| format!("    {}", printable(other))));
     if step.others.len() > limit {
         lines.push(format!("    and {} more", step.others.len() - limit));
     }
     lines
+}
+
+/// Attributes with their values before and after, one a line.
+pub(crate) fn change_lines(changes: &AttributeChanges) -> Vec<String> {
+    let line = |(name, AttributeChange { before, after }): (&String, &AttributeChange)| {
+        let change = match (before, after) {
+            (None, Some(after)) => shown(after),
+            (Some(before), None) => format!("{} -> nothing", shown(before)),
+            (Some(before), Some(after)) => format!("{} -> {}", shown(before), shown(after)),
+            (None, None) => "nothing".to_owned(),
+        };
+        format!("{name}: {change}")
+    };
+    changes.iter().map(line).collect()
 }
 
 fn shown(value: &CloudValue) -> String {

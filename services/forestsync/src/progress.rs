@@ -39,6 +39,7 @@ pub fn log_level(command: &Command) -> &'static str {
         | Command::Check(_)
         | Command::Status(_)
         | Command::Plan(_)
+        | Command::TakeOver(_)
         | Command::Apply(_)
         | Command::Drift(_)
         | Command::Held(_)

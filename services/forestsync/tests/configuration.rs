@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forestsync::config::{self, ScopeEntry, Settings, SettingsError};
+use forestsync_provisioner::Joins;
 use forestsync_schemas::changes::Method;
 
 fn examples() -> PathBuf {
@@ -67,6 +68,7 @@ fn the_examples_mean_what_they_say() {
     assert_eq!((apac.reading.method, acquired.reading.method), (Method::Dirsync, Method::Usn));
     let by: Vec<&str> = three.tenant.soft_match.iter().map(|rule| rule.cloud.as_str()).collect();
     assert_eq!(by, ["userPrincipalName", "mail"]);
+    assert_eq!((three.tenant.group_match.len(), three.tenant.joins), (1, Joins::Hold));
     assert_eq!(three.guard.window, Duration::from_hours(1));
     let whole = &config::load(&examples().join("whole-forest.toml")).unwrap().forests[0].reading;
     assert!(whole.all_domains && whole.domains.is_empty() && whole.controllers.is_empty());

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use forestsync_rules::guard::GuardLimits;
 use forestsync_rules::quarantine::QuarantineLimits;
-use forestsync_schemas::outcomes::DriftPolicy;
-use forestsync_schemas::outcomes::MatchedBy;
+use forestsync_schemas::desired::CloudClass;
+use forestsync_schemas::outcomes::{AttributePair, DriftPolicy, MatchedBy};
+use serde::Deserialize;
 use url::Url;
 
 use crate::credential::Credential;
@@ -52,8 +53,8 @@ pub enum ConfigError {
     Client(String),
 }
 
-/// By what an existing user may be taken over although it does not carry the anchor: the value that is wished of one
-/// attribute is what the user has in another one. Only users without an `onPremisesImmutableId` are.
+/// By what an existing user or group may be taken over although it does not carry the anchor: the value that is wished of
+/// one attribute is what it has in another one. Only those that carry no anchor at all are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SoftMatch {
     /// The attribute that flows, by its Graph name.
@@ -65,7 +66,9 @@ pub struct SoftMatch {
 impl SoftMatch {
     /// The attributes that users are found by: Graph filters by them, and they are meant to tell people apart.
     pub const ATTRIBUTES: [&str; 4] = ["userPrincipalName", "mail", "employeeId", "mailNickname"];
-    /// The most of them in one configuration.
+    /// The same for groups. None of them tells groups apart by itself: a value that several have means none of them.
+    pub const GROUP_ATTRIBUTES: [&str; 2] = ["mailNickname", "displayName"];
+    /// The most of them in one configuration, for users and for groups.
     pub const MOST: usize = 5;
 
     /// The same attribute on both sides.
@@ -81,6 +84,22 @@ impl SoftMatch {
             _ => MatchedBy::Attribute,
         }
     }
+
+    /// The same, attribute by attribute.
+    pub(crate) fn pair(&self) -> AttributePair {
+        AttributePair { wished: self.wished.clone(), cloud: self.cloud.clone() }
+    }
+}
+
+/// What becomes of an object of the tenant that soft match finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Joins {
+    /// It is joined.
+    #[default]
+    Go,
+    /// It is joined once somebody has approved that; until then nothing is written and nothing is created.
+    Hold,
 }
 
 /// A national cloud of Microsoft (graph.md section 13; tokens do not cross clouds).
@@ -242,6 +261,10 @@ pub struct TenantConfig {
     pub connect_timeout: Duration,
     /// By what existing users without an anchor are taken over, in this order.
     pub soft_match: Vec<SoftMatch>,
+    /// The same for groups; needs an application that holds directory extensions, in one of which they get their anchor.
+    pub group_match: Vec<SoftMatch>,
+    /// What becomes of those that were found so.
+    pub joins: Joins,
     /// The application that holds directory extensions; without one none are written.
     pub extension_app: Option<ExtensionApp>,
     /// The password of users that are created.
@@ -289,6 +312,8 @@ impl TenantConfig {
             request_timeout: Duration::from_mins(1),
             connect_timeout: Duration::from_secs(10),
             soft_match: Vec::new(),
+            group_match: Vec::new(),
+            joins: Joins::Go,
             extension_app: None,
             initial_password: InitialPassword::default(),
             guard: GuardLimits::default(),
@@ -304,6 +329,20 @@ impl TenantConfig {
             domains_every: Duration::from_mins(15),
             drift: None,
         }
+    }
+
+    /// By what existing objects of a class are taken over.
+    pub(crate) fn matching(&self, class: CloudClass) -> &[SoftMatch] {
+        match class {
+            CloudClass::User => &self.soft_match,
+            CloudClass::Group => &self.group_match,
+            _ => &[],
+        }
+    }
+
+    /// Whether groups may carry their anchor in a directory extension.
+    pub(crate) fn adopts_groups(&self) -> bool {
+        !self.group_match.is_empty()
     }
 
     /// Refuses what cannot work.
@@ -329,6 +368,11 @@ impl TenantConfig {
             ("batch_size", "1 to 20", (1..=LARGEST_BATCH).contains(&self.batch_size)),
             ("initial_password.length", "16 to 256", InitialPassword::LENGTHS.contains(&self.initial_password.length)),
             ("quarantine_after", "1 or more", self.quarantine_after >= 1),
+            (
+                "group_match",
+                "empty where extension_app is not written",
+                !self.adopts_groups() || self.extension_app.is_some(),
+            ),
             ("delete_guard.share", "between 0 and 1", (0.0..=1.0).contains(&self.guard.share)),
             ("disable_guard.share", "between 0 and 1", (0.0..=1.0).contains(&self.disable_guard.share)),
             ("upn_guard.share", "between 0 and 1", (0.0..=1.0).contains(&self.upn_guard.share)),

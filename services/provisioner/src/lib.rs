@@ -62,14 +62,14 @@ pub mod settings;
 
 pub use check::{CheckLine, CheckOutcome, check};
 pub use config::{
-    Cloud, ConfigError, DriftSettings, ExtensionApp, InitialPassword, ProvisionerConfig, QuarantineConfig, SoftMatch,
-    TenantConfig, cloud, clouds,
+    Cloud, ConfigError, DriftSettings, ExtensionApp, InitialPassword, Joins, ProvisionerConfig, QuarantineConfig,
+    SoftMatch, TenantConfig, cloud, clouds,
 };
 pub use credential::form::CredentialKind;
 pub use credential::{Credential, CredentialError, FileProblem};
 #[doc(hidden)]
 pub use engine::CrashPoint;
-pub use engine::ProvisionerHandle;
+pub use engine::{MatchResult, ProvisionerHandle, SeenMatch};
 pub use error::ProvisionerError;
 pub use excerpt::{Excerpt, ExcerptQuery, HeldWrite, Standing, StandingState};
 pub use holders::{Holders, HoldersError};

@@ -17,6 +17,7 @@ enum When {
     Drift(CloudClass),
     Extensions,
     SoftMatch,
+    GroupMatch,
 }
 
 /// What a configuration does in the tenant.
@@ -30,7 +31,7 @@ pub(crate) struct Feature {
 }
 
 /// Writing before reading, so that the permission for the one is counted for the other.
-const FEATURES: [Feature; 11] = [
+const FEATURES: [Feature; 12] = [
     Feature {
         name: "write users",
         when: When::Class(CloudClass::User),
@@ -60,6 +61,17 @@ const FEATURES: [Feature; 11] = [
         name: "delete and restore groups",
         when: When::Class(CloudClass::Group),
         any: &["Group.ReadWrite.All", "Directory.ReadWrite.All"],
+    },
+    Feature {
+        name: "find existing groups (group_match)",
+        when: When::GroupMatch,
+        any: &[
+            "GroupMember.Read.All",
+            "Group.Read.All",
+            "Group.ReadWrite.All",
+            "Directory.Read.All",
+            "Directory.ReadWrite.All",
+        ],
     },
     Feature {
         name: "see what others do to users (drift)",
@@ -107,6 +119,7 @@ pub(crate) fn features(
         When::Drift(class) => config.drift.is_some() && classes.contains(&class),
         When::Extensions => config.extension_app.is_some(),
         When::SoftMatch => soft_match && classes.contains(&CloudClass::User),
+        When::GroupMatch => config.adopts_groups() && classes.contains(&CloudClass::Group),
     })
 }
 
@@ -152,6 +165,9 @@ mod tests {
         assert_eq!(names(&config, &[CloudClass::User]), ["User.ReadWrite.All", "Directory.Read.All"]);
         config.extension_app = Some(ExtensionApp { client_id: String::new(), object_id: String::new() });
         let own = ["User.ReadWrite.All", "Directory.Read.All", "Group.ReadWrite.All", "Application.ReadWrite.OwnedBy"];
+        assert_eq!(names(&config, &all), own);
+        // whoever writes groups finds them
+        config.group_match = vec![SoftMatch::by("mailNickname")];
         assert_eq!(names(&config, &all), own);
     }
 }

@@ -21,6 +21,7 @@ use forestsync_schemas::{DesiredRecord, OutcomeRecord, streams};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ProvisionerConfig, QuarantineConfig};
+use crate::engine::{Matches, SeenMatch};
 use crate::error::{ProvisionerError, decode};
 use crate::excerpt::{Excerpt, Surroundings};
 use crate::graph::Graph;
@@ -48,6 +49,10 @@ pub struct Rehearsal {
     pub outcomes: Vec<OutcomeRecord>,
     /// Distinguished names of all objects that are wished, or were.
     pub names: HashMap<SourceAnchor, String>,
+    /// The cloud objects that would be managed in the end, by id, with their anchors.
+    pub managed: HashMap<String, SourceAnchor>,
+    /// What soft matches found, pair by pair.
+    pub matches: BTreeMap<SourceAnchor, Vec<SeenMatch>>,
     /// What would be held or quarantined in the end, and why nothing goes on if that is so.
     pub status: Status,
 }
@@ -144,6 +149,8 @@ async fn perform(
     let lease = Lease::forever(outcomes.clone());
     let mut provisioner = Provisioner::open_with(config, Arc::clone(&log), lease, false, graph, target).await?;
     provisioner.engine.surroundings = surroundings;
+    let seen = Matches::default();
+    provisioner.engine.seen = Some(Arc::clone(&seen));
     let mut status = provisioner.status();
     let ended = stop.child_token();
     let run = provisioner.act(wishes, ended.clone());
@@ -175,19 +182,27 @@ async fn perform(
         }
     }
     let opened = tokio::task::spawn_blocking(move || Store::open(&directory)).await??;
-    let names = names(&opened.store)?;
-    Ok(Rehearsal { desired_next: status.desired_applied, outcomes_from, outcomes: all, names, status })
+    let (names, managed) = names(&opened.store)?;
+    let matches = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+    let desired_next = status.desired_applied;
+    Ok(Rehearsal { desired_next, outcomes_from, outcomes: all, names, managed, matches, status })
 }
 
-fn names(store: &Store) -> Result<HashMap<SourceAnchor, String>, ProvisionerError> {
-    let mut names = HashMap::new();
+/// What objects are called, and which cloud object each has.
+type Known = (HashMap<SourceAnchor, String>, HashMap<String, SourceAnchor>);
+
+fn names(store: &Store) -> Result<Known, ProvisionerError> {
+    let (mut names, mut managed) = Known::default();
     for entry in store.objects() {
         let (anchor, row) = entry?;
+        if let Some(id) = row.live_id() {
+            managed.insert(id.to_owned(), anchor.clone());
+        }
         if let Some(wish) = row.wish {
             names.insert(anchor, wish.name);
         }
     }
-    Ok(names)
+    Ok((names, managed))
 }
 
 /// Stands in for the tenant where something would be written.

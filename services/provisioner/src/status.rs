@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::CloudClass;
-use forestsync_schemas::outcomes::{DriftPolicy, HoldCause, Operation};
+use forestsync_schemas::outcomes::{DriftPolicy, HeldJoin, HoldCause, Operation};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -26,6 +26,8 @@ pub struct HeldItem {
     pub name: String,
     /// Why, with the numbers.
     pub detail: String,
+    /// Of a join: what would be joined.
+    pub join: Option<HeldJoin>,
 }
 
 /// An object that rests until its wish changes.

@@ -10,7 +10,11 @@ use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, ExtensionType};
 use forestsync_schemas::outcomes::{AttributeChanges, StopCause};
 
-/// A value to find a user by.
+/// The directory extension that carries the anchor of a group that was there before: `uniqueName` is set at creation only
+/// (graph.md section 3.3).
+pub(crate) const ANCHOR_EXTENSION: &str = "forestsyncAnchor";
+
+/// A value to find an object by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MatchKey {
     /// The tenant's attribute.
@@ -22,9 +26,15 @@ pub(crate) struct MatchKey {
 #[derive(Debug, Clone)]
 pub(crate) enum Call {
     /// The objects with this anchor, live and soft-deleted.
-    LookUp { class: CloudClass, anchor: SourceAnchor, attributes: Vec<String> },
-    /// The live users with these values, key by key.
-    Match { keys: Vec<MatchKey>, attributes: Vec<String> },
+    LookUp {
+        class: CloudClass,
+        anchor: SourceAnchor,
+        attributes: Vec<String>,
+        /// Of a group: it may carry it in [`ANCHOR_EXTENSION`] as well.
+        by_extension: bool,
+    },
+    /// The live objects with these values, key by key.
+    Match { class: CloudClass, keys: Vec<MatchKey>, attributes: Vec<String> },
     /// The live group with this anchor, by its key: no index that lags stands between.
     ReadGroup { anchor: SourceAnchor, attributes: Vec<String> },
     /// A live object.
@@ -70,7 +80,7 @@ impl Call {
     /// How many requests of a batch it takes.
     pub(crate) fn requests(&self) -> usize {
         match self {
-            Self::LookUp { .. } => 2,
+            Self::LookUp { by_extension, .. } => 2 << u8::from(*by_extension),
             Self::Match { keys, .. } => keys.len(),
             Self::AddEach { members, .. } | Self::RemoveMembers { members, .. } => members.len(),
             _ => 1,
@@ -108,6 +118,12 @@ pub(crate) struct CloudObject {
     pub synced: bool,
     /// It is a group with mail.
     pub mail_enabled: bool,
+    /// What it is called: a user's name for signing in, a group's display name; as far as that was asked for.
+    pub name: Option<String>,
+    /// It is a group whose members may have directory roles; as far as that was asked for.
+    pub role_assignable: bool,
+    /// It is a group whose members a rule chooses; as far as that was asked for.
+    pub dynamic: bool,
 }
 
 /// A write that took effect, or was in effect already.
@@ -160,8 +176,8 @@ pub(crate) struct Failure {
 pub(crate) enum Reply {
     /// To `LookUp`.
     Found { live: Option<CloudObject>, deleted: Option<CloudObject> },
-    /// To `Match`, in the order of its keys: the one user with the value, nothing where there is none or more than one.
-    Matches(Vec<Option<CloudObject>>),
+    /// To `Match`, in the order of its keys: all that have the value.
+    Matches(Vec<Vec<CloudObject>>),
     /// To `Read`.
     Object(Option<CloudObject>),
     /// To `ReadManager`: the manager's id.
@@ -186,6 +202,18 @@ pub(crate) struct Extension {
     pub multi_valued: bool,
     /// The classes of the objects that have it.
     pub classes: BTreeSet<CloudClass>,
+}
+
+impl Extension {
+    /// The one that carries the anchors of groups.
+    pub(crate) fn of_anchors() -> Self {
+        Self {
+            name: ANCHOR_EXTENSION.to_owned(),
+            data_type: ExtensionType::String,
+            multi_valued: false,
+            classes: [CloudClass::Group].into(),
+        }
+    }
 }
 
 /// Whether a directory extension can be written.

@@ -4,11 +4,9 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Lab, anchor, group_with_owner, member, no_member, removed, text, user, user_with_manager};
-use forestsync_log::{EmbeddedLog, Log, NewRecord};
 use forestsync_schemas::desired::{CloudClass, DesiredEvent};
 use serde_json::json;
 
@@ -36,24 +34,6 @@ fn holdings(lab: &Lab) -> serde_json::Value {
     json!([dump["users"], dump["groups"], dump["deleted_users"], dump["deleted_groups"]])
 }
 
-/// A log in which there are the wishes and nothing else.
-async fn lose_outcomes(lab: &mut Lab) {
-    let stream = "desired.contoso".parse().unwrap();
-    let mut reader = lab.log.reader(&stream, 0).await.unwrap();
-    let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(lab.folder.path().join("other-log")).unwrap());
-    let mut writer = log.writer(&stream).await.unwrap();
-    loop {
-        let records = reader.poll(1_000).await.unwrap();
-        if records.is_empty() {
-            break;
-        }
-        let copies = records.into_iter().map(|record| NewRecord::new(record.key, record.value));
-        writer.append(copies.collect()).await.unwrap();
-    }
-    drop(writer);
-    lab.log = log;
-}
-
 /// A failure that had its effect is over, also where that is only found by a ledger that knows no request any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manager_that_was_set_after_all_is_said_to_be_set() {
@@ -79,7 +59,7 @@ async fn a_lost_ledger_is_the_same_again() {
         let (before, status) = (holdings(&lab), lab.settle().await);
         std::fs::remove_dir_all(&lab.config.directory).unwrap();
         if !with_outcomes {
-            lose_outcomes(&mut lab).await;
+            lab.lose_outcomes().await;
         }
         lab.control.reset_counters();
         let again = lab.settle().await;
@@ -123,7 +103,7 @@ async fn what_was_wished_last_is_done_after_the_loss() {
         .await;
         std::fs::remove_dir_all(&lab.config.directory).unwrap();
         if !with_outcomes {
-            lose_outcomes(&mut lab).await;
+            lab.lose_outcomes().await;
         }
         let status = lab.settle().await;
         assert_eq!((status.held_total, status.quarantined_total), (0, 0), "outcomes: {with_outcomes}");

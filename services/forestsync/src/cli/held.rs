@@ -97,6 +97,8 @@ pub enum HeldOperation {
     Disable,
     /// Users that would get another name for signing in.
     Rename,
+    /// Objects of the tenant that would be joined.
+    Join,
 }
 
 /// The class of what is held, likewise.
@@ -121,6 +123,8 @@ pub enum HeldCause {
     Rejected,
     /// Somebody rejected it for a time that is over.
     Lapsed,
+    /// The configuration has every join held.
+    Join,
     /// A full read of a source showed too little.
     SourceShrunken,
     /// Parts of a source's scope are empty.

@@ -11,7 +11,7 @@ use forestsync_provisioner::Holders;
 use crate::cli::{ExplainArgs, LintArgs, ListFormat};
 use crate::config::{self, Settings};
 use crate::exit::{Exit, UsageError};
-use crate::output::{self, printable};
+use crate::output::{self, printable, quoted};
 use crate::pipeline::{RunOptions, projector_config_from_log, tenant_config};
 use crate::progress::Tally;
 
@@ -176,21 +176,4 @@ fn csv(rows: &[LintRow]) -> String {
         out.push('\n');
     }
     out
-}
-
-/// A field of RFC 4180; one that a spreadsheet would take for a formula is kept from it.
-fn quoted(field: &str) -> String {
-    let safe = if field.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{field}") } else { field.to_owned() };
-    format!("\"{}\"", safe.replace('"', "\"\""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_survive_a_spreadsheet() {
-        assert_eq!(quoted("a \"b\", c"), "\"a \"\"b\"\", c\"");
-        assert_eq!(quoted("=cmd()"), "\"'=cmd()\"");
-    }
 }

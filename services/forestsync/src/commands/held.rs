@@ -169,7 +169,8 @@ fn choose(found: Vec<Issue>, filter: &Filter, objects: &[String]) -> Result<Vec<
 fn write_of(issue: &Issue) -> Result<DecidedWrite> {
     let operation = Operation::deserialize(serde_json::Value::from(issue.operation.as_str()))
         .with_context(|| format!("{} is no operation", issue.operation))?;
-    Ok(DecidedWrite { anchor: SourceAnchor::from(issue.anchor.clone()), operation })
+    let cloud_id = issue.join.as_ref().map(|join| join.cloud_id.clone());
+    Ok(DecidedWrite { anchor: SourceAnchor::from(issue.anchor.clone()), operation, cloud_id })
 }
 
 /// Which of what is held.
@@ -264,7 +265,8 @@ fn list(issues: &[Issue], all: bool) -> Vec<String> {
     let mut table = output::table(&["object", "what", "cause", "since"]);
     for issue in issues.iter().take(shown) {
         let members = issue.members.map_or_else(String::new, |members| format!(" ({members})"));
-        let what = issue.operation.replace('_', " ") + &members;
+        let join = issue.join.as_ref().map_or_else(String::new, |join| format!(" {}", printable(&join.name)));
+        let what = issue.operation.replace('_', " ") + &members + &join;
         let cause = issue.cause.clone().or_else(|| issue.retry_at.as_deref().map(|at| format!("at {}", seconds(at))));
         let name = printable(issue.dn.as_deref().unwrap_or(&issue.anchor));
         table.add_row([name, what, cause.unwrap_or_default(), seconds(&issue.since)]);

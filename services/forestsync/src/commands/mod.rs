@@ -15,6 +15,7 @@ pub mod rules;
 pub mod run;
 pub mod status;
 pub mod sync_object;
+pub mod take_over;
 
 use anyhow::Result;
 
@@ -39,6 +40,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::SyncObject(args) => Box::pin(sync_object::sync_object(args)).await,
         Command::Lint(args) => Box::pin(explain::lint(args)).await,
         Command::Plan(args) => Box::pin(plan::plan(args)).await,
+        Command::TakeOver(args) => Box::pin(take_over::take_over(args)).await,
         Command::Rules(command) => rules::rules(command),
         Command::Log(command) => Box::pin(log::log(command)).await,
         Command::Replay(args) => Box::pin(replay::replay(args)).await,

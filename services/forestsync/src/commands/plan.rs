@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use forestsync_log::{ForkedLog, Log};
 use forestsync_projector::{Projector, ProjectorConfig};
-use forestsync_provisioner::{NotifyConfig, ProvisionerConfig, rehearse};
+use forestsync_provisioner::{NotifyConfig, ProvisionerConfig, Rehearsal, rehearse};
 use forestsync_runtime::shutdown::{self, Shutdown};
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +66,16 @@ pub(super) async fn planned(
 }
 
 async fn compute(settings: &Settings, changed: Option<&Settings>, stop: CancellationToken) -> Result<Plan> {
+    let (rehearsal, holds) = rehearsed(settings, changed, stop).await?;
+    Ok(Plan::of(changed.unwrap_or(settings), &rehearsal, holds))
+}
+
+/// A rehearsal of everything, and what holds the configuration.
+pub(super) async fn rehearsed(
+    settings: &Settings,
+    changed: Option<&Settings>,
+    stop: CancellationToken,
+) -> Result<(Rehearsal, Vec<String>)> {
     let folder = tempfile::Builder::new().prefix("plan-").tempdir()?;
     let base = settings.existing_log()?;
     let fork: Arc<dyn Log> = Arc::new(ForkedLog::new(Arc::clone(&base), folder.path().join("log"))?);
@@ -78,7 +88,7 @@ async fn compute(settings: &Settings, changed: Option<&Settings>, stop: Cancella
     let settings = changed.unwrap_or(settings);
     let config = provisioner_config(settings, folder.path().join("ledger"))?;
     let rehearsal = Box::pin(rehearse(config, fork, stop)).await.context("the rehearsal")?;
-    Ok(Plan::of(settings, &rehearsal, holds))
+    Ok((rehearsal, holds))
 }
 
 /// A provisioner's configuration with its ledger in `directory`.

@@ -65,10 +65,8 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
             [CloudClass::User, CloudClass::Group].iter().flat_map(|class| rules.flow.managed(*class)).collect();
         drift.check("drift", Some(&managed), &mut found)
     });
-    let flows = rules.flow.managed(CloudClass::User);
-    for rule in tenant.iter().flat_map(|tenant| &tenant.soft_match).filter(|rule| !flows.contains(&rule.wished)) {
-        let hint = "name an attribute that flows to users, or let this one flow";
-        found.add("tenant.soft_match", format!("{:?} does not flow to users", rule.wished), hint);
+    if let Some(tenant) = &tenant {
+        check_what_matches(&rules, tenant, &mut found);
     }
     let more = rules.more_attributes();
     for forest in &mut forests {
@@ -93,6 +91,21 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
         rules: Arc::new(rules),
     });
     found.into_result(path, settings)
+}
+
+/// What is compared with objects of the tenant must flow to them.
+fn check_what_matches(rules: &Rules, tenant: &TenantSettings, found: &mut Findings) {
+    let all = [
+        (CloudClass::User, "tenant.soft_match", "users", &tenant.soft_match),
+        (CloudClass::Group, "tenant.group_match", "groups", &tenant.group_match),
+    ];
+    for (class, key, who, pairs) in all {
+        let flows = rules.flow.managed(class);
+        for pair in pairs.iter().filter(|pair| !flows.contains(&pair.wished)) {
+            let hint = format!("name an attribute that flows to {who}, or let this one flow");
+            found.add(key, format!("{:?} does not flow to {who}", pair.wished), hint);
+        }
+    }
 }
 
 /// Lets a collector read the attributes that rules need beyond those that are read anyway.

@@ -9,7 +9,9 @@ use anyhow::{Context as _, Result};
 use forestsync_domain::SourceAnchor;
 use forestsync_log::{Log, StreamName};
 use forestsync_schemas::desired::{CloudClass, CloudValue, DesiredContext, DesiredEvent, ObjectDesired, SourceObject};
-use forestsync_schemas::outcomes::{DriftPolicy, ExportError, HoldCause, Operation, OutcomeEvent};
+use forestsync_schemas::outcomes::{
+    DriftPolicy, ExportError, ExportHeld, HeldJoin, HoldCause, Operation, OutcomeEvent,
+};
 use forestsync_schemas::{DesiredRecord, OutcomeRecord, streams};
 use jiff::Timestamp;
 
@@ -80,6 +82,8 @@ struct Trouble {
     desired_offset: u64,
     since: Timestamp,
     source: Option<SourceObject>,
+    /// Of a join that is held.
+    join: Option<HeldJoin>,
 }
 
 /// Whose trouble it is: object, operation, and of a membership the member.
@@ -190,8 +194,14 @@ impl Fold {
         match record.event {
             OutcomeEvent::ObjectProvisioned(_) | OutcomeEvent::ObjectAdopted(_) | OutcomeEvent::ObjectRestored(_) => {
                 self.provisioned(index, Some(class));
-                let over =
-                    [Operation::Create, Operation::Restore, Operation::Delete, Operation::Disable, Operation::Rename];
+                let over = [
+                    Operation::Create,
+                    Operation::Restore,
+                    Operation::Delete,
+                    Operation::Disable,
+                    Operation::Rename,
+                    Operation::Join,
+                ];
                 self.clear(index, &over);
             }
             OutcomeEvent::ObjectUpdated(_) => self.clear(index, &[Operation::Update]),
@@ -241,10 +251,11 @@ impl Fold {
                 self.trouble(index, resting.operation, &resting.members, trouble);
             }
             OutcomeEvent::ExportHeld(held) => {
-                let kind = Kind::Held(held.cause);
-                let trouble = Trouble { detail: held.detail, ..Trouble::new(kind, class, offset, since) };
+                let (kind, operation) = (Kind::Held(held.cause), held.operation);
+                let ExportHeld { detail, join, .. } = held;
+                let trouble = Trouble { detail, join, ..Trouble::new(kind, class, offset, since) };
                 // also beside failures of single members: the guard judges the group
-                self.troubles.insert((index, held.operation, None), trouble);
+                self.troubles.insert((index, operation, None), trouble);
             }
             OutcomeEvent::DeletionDeferred(deferred) => {
                 let until = Some(deferred.until.to_string());
@@ -358,7 +369,7 @@ impl Fold {
                 (object.not_writable, object.removed) = (None, Some(offset));
             }
         }
-        let mine = (index, Operation::Create, None)..=(index, Operation::Rename, Some(u32::MAX));
+        let mine = (index, Operation::Create, None)..=(index, Operation::Join, Some(u32::MAX));
         let mut superseded = Vec::new();
         for (key, trouble) in self.troubles.range_mut(mine) {
             // a newer wish lifts what the older one met, but for references, which have wishes of their own, and for what is
@@ -534,6 +545,7 @@ impl Trouble {
             desired_offset,
             since,
             source: None,
+            join: None,
         }
     }
 
@@ -562,6 +574,7 @@ impl Trouble {
             retry_at: self.retry_at,
             cause,
             members: None,
+            join: self.join,
             since: self.since.to_string(),
         }
     }

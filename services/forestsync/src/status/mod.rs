@@ -18,6 +18,7 @@ use forestsync_provisioner::HealthState;
 use forestsync_provisioner::settings::Mode;
 use forestsync_schemas::control::{SourceSeen, Verdict};
 use forestsync_schemas::decisions::Doubt;
+use forestsync_schemas::outcomes::HeldJoin;
 use serde::Serialize;
 
 pub use drift::{Drifting, Finding as DriftFinding};
@@ -310,6 +311,9 @@ pub struct Issue {
     pub cause: Option<String>,
     /// Of held removals from a group, how many members it has that it should not have.
     pub members: Option<u64>,
+    /// Of a held join: the object of the tenant, and by what it was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub join: Option<HeldJoin>,
     /// When it was said.
     pub since: String,
 }

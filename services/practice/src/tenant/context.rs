@@ -212,6 +212,10 @@ impl Ctx<'_> {
         if object.flag("practiceExternal") {
             return Err(GraphError::external_service());
         }
+        if object.flag("isAssignableToRole") {
+            // takes RoleManagement.ReadWrite.Directory, which no application here has
+            return Err(GraphError::denied());
+        }
         let key = object.key(id);
         match self.faults.refused.get(&key) {
             Some(property) => Err(GraphError::invalid_one(property, object.kind.resource())),

@@ -21,6 +21,12 @@ pub(super) fn is_unified(props: &Props) -> bool {
     types.is_some_and(|t| t.iter().any(|v| v.as_str() == Some("Unified")))
 }
 
+/// Whether a rule chooses its members.
+pub(super) fn is_dynamic(props: &Props) -> bool {
+    let types = props.get("groupTypes").and_then(Value::as_array);
+    types.is_some_and(|t| t.iter().any(|v| v.as_str() == Some("DynamicMembership")))
+}
+
 /// Whether Exchange is its master: a distribution list or a mail-enabled security group.
 pub(super) fn is_exchange(object: &Object) -> bool {
     object.flag("mailEnabled") && !is_unified(&object.props)

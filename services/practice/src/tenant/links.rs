@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::context::Ctx;
 use super::directory::{Kind, Props};
-use super::groups::{is_exchange, is_unified};
+use super::groups::{is_dynamic, is_exchange, is_unified};
 use super::options::MissingMember;
 use super::reply::{GraphError, Outcome, Reply};
 
@@ -55,6 +55,10 @@ mod url_key {
     }
 }
 
+fn dynamic_members() -> Box<GraphError> {
+    GraphError::bad("Insufficient privileges to update the membership of a dynamic group.")
+}
+
 impl Ctx<'_> {
     /// The object a reference in a body points at; one just created may not be found yet.
     pub(super) fn reference(&self, value: &Value) -> Result<Uuid, Box<GraphError>> {
@@ -97,8 +101,8 @@ impl Ctx<'_> {
             }
             self.fits_member(is_unified(&group.props), *member)?;
         }
-        if !members.is_empty() && group.props.get("membershipRule").is_some() {
-            return Err(GraphError::bad("Insufficient privileges to update the membership of a dynamic group."));
+        if !members.is_empty() && is_dynamic(&group.props) {
+            return Err(dynamic_members());
         }
         seen.clear();
         for owner in owners {
@@ -146,6 +150,9 @@ impl Ctx<'_> {
         };
         let target_id = target.parse::<Uuid>().map_err(|_| GraphError::bad_id(target))?;
         let Some(group) = self.directory.get(id) else { return Err(GraphError::not_found(name)) };
+        if link == Link::Members && is_dynamic(&group.props) {
+            return Err(dynamic_members());
+        }
         let linked = match link {
             Link::Members => group.members.contains_key(&target_id),
             Link::Owners => group.owners.contains_key(&target_id),

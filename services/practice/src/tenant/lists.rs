@@ -227,8 +227,9 @@ impl Ctx<'_> {
         let Some(text) = self.request.option("$filter") else { return Ok(None) };
         let filter = filter::parse(text).map_err(GraphError::gateway)?;
         let mut unknown = None;
+        let extensions = self.extension_names(kind);
         filter.properties(&mut |name| {
-            let known = schema::find(table(kind), name).is_some() || schema::is_extension(name);
+            let known = schema::find(table(kind), name).is_some() || extensions.iter().any(|known| known == name);
             if !known || UNFILTERABLE.contains(&name) {
                 unknown = Some(name.to_owned());
             }

@@ -126,3 +126,27 @@ async fn a_deleted_group_holds_its_unique_name_or_not() {
     assert_eq!(peer.get("/groups?$filter=displayName eq 'Group g'").await.values().len(), 1);
     assert_eq!(peer.get("/groups?$select=membershipRule").await.body["value"][0]["membershipRule"], Value::Null);
 }
+
+#[tokio::test]
+async fn some_groups_are_not_an_applications_to_write() {
+    let peer = peer(|_| {}).await;
+    let seed = |more: Value| peer.tenant.control().seed_group(with(group("a"), more), &[]).unwrap();
+    let user =
+        peer.tenant.control().seed_user(json!({"userPrincipalName": "u@contoso.com", "displayName": "U"})).unwrap();
+    let roles = seed(json!({"isAssignableToRole": true}));
+    let member = json!({"@odata.id": format!("https://graph.microsoft.com/v1.0/directoryObjects/{user}")});
+    for (path, body) in [(format!("/groups/{roles}/members/$ref"), member.clone())] {
+        assert_eq!(peer.post(&path, body).await.is(403).code(), "Authorization_RequestDenied");
+    }
+    peer.patch(&format!("/groups/{roles}"), json!({"description": "x"})).await.is(403);
+    peer.delete(&format!("/groups/{roles}")).await.is(403);
+    let dynamic = json!({"groupTypes": ["DynamicMembership"], "membershipRule": "user.city -eq \"Bern\""});
+    let dynamic = seed(dynamic);
+    peer.post(&format!("/groups/{dynamic}/members/$ref"), member).await.is(400);
+    peer.delete(&format!("/groups/{dynamic}/members/{user}/$ref")).await.is(400);
+    peer.patch(&format!("/groups/{dynamic}"), json!({"description": "x"})).await.is(204);
+    // of an extension that nobody has defined it knows nothing
+    let unknown = "extension_2b9d4e6081c74f35a0be6d1f7c92e483_anchor";
+    let answer = peer.get(&format!("/groups?$filter={unknown} eq 'x'")).await;
+    assert_eq!(answer.is(400).code(), "Request_UnsupportedQuery");
+}

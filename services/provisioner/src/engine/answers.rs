@@ -13,6 +13,7 @@ use super::plan::Plan;
 use super::turn::Note;
 use super::verify::not_visible;
 use super::{Engine, Flight, NewOutcome, Purpose, Stage, Verify};
+use crate::config::SoftMatch;
 use crate::error::ProvisionerError;
 use crate::store::{ENABLED, Intent, Life, NAME, ObjectRow, WishKind, Write};
 use crate::target::{CloudObject, Done, FailureKind, Reply};
@@ -31,19 +32,12 @@ impl Engine {
         }
         match (&flight.purpose, reply) {
             (Purpose::Roles, Reply::Failed(failure)) if failure.kind == FailureKind::Denied => {
-                self.roles_hidden(anchor, flight);
-                Ok(())
+                self.roles_hidden(anchor, flight)
             }
             (_, Reply::Failed(failure)) => self.failed(anchor, flight, &failure),
             (Purpose::LookUp, Reply::Found { live, deleted }) => self.found(anchor, flight, live, deleted),
-            (Purpose::Match(keys), Reply::Matches(found)) => {
-                self.matched(anchor, keys, found);
-                Ok(())
-            }
-            (Purpose::Roles, Reply::Members(roles)) => {
-                self.roles_read(anchor, flight, roles.len());
-                Ok(())
-            }
+            (Purpose::Match(rules), Reply::Matches(found)) => self.matched(anchor, flight, rules, found),
+            (Purpose::Roles, Reply::Members(roles)) => self.roles_read(anchor, flight, roles.len()),
             (Purpose::Own, Reply::Object(object)) => {
                 self.owned(anchor, flight, object.as_ref());
                 Ok(())
@@ -106,7 +100,7 @@ impl Engine {
         }
         let stage = self.stages.remove(anchor);
         match (live, deleted) {
-            (Some(object), _) => self.adopt(anchor, flight, object, MatchedBy::Anchor, None),
+            (Some(object), _) => self.adopt(anchor, flight, object, None, None),
             // soon after it was made it may be there and not be found
             (None, None) if row.is_managed() && self.is_recent(row.made) => {
                 self.object_failed(anchor, flight, Operation::Update, &not_visible())?;
@@ -200,18 +194,21 @@ impl Engine {
         Ok(())
     }
 
-    fn adopt(
+    /// Takes an object over that was there: by the anchor that it carries, or by what `rule` found it.
+    pub(super) fn adopt(
         &mut self,
         anchor: &SourceAnchor,
         flight: &Flight,
         object: CloudObject,
-        matched_by: MatchedBy,
+        rule: Option<&SoftMatch>,
         done: Option<&Done>,
     ) {
-        if flight.class == CloudClass::Group && matched_by == MatchedBy::Anchor {
+        if flight.class == CloudClass::Group {
             self.stages.insert(anchor.clone(), Stage::Inherited { members_read: false });
         }
-        let event = OutcomeEvent::ObjectAdopted(ObjectAdopted { matched_by, attributes: object.attributes });
+        let matched_by = rule.map_or(MatchedBy::Anchor, SoftMatch::matched_by);
+        let pair = rule.map(SoftMatch::pair);
+        let event = OutcomeEvent::ObjectAdopted(ObjectAdopted { matched_by, pair, attributes: object.attributes });
         let mut outcome = NewOutcome::after(anchor, flight, done, event);
         outcome.cloud_id = Some(object.id);
         self.turn.outcome(outcome);
@@ -240,8 +237,8 @@ impl Engine {
             }
             Write::Adopt { .. } => {
                 self.turn.clear_intent(anchor);
-                if let Some(Stage::Matched { object, by, .. }) = self.stages.remove(anchor) {
-                    self.adopt(anchor, flight, *object, by, Some(&done));
+                if let Some(Stage::Matched { object, rule, .. }) = self.stages.remove(anchor) {
+                    self.adopt(anchor, flight, *object, Some(&rule), Some(&done));
                 }
                 return Ok(());
             }

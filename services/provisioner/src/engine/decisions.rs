@@ -39,9 +39,17 @@ pub(super) struct Decisions {
 /// What was decided about an operation.
 #[derive(Debug, Default)]
 struct OfOperation {
-    by_object: HashMap<SourceAnchor, Arc<Decision>>,
+    by_object: HashMap<SourceAnchor, Decided>,
     /// The last offset of `desired` that somebody had seen who decided.
     seen: u64,
+}
+
+/// A decision about one write.
+#[derive(Debug)]
+struct Decided {
+    decision: Arc<Decision>,
+    /// Of a join: the object of the tenant.
+    cloud_id: Option<String>,
 }
 
 /// A decision, shared by its writes.
@@ -92,15 +100,35 @@ impl Decision {
             HoldCause::Lapsed => format!("the time is over for which {actor} rejected it: {reason}"),
             _ => format!("rejected by {actor}: {reason}"),
         };
-        Held { cause, detail }
+        Held { cause, detail, join: None }
     }
 }
 
 impl Decisions {
     /// What was decided about a write that has been wished since this offset.
     pub(super) fn standing(&self, anchor: &SourceAnchor, operation: Operation, since: u64) -> Standing<'_> {
-        let decision = self.by_operation.get(&operation).and_then(|of| of.by_object.get(anchor));
-        let Some(decision) = decision.filter(|decision| since <= decision.covers) else { return Standing::Open };
+        let decided = self.by_operation.get(&operation).and_then(|of| of.by_object.get(anchor));
+        match decided.map(|decided| decided.decision.as_ref()).filter(|decision| since <= decision.covers) {
+            Some(decision) => Self::now(decision),
+            None => Standing::Open,
+        }
+    }
+
+    /// What was decided about joining an object of the tenant, whatever else was wished since.
+    pub(super) fn join(&self, anchor: &SourceAnchor, cloud_id: &str) -> Standing<'_> {
+        let decided = self.by_operation.get(&Operation::Join).and_then(|of| of.by_object.get(anchor));
+        match decided.filter(|decided| decided.cloud_id.as_deref() == Some(cloud_id)) {
+            Some(decided) => Self::now(&decided.decision),
+            None => Standing::Open,
+        }
+    }
+
+    /// Whether somebody rejected that, for a time that is not over.
+    pub(super) fn is_rejected_join(&self, anchor: &SourceAnchor, cloud_id: &str) -> bool {
+        matches!(self.join(anchor, cloud_id), Standing::Kept(HoldCause::Rejected, _))
+    }
+
+    fn now(decision: &Decision) -> Standing<'_> {
         let is_over = clock::now().as_millisecond() >= decision.expires;
         match (decision.verdict, is_over) {
             (Verdict::Approve, true) => Standing::Open,
@@ -155,7 +183,8 @@ impl Decisions {
                 let of = self.by_operation.entry(write.operation).or_default();
                 of.seen = of.seen.max(event.desired_offset);
                 concerned.push(write.anchor.clone());
-                of.by_object.insert(write.anchor, Arc::clone(&decision));
+                let decided = Decided { decision: Arc::clone(&decision), cloud_id: write.cloud_id };
+                of.by_object.insert(write.anchor, decided);
             }
             self.version += 1;
         }
@@ -169,7 +198,8 @@ impl Decisions {
         let decision = Arc::new(Decision { verdict, covers, expires, actor, reason, of_removal: true });
         let of = self.by_operation.entry(Operation::Delete).or_default();
         if objects == RemovedObjects::Delete {
-            of.by_object.extend(listed.into_iter().map(|anchor| (anchor, Arc::clone(&decision))));
+            let decided = || Decided { decision: Arc::clone(&decision), cloud_id: None };
+            of.by_object.extend(listed.into_iter().map(|anchor| (anchor, decided())));
         }
         self.removal = Some(objects);
         self.version += 1;
@@ -179,7 +209,7 @@ impl Decisions {
     fn take_removal_back(&mut self) {
         if self.removal.take().is_some() {
             for of in self.by_operation.values_mut() {
-                of.by_object.retain(|_, decision| !decision.of_removal);
+                of.by_object.retain(|_, decided| !decided.decision.of_removal);
             }
             self.version += 1;
         }

@@ -18,7 +18,7 @@ use super::turn::Note;
 use super::{Engine, Flight, NewOutcome, Purpose};
 use crate::error::ProvisionerError;
 use crate::store::{Failed, Flow, ObjectRow, Wish, Write};
-use crate::target::{Extension, ExtensionState, Failure, FailureKind};
+use crate::target::{ANCHOR_EXTENSION, Extension, ExtensionState, Failure, FailureKind};
 
 /// What an attribute's name begins with.
 const OURS: &str = "extension.";
@@ -45,9 +45,15 @@ pub(super) struct Extensions {
 
 impl Extensions {
     /// Takes over what is declared; it is looked at soon if it is not what was.
-    pub(super) fn want<'a>(&mut self, flows: impl Iterator<Item = (CloudClass, &'a Flow)>) {
+    ///
+    /// `with_anchor`: groups that are adopted carry their anchor in one.
+    pub(super) fn want<'a>(&mut self, flows: impl Iterator<Item = (CloudClass, &'a Flow)>, with_anchor: bool) {
         let mut wanted: BTreeMap<String, Extension> = BTreeMap::new();
         self.contradicted.clear();
+        if with_anchor {
+            let anchor = Extension::of_anchors();
+            wanted.insert(anchor.name.clone(), anchor);
+        }
         for (class, flow) in flows {
             for declared in &flow.extensions {
                 let entry = wanted.entry(declared.name.clone()).or_insert_with(|| Extension {
@@ -166,7 +172,11 @@ impl Engine {
         at_creation: &CloudAttributes,
     ) -> Option<Plan> {
         let once = Some(at_creation).filter(|_| !row.is_managed());
-        let names: Vec<&str> = used(attributes).chain(once.into_iter().flat_map(used)).collect();
+        let mut names: Vec<&str> = used(attributes).chain(once.into_iter().flat_map(used)).collect();
+        if wish.class == CloudClass::Group && self.config.tenant.adopts_groups() && !row.is_managed() {
+            // whether it is there can only be seen by it
+            names.push(ANCHOR_EXTENSION);
+        }
         if self.extensions.concern(wish.class) && self.extensions.states.is_none() {
             if !names.is_empty() || self.extensions.in_vain < PATIENCE {
                 self.extensions.waiting.insert(anchor.clone());
@@ -215,10 +225,15 @@ impl Engine {
     /// A refusal that may come of a definition that is not known everywhere yet, as what it is.
     pub(super) fn may_be_young(&self, flight: &Flight, failure: &Failure) -> Option<Failure> {
         let young = self.extensions.made.is_some_and(|at| at.elapsed() < self.config.tenant.visible_within);
-        let Purpose::Write(write) = &flight.purpose else { return None };
-        let uses = match write.as_ref() {
-            Write::Create { attributes } => used(attributes).next().is_some(),
-            Write::Update { changes } => changes.keys().any(|name| name.starts_with(OURS)),
+        let by_anchor = flight.class == CloudClass::Group && self.config.tenant.adopts_groups();
+        let uses = match &flight.purpose {
+            Purpose::LookUp => by_anchor,
+            Purpose::Write(write) => match write.as_ref() {
+                Write::Create { attributes } => used(attributes).next().is_some(),
+                Write::Update { changes } => changes.keys().any(|name| name.starts_with(OURS)),
+                Write::Adopt { .. } => by_anchor,
+                _ => false,
+            },
             _ => false,
         };
         let refused = matches!(failure.kind, FailureKind::Invalid | FailureKind::NotFound);

@@ -53,6 +53,10 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
                 keep_drift(row, drift);
             }
             row.written = at;
+            if e.matched_by != MatchedBy::Anchor {
+                // the anchor that it was given may not be seen everywhere yet
+                row.made = at;
+            }
             row.settled = row.settled.max(settled);
         }
         OutcomeEvent::ObjectRestored(e) => {
@@ -150,7 +154,7 @@ pub(crate) fn fold(tx: &mut Tx<'_>, offset: u64, record: &OutcomeRecord) -> Resu
             note_failed(tx, context, failed, &e.members, at)?;
         }
         OutcomeEvent::ExportHeld(e) => {
-            let held = Held { cause: e.cause, detail: e.detail.clone() };
+            let held = Held { cause: e.cause, detail: e.detail.clone(), join: e.join.clone() };
             let row = tx.object(anchor, class)?;
             // what had failed too often has all its attempts again once it may go: else nobody would hear of it any more
             row.failed.take_if(|failed| failed.operation == e.operation);

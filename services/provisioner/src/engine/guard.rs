@@ -65,9 +65,9 @@ pub(super) enum Judged {
 /// The gate that a write finds which was judged like this and was said to be held like that.
 pub(super) fn gate(operation: Operation, judged: Judged, said: Option<&Held>) -> Gate {
     match (judged, said) {
-        (Judged::Held(held), Some(said)) if held.cause == said.cause => Gate::Closed,
-        (Judged::Held(Held { cause, detail }), _) => {
-            Gate::Say(OutcomeEvent::ExportHeld(ExportHeld { operation, cause, detail }))
+        (Judged::Held(held), Some(said)) if held.cause == said.cause && held.joined() == said.joined() => Gate::Closed,
+        (Judged::Held(Held { cause, detail, join }), _) => {
+            Gate::Say(OutcomeEvent::ExportHeld(ExportHeld { operation, cause, detail, join }))
         }
         (Judged::Free(detail), Some(_)) => {
             Gate::Say(OutcomeEvent::ExportReleased(ExportReleased { operation, detail }))
@@ -85,6 +85,7 @@ pub(super) fn judge(standing: Standing<'_>, verdict: GuardVerdict, what: &str) -
         (Standing::Open, GuardVerdict::Hold { pending, managed, limit }) => Judged::Held(Held {
             cause: HoldCause::Guard,
             detail: format!("{pending} of {managed} {what}, the guard allows {limit}"),
+            join: None,
         }),
     }
 }
@@ -95,12 +96,15 @@ pub(super) fn stale_hold(row: &ObjectRow) -> Option<OutcomeEvent> {
         // judged by the group
         Operation::RemoveMembers => false,
         Operation::Delete => !row.is_leaving(),
+        Operation::Join => row.is_managed() || !row.is_wished(),
         _ => !row.guarded().any(|guarded| guarded == *operation),
     };
     let operation = *row.held.keys().find(|operation| stale(operation))?;
     let detail = match operation {
         Operation::Delete if row.is_let_go() => "the object is let go instead of deleted",
         Operation::Delete => "the object is wished again",
+        Operation::Join if row.is_managed() => "the tenant holds the object",
+        Operation::Join => "the object is not wished any more",
         _ => "the change is not wished any more",
     };
     Some(OutcomeEvent::ExportReleased(ExportReleased { operation, detail: detail.to_owned() }))
@@ -210,7 +214,7 @@ impl Engine {
         let standing = self.standing(anchor, wish, operation);
         if operation == Operation::Delete && wish.ends_with_configuration() && standing.is_open() {
             let detail = "the preview that the removal of the configuration was decided by did not show it".to_owned();
-            let held = Held { cause: HoldCause::Undecided, detail };
+            let held = Held { cause: HoldCause::Undecided, detail, join: None };
             return self.decisions.removal().map(|_| Judged::Held(held));
         }
         if operation == Operation::Delete && row.deferred().is_some() && standing.is_open() {
@@ -224,7 +228,7 @@ impl Engine {
         if standing.is_open() && verdict == GuardVerdict::Pass && was_held && others() {
             // that some go must not let the others go
             let detail = "others that were held with it were decided about, and it was not".to_owned();
-            return Some(Judged::Held(Held { cause: HoldCause::Undecided, detail }));
+            return Some(Judged::Held(Held { cause: HoldCause::Undecided, detail, join: None }));
         }
         Some(judge(standing, verdict, words(kind)))
     }

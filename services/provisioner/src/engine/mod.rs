@@ -23,6 +23,7 @@ mod guard;
 mod health;
 mod inherit;
 mod intake;
+mod joins;
 mod links;
 mod matching;
 mod members;
@@ -44,13 +45,13 @@ use std::time::Duration;
 use forestsync_domain::SourceAnchor;
 use forestsync_log::{Log, LogReader, LogWriter, StreamName};
 use forestsync_schemas::desired::CloudClass;
-use forestsync_schemas::outcomes::{MatchedBy, StopCause};
+use forestsync_schemas::outcomes::{HeldJoin, StopCause};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::ProvisionerConfig;
+use crate::config::{ProvisionerConfig, SoftMatch};
 use crate::error::ProvisionerError;
 use crate::excerpt::Surroundings;
 use crate::status::Status;
@@ -64,6 +65,8 @@ use extensions::Extensions;
 pub(crate) use fold::fold;
 use guard::GuardView;
 use health::Wards;
+pub(crate) use matching::Matches;
+pub use matching::{MatchResult, SeenMatch};
 use observe::Index;
 pub(crate) use pace::jitter;
 use pace::{Breadth, Pace, Pause};
@@ -116,7 +119,9 @@ enum Stage {
     /// The one we deleted is not among the deleted any more.
     Purged,
     /// A soft match found it; whether it is known to hold no directory role.
-    Matched { object: Box<CloudObject>, by: MatchedBy, is_plain: bool },
+    Matched { object: Box<CloudObject>, rule: SoftMatch, is_plain: bool },
+    /// What a soft match found is held, for the wish at this offset; looked for again then.
+    JoinHeld { join: HeldJoin, offset: u64, again: Instant },
     /// Of a group: these links were refused; its members tell whether they are as they should be.
     Check { members: Vec<SourceAnchor>, removing: bool, each: bool, failure: Box<Failure> },
     /// Of a group: this owner was refused; its owners tell why.
@@ -139,7 +144,7 @@ struct Verify {
 enum Purpose {
     LookUp,
     /// By these keys, in their order.
-    Match(Vec<MatchedBy>),
+    Match(Vec<SoftMatch>),
     /// Whether whom a soft match found holds a directory role.
     Roles,
     Check,
@@ -236,6 +241,8 @@ pub(crate) struct Engine {
     questions: Option<mpsc::Receiver<asked::Asked>>,
     /// Of the objects that are not in this ledger, where it is an excerpt.
     pub(crate) surroundings: Surroundings,
+    /// Where it is told what soft matches found, if anybody wants to know.
+    pub(crate) seen: Option<Matches>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -309,9 +316,14 @@ impl Engine {
             crash: None,
             questions: None,
             surroundings: Surroundings::default(),
+            seen: None,
         };
         engine.load_flows()?;
         for (anchor, intent) in engine.store.intents()? {
+            if let Write::Adopt { id } = &intent.write {
+                // nobody else takes it before it is known what became of that
+                engine.claims.insert(id.clone(), anchor.clone());
+            }
             // what was sent just before the end may still be on its way through the tenant
             let verify = Verify { intent, answered: None, tries: 0, not_before: Instant::now() + first, quiet: false };
             engine.stages.insert(anchor, Stage::Verify(verify));
@@ -328,7 +340,8 @@ impl Engine {
         for class in CloudClass::ALL {
             declared.extend(self.store.flow(class)?.map(|flow| (class, flow)));
         }
-        self.extensions.want(declared.iter().map(|(class, flow)| (*class, flow)));
+        let flows = declared.iter().map(|(class, flow)| (*class, flow));
+        self.extensions.want(flows, self.config.tenant.adopts_groups());
         let flows = declared.into_iter().map(|(class, flow)| (class, flow.attributes)).collect();
         let changed = flows != self.flows;
         self.flows = flows;

@@ -129,12 +129,12 @@ impl Index {
             self.conflicts.entry(holder_id(other).to_owned()).or_default().insert(anchor.clone());
         }
         let name = || now.wish.as_ref().map(|w| w.name.clone()).unwrap_or_default();
-        let mine = (anchor.clone(), Operation::Create)..=(anchor.clone(), Operation::Rename);
+        let mine = (anchor.clone(), Operation::Create)..=(anchor.clone(), Operation::Join);
         let gone = self.held.range(mine).map(|(key, _)| key.clone()).filter(|(_, operation)| !now.is_held(*operation));
         for key in gone.collect::<Vec<_>>() {
             self.held.remove(&key);
         }
-        for (operation, Held { cause, detail }) in &now.held {
+        for (operation, Held { cause, detail, join }) in &now.held {
             let item = HeldItem {
                 anchor: anchor.clone(),
                 class: now.class,
@@ -142,6 +142,7 @@ impl Index {
                 cause: *cause,
                 name: name(),
                 detail: detail.clone(),
+                join: join.clone(),
             };
             self.held.insert((anchor.clone(), *operation), item);
         }
@@ -259,6 +260,9 @@ impl Engine {
         for entry in self.store.objects() {
             let (anchor, row) = entry?;
             self.index.object(&anchor, None, &row);
+            if let Some(id) = row.held.get(&Operation::Join).and_then(Held::joined) {
+                self.claims.insert(id.to_owned(), anchor.clone());
+            }
             self.ready.push(&anchor);
         }
         for entry in self.store.edges() {

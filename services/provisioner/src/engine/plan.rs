@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
-use forestsync_rules::diff;
 use forestsync_runtime::clock;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue};
 use forestsync_schemas::outcomes::{
@@ -194,7 +193,13 @@ impl Engine {
 
     pub(super) fn look_up(&self, anchor: &SourceAnchor, class: CloudClass, attributes: &CloudAttributes) -> Plan {
         let attributes = self.interesting(class, attributes);
-        Plan::Ask(Call::LookUp { class, anchor: anchor.clone(), attributes }, Purpose::LookUp)
+        Plan::Ask(self.question(class, anchor, attributes), Purpose::LookUp)
+    }
+
+    /// The question for the objects that carry an anchor.
+    pub(super) fn question(&self, class: CloudClass, anchor: &SourceAnchor, attributes: Vec<String>) -> Call {
+        let by_extension = class == CloudClass::Group && self.config.tenant.adopts_groups();
+        Call::LookUp { class, anchor: anchor.clone(), attributes, by_extension }
     }
 
     fn plan_creation(
@@ -206,6 +211,9 @@ impl Engine {
         at_creation: &CloudAttributes,
     ) -> Plan {
         let class = wish.class;
+        if self.waits_for_decision(anchor, row, wish) {
+            return Plan::Nothing;
+        }
         let whole = || at_creation.clone().into_iter().chain(attributes.clone()).collect::<CloudAttributes>();
         match self.stages.get(anchor) {
             Some(Stage::Trash(id)) => restore(id, yielded(row, attributes)),
@@ -214,19 +222,15 @@ impl Engine {
                 Plan::Ask(Call::ReadGroup { anchor: anchor.clone(), attributes }, Purpose::LookUp)
             }
             Some(Stage::Absent) => match self.soft_match(class, attributes) {
-                Some((call, keys)) => Plan::Ask(call, Purpose::Match(keys)),
+                Some((call, rules)) => Plan::Ask(call, Purpose::Match(rules)),
                 None => self.create(anchor, row, wish, whole()),
             },
             Some(Stage::NoMatch) => self.create(anchor, row, wish, whole()),
             Some(Stage::Matched { object, is_plain: false, .. }) => {
                 Plan::Ask(Call::ListRoles { user: object.id.clone() }, Purpose::Roles)
             }
-            Some(Stage::Matched { object, .. }) => {
-                let (id, changes) = (object.id.clone(), diff::AttributeChanges::new());
-                let call = Call::Update { class, id: id.clone(), changes, anchor: Some(anchor.clone()) };
-                Plan::Write(call, Write::Adopt { id })
-            }
-            Some(Stage::Check { .. } | Stage::OwnerCheck { .. }) => Plan::Nothing,
+            Some(Stage::Matched { .. }) => self.plan_join(anchor, row, wish),
+            Some(Stage::Check { .. } | Stage::OwnerCheck { .. } | Stage::JoinHeld { .. }) => Plan::Nothing,
             // also one that we deleted: before it is brought back it is seen whose it is now
             _ => self.look_up(anchor, class, attributes),
         }
@@ -240,6 +244,9 @@ impl Engine {
         if let Some(missing) = required.iter().find(|name| !attributes.contains_key(**name)) {
             let detail = "Graph requires a value to create the object, and the directory has none";
             return self.refuse(anchor, row, wish, Operation::Create, "missing_required", Some(*missing), detail);
+        }
+        if let Some(event) = Self::join_hold_over(row, "nothing in the tenant matches it any more") {
+            return Plan::Report(NewOutcome::of(anchor, row, wish, event));
         }
         let class = wish.class;
         let call = Call::Create { class, anchor: anchor.clone(), attributes: attributes.clone() };

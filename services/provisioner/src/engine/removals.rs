@@ -35,10 +35,10 @@ impl Engine {
             // also what was to go before, and did not: nothing of a released configuration is deleted any more
             return Ok(self.plan_farewell(anchor, row, wish, Parting::Released));
         }
-        let Some(id) = row.live_id() else { return Ok(self.plan_doubtful_removal(anchor, row, wish)) };
         if let Some(event) = stale_hold(row) {
             return Ok(Plan::Report(NewOutcome::of(anchor, row, wish, event)));
         }
+        let Some(id) = row.live_id() else { return Ok(self.plan_doubtful_removal(anchor, row, wish)) };
         if wish.ends_with_configuration() && self.decisions.removal().is_none() {
             // not heard yet, or taken back: then it is wished again in a moment
             return Ok(Plan::Nothing);

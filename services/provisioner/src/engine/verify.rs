@@ -32,7 +32,8 @@ impl Engine {
                 let mut names = self.interesting_of(row);
                 // those that were sent for once
                 names.extend(attributes.keys().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
-                Call::LookUp { class, anchor: anchor.clone(), attributes: names }
+                // one that was created carries its anchor where it was given it
+                Call::LookUp { class, anchor: anchor.clone(), attributes: names, by_extension: false }
             }),
             Write::Adopt { .. } => None,
             Write::Update { changes } => {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::requests::Request;
 use crate::config::ExtensionApp;
-use crate::target::{Extension, ExtensionState, Failure, FailureKind};
+use crate::target::{ANCHOR_EXTENSION, Call, Extension, ExtensionState, Failure, FailureKind};
 
 /// The property of a body under which the paths `extension.<name>` stand.
 const OURS: &str = "extension";
@@ -22,6 +22,8 @@ pub(super) struct Names {
     prefix: Option<String>,
     /// Those that the application defines.
     defined: BTreeMap<String, ExtensionType>,
+    /// Groups may carry their anchor in one of them, of which it is not known yet whether it is defined.
+    anchor_unknown: bool,
 }
 
 /// The name of an extension in a wish, without what stands before it.
@@ -30,14 +32,35 @@ fn own(name: &str) -> Option<&str> {
 }
 
 impl Names {
-    pub(super) fn new(app: Option<&ExtensionApp>) -> Self {
+    /// `with_anchor`: groups may carry their anchor in [`ANCHOR_EXTENSION`].
+    pub(super) fn new(app: Option<&ExtensionApp>, with_anchor: bool) -> Self {
         let prefix = app.map(|app| format!("extension_{}_", app.client_id.replace('-', "").to_ascii_lowercase()));
-        Self { prefix, defined: BTreeMap::new() }
+        Self { prefix, defined: BTreeMap::new(), anchor_unknown: with_anchor }
     }
 
     /// Takes over that the application defines it.
     pub(super) fn define(&mut self, name: &str, data_type: ExtensionType) {
         self.defined.insert(name.to_owned(), data_type);
+        self.anchor_unknown &= name != ANCHOR_EXTENSION;
+    }
+
+    /// Takes over that the application does not define it, so that no object can have it.
+    pub(super) fn miss(&mut self, name: &str) {
+        self.anchor_unknown &= name != ANCHOR_EXTENSION;
+    }
+
+    /// The property in which groups carry their anchor that had none when they were found, if there is one.
+    pub(super) fn anchor(&self) -> Option<String> {
+        self.full(ANCHOR_EXTENSION).filter(|_| self.defined.contains_key(ANCHOR_EXTENSION))
+    }
+
+    /// Whether a call cannot be performed before it is known how groups carry their anchor.
+    pub(super) fn must_wait(&self, call: &Call) -> bool {
+        match call {
+            Call::LookUp { by_extension: true, .. } => self.anchor_unknown,
+            Call::Update { class: CloudClass::Group, anchor: Some(_), .. } => self.anchor().is_none(),
+            _ => false,
+        }
     }
 
     fn full(&self, name: &str) -> Option<String> {
@@ -189,7 +212,7 @@ mod tests {
 
     fn names() -> Names {
         let client_id = "2B9D4E60-81c7-4f35-a0be-6d1f7c92e483".to_owned();
-        let mut names = Names::new(Some(&ExtensionApp { client_id, object_id: "o".into() }));
+        let mut names = Names::new(Some(&ExtensionApp { client_id, object_id: "o".into() }), false);
         names.define("badges", ExtensionType::Integer);
         names
     }

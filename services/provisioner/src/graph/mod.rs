@@ -24,7 +24,9 @@ use forestsync_schemas::trace;
 use serde_json::Value;
 
 use crate::config::{ConfigError, ExtensionApp, InitialPassword, TenantConfig};
-use crate::target::{Call, Changes, Extension, ExtensionState, Failure, Outage, Reply, Target};
+use crate::target::{
+    Call, Changes, Extension, ExtensionState, Failure, FailureKind, Outage, Reply, Target, own_failure,
+};
 use answer::Answer;
 use deleted::Deleted;
 use extensions::Names;
@@ -45,6 +47,8 @@ pub(crate) struct Graph {
     batch_size: usize,
     deleted: Deleted,
     extension_app: Option<ExtensionApp>,
+    /// Whether groups may carry their anchor in an extension of it.
+    with_anchor: bool,
     initial_password: InitialPassword,
     // replaced as a whole when definitions were looked at
     names: Mutex<Arc<Names>>,
@@ -70,8 +74,9 @@ impl Graph {
             batch_size: config.batch_size,
             deleted: Deleted::default(),
             extension_app: config.extension_app.clone(),
+            with_anchor: config.adopts_groups(),
             initial_password: config.initial_password,
-            names: Mutex::new(Arc::new(Names::new(config.extension_app.as_ref()))),
+            names: Mutex::new(Arc::new(Names::new(config.extension_app.as_ref(), config.adopts_groups()))),
         })
     }
 
@@ -137,9 +142,9 @@ impl Graph {
     }
 
     /// Whether the reply to a call takes more requests.
-    fn is_open(&self, call: &Call, answers: &[Answer]) -> bool {
+    fn is_open(&self, names: &Names, call: &Call, answers: &[Answer]) -> bool {
         let looks_up = matches!(call, Call::LookUp { .. });
-        let lists = looks_up && (self.deleted.is_filter_refused() || objects::is_filter_refused(answers));
+        let lists = looks_up && (self.deleted.is_filter_refused() || objects::is_filter_refused(names, call, answers));
         let goes_on = |answer: &Answer| answer.is_success() && answer.body.get("@odata.nextLink").is_some();
         lists || (looks_up || matches!(call, Call::Match { .. })) && answers.iter().any(goes_on)
     }
@@ -150,11 +155,11 @@ impl Graph {
         if !matches!(call, Call::LookUp { .. }) {
             return Ok(reply);
         }
-        let is_refused = objects::is_filter_refused(answers);
+        let is_refused = objects::is_filter_refused(names, call, answers);
         if is_refused {
             self.deleted.refuse_filter();
         }
-        let live = answers.get_mut(..1).filter(|_| is_refused);
+        let live = answers.get_mut(..objects::live_answers(names, call)).filter(|_| is_refused);
         let reply = live.map_or(reply, |live| objects::reply(names, call, live));
         if self.deleted.is_filter_refused() { self.deleted_by_list(call, reply).await } else { Ok(reply) }
     }
@@ -172,6 +177,15 @@ impl Graph {
         let link = answer.body.get("@odata.nextLink").and_then(Value::as_str);
         let next = link.map(|link| self.http.relative(link)).transpose()?;
         Ok(Ok((values, next)))
+    }
+
+    /// The property in which groups carry their anchor that had none when they were found, where there is one. Defines
+    /// nothing.
+    pub(crate) async fn anchor_property(&self) -> Result<Option<String>, Outage> {
+        if self.with_anchor {
+            self.extensions(&[Extension::of_anchors()]).await?;
+        }
+        Ok(self.names().anchor())
     }
 
     fn names(&self) -> Arc<Names> {
@@ -226,7 +240,8 @@ impl Graph {
 
     /// The soft-deleted object of a look-up, where the tenant refuses to filter deleted objects.
     async fn deleted_by_list(&self, call: &Call, reply: Reply) -> Result<Reply, Outage> {
-        let (Call::LookUp { class, anchor, attributes }, Reply::Found { live: None, deleted: None }) = (call, &reply)
+        let (Call::LookUp { class, anchor, attributes, .. }, Reply::Found { live: None, deleted: None }) =
+            (call, &reply)
         else {
             return Ok(reply);
         };
@@ -278,7 +293,9 @@ impl Target for Graph {
         let no_filter = self.deleted.is_filter_refused();
         for (place, call) in calls.iter().enumerate() {
             let before = requests.len();
-            requests::of(call, self.http.root(), &names, no_filter, self.initial_password, &mut requests);
+            if !names.must_wait(call) {
+                requests::of(call, self.http.root(), &names, no_filter, self.initial_password, &mut requests);
+            }
             if let Some(trace) = traces.get(place).and_then(Option::as_ref) {
                 for request in requests.iter_mut().skip(before) {
                     request.headers.push((trace::HEADER, trace.clone()));
@@ -292,8 +309,11 @@ impl Target for Graph {
         for (call, length) in calls.iter().zip(lengths) {
             let mut mine: Vec<Answer> = answers.by_ref().take(length).collect();
             let reply = match &trouble {
+                _ if names.must_wait(call) => {
+                    Ok(Reply::Failed(own_failure(FailureKind::NotFound, "anchor_extension_unknown")))
+                }
                 // nothing more is asked for until the tenant has had its pause
-                Some(outage) if self.is_open(call, &mine) => Err(Outage::clone(outage)),
+                Some(outage) if self.is_open(&names, call, &mine) => Err(Outage::clone(outage)),
                 _ => self.whole_reply(&names, call, &mut mine).await,
             };
             // what the others were told in the same batch stands
@@ -335,7 +355,10 @@ impl Target for Graph {
             };
             states.insert(extension.name.clone(), state);
         }
-        let mut names = Names::new(Some(app));
+        let mut names = Names::new(Some(app), self.with_anchor);
+        for name in &unmade {
+            names.miss(name);
+        }
         for extension in extensions::usable(wanted, &states).filter(|extension| !unmade.contains(&extension.name)) {
             names.define(&extension.name, extension.data_type);
         }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::extensions::Names;
+use super::requests::anchor_names;
 use crate::target::{Call, CloudObject, Failure, FailureKind, Reply, own_failure};
 
 /// An anchor as Graph holds it of a class.
@@ -20,16 +21,23 @@ pub(super) fn id(value: &Value) -> Option<String> {
 
 /// An object in an answer, with those of `attributes` that have a value.
 pub(super) fn object(names: &Names, class: CloudClass, value: &Value, attributes: &[String]) -> Option<CloudObject> {
-    let anchor = if class == CloudClass::User { "onPremisesImmutableId" } else { "uniqueName" };
     let is = |name: &str| value.get(name).and_then(Value::as_bool).unwrap_or_default();
+    let text = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+    let is_user = class == CloudClass::User;
+    let anchor =
+        if is_user { text("onPremisesImmutableId") } else { text("uniqueName").or_else(|| text(&names.anchor()?)) };
+    let types = value.get("groupTypes").and_then(Value::as_array);
     let held: CloudAttributes =
         attributes.iter().filter_map(|name| Some((name.clone(), cloud_value(names.value(value, name)?)?))).collect();
     Some(CloudObject {
         id: id(value)?,
-        anchor: value.get(anchor).and_then(Value::as_str).map(str::to_owned),
+        anchor,
         attributes: held,
         synced: is("onPremisesSyncEnabled"),
         mail_enabled: is("mailEnabled"),
+        name: text(if is_user { "userPrincipalName" } else { "displayName" }),
+        role_assignable: is("isAssignableToRole"),
+        dynamic: types.is_some_and(|types| types.iter().any(|kind| kind == "DynamicMembership")),
     })
 }
 
@@ -53,9 +61,18 @@ fn item(value: &Value) -> Option<String> {
     }
 }
 
-/// Whether the second answer of a look-up refuses the filter on deleted objects.
-pub(super) fn is_filter_refused(answers: &[Answer]) -> bool {
-    matches!(answers, [live, deleted] if live.is_success() && matches!(deleted.status, 400 | 501))
+/// How many of the answers to a look-up are about live objects; they come first.
+pub(super) fn live_answers(names: &Names, call: &Call) -> usize {
+    match call {
+        Call::LookUp { class, by_extension, .. } => anchor_names(names, *class, *by_extension).len(),
+        _ => 1,
+    }
+}
+
+/// Whether the answers of a look-up about deleted objects refuse the filter.
+pub(super) fn is_filter_refused(names: &Names, call: &Call, answers: &[Answer]) -> bool {
+    let (live, deleted) = answers.split_at(live_answers(names, call).min(answers.len()));
+    live.iter().all(Answer::is_success) && deleted.iter().any(|answer| matches!(answer.status, 400 | 501))
 }
 
 /// The reply that these answers make up.
@@ -70,22 +87,22 @@ pub(super) fn reply(names: &Names, call: &Call, answers: &[Answer]) -> Reply {
         Ok(values.iter().filter_map(|value| object(names, class, value, attributes)).collect())
     };
     let found = match call {
-        Call::LookUp { class, anchor, attributes } => {
+        Call::LookUp { class, anchor, attributes, .. } => {
             // Graph compares without case, anchors differ by it
             let text = anchor_text(*class, anchor);
-            let pick = |objects: Vec<CloudObject>| objects.into_iter().find(|o| o.anchor.as_deref() == Some(&text));
-            list(*class, attributes, answers.first()).and_then(|live| {
-                let deleted = list(*class, attributes, answers.get(1))?;
-                Ok(Reply::Found { live: pick(live), deleted: pick(deleted) })
-            })
-        }
-        Call::Match { keys, attributes } => {
-            let one = |place: usize| -> Result<Option<CloudObject>, Failure> {
-                let mut found = list(CloudClass::User, attributes, answers.get(place))?;
-                // two users with the same value are no match
-                Ok(if found.len() == 1 { found.pop() } else { None })
+            let pick = |answers: &[Answer]| -> Result<Option<CloudObject>, Failure> {
+                let mut found = Vec::new();
+                for answer in answers {
+                    found.extend(list(*class, attributes, Some(answer))?);
+                }
+                Ok(found.into_iter().find(|o| o.anchor.as_deref() == Some(&text)))
             };
-            (0..keys.len()).map(one).collect::<Result<Vec<_>, _>>().map(Reply::Matches)
+            let (live, deleted) = answers.split_at(live_answers(names, call).min(answers.len()));
+            pick(live).and_then(|live| Ok(Reply::Found { live, deleted: pick(deleted)? }))
+        }
+        Call::Match { class, keys, attributes } => {
+            let all = |place: usize| list(*class, attributes, answers.get(place));
+            (0..keys.len()).map(all).collect::<Result<Vec<_>, _>>().map(Reply::Matches)
         }
         Call::Read { class, attributes, .. } => {
             single(answers).map(|a| Reply::Object(a.and_then(|a| object(names, *class, &a.body, attributes))))
@@ -146,6 +163,7 @@ mod tests {
             class: CloudClass::User,
             anchor: SourceAnchor::from("Ab==".to_owned()),
             attributes: Vec::new(),
+            by_extension: false,
         };
         let list = |anchor: &str| Answer {
             status: 200,

@@ -61,6 +61,12 @@ fn anchor_name(class: CloudClass) -> &'static str {
     if class == CloudClass::User { "onPremisesImmutableId" } else { "uniqueName" }
 }
 
+/// The properties in which an object may carry its anchor.
+pub(super) fn anchor_names(names: &Names, class: CloudClass, by_extension: bool) -> Vec<String> {
+    let extension = names.anchor().filter(|_| by_extension && class == CloudClass::Group);
+    [anchor_name(class).to_owned()].into_iter().chain(extension).collect()
+}
+
 /// A literal of a filter or of a key: quotes doubled, everything encoded.
 fn literal(text: &str) -> String {
     utf8_percent_encode(&text.replace('\'', "''"), NON_ALPHANUMERIC).to_string()
@@ -78,12 +84,25 @@ pub(super) fn select(names: &Names, class: CloudClass, attributes: &[String]) ->
         &["id", "uniqueName", "onPremisesSyncEnabled", "mailEnabled"]
     };
     let mut selected: Vec<String> = own.iter().map(|&name| name.to_owned()).collect();
+    selected.extend(names.anchor().filter(|_| class != CloudClass::User));
     for name in attributes.iter().filter_map(|attribute| names.selected(attribute)) {
         if !selected.contains(&name) {
             selected.push(name);
         }
     }
     selected.join(",")
+}
+
+/// The same of those that may be joined: also what they are called, and what stands in the way.
+fn select_match(names: &Names, class: CloudClass, attributes: &[String]) -> String {
+    let more: &[&str] = if class == CloudClass::User {
+        &["userPrincipalName"]
+    } else {
+        &["displayName", "groupTypes", "isAssignableToRole"]
+    };
+    let mut all = attributes.to_vec();
+    all.extend(more.iter().map(|&name| name.to_owned()));
+    select(names, class, &all)
 }
 
 /// The first page of a group's members.
@@ -121,20 +140,22 @@ pub(super) fn of(
     out: &mut Vec<Request>,
 ) {
     match call {
-        Call::LookUp { class, anchor, attributes } => {
-            let filter = format!("{}%20eq%20'{}'", anchor_name(*class), literal(&anchor_text(*class, anchor)));
+        Call::LookUp { class, anchor, attributes, by_extension } => {
             let select = select(names, *class, attributes);
-            out.push(Request::get(format!("/{}?$filter={filter}&$select={select}", set_of(*class))));
-            if !no_filter {
-                let set = deleted_set(*class);
-                out.push(Request::get(format!("/directory/deletedItems/{set}?$filter={filter}&$select={select}")));
+            let value = literal(&anchor_text(*class, anchor));
+            let deleted = format!("directory/deletedItems/{}", deleted_set(*class));
+            let sets = [Some(set_of(*class)), Some(deleted.as_str()).filter(|_| !no_filter)];
+            for set in sets.into_iter().flatten() {
+                for name in anchor_names(names, *class, *by_extension) {
+                    out.push(Request::get(format!("/{set}?$filter={name}%20eq%20'{value}'&$select={select}")));
+                }
             }
         }
-        Call::Match { keys, attributes } => {
-            let select = select(names, CloudClass::User, attributes);
+        Call::Match { class, keys, attributes } => {
+            let (set, select) = (set_of(*class), select_match(names, *class, attributes));
             for key in keys {
                 let filter = format!("{}%20eq%20'{}'", key.attribute, literal(&key.value));
-                out.push(Request::get(format!("/users?$filter={filter}&$select={select}")));
+                out.push(Request::get(format!("/{set}?$filter={filter}&$select={select}")));
             }
         }
         Call::Read { class, id, attributes } => {
@@ -156,7 +177,11 @@ pub(super) fn of(
             let mut body = diff::patch_body(changes);
             names.translate(&mut body);
             if let Some(anchor) = anchor {
-                body.insert(anchor_name(*class).into(), json!(anchor_text(*class, anchor)));
+                let name = match class {
+                    CloudClass::User => Some(anchor_name(*class).to_owned()),
+                    _ => names.anchor(),
+                };
+                body.extend(name.map(|name| (name, json!(anchor_text(*class, anchor)))));
             }
             let path = format!("/{}/{}", set_of(*class), segment(id));
             out.push(Request::new(Method::PATCH, path, Some(Value::Object(body))));
@@ -252,7 +277,12 @@ fn random_password(length: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use forestsync_schemas::desired::ExtensionType;
+    use forestsync_schemas::outcomes::AttributeChanges;
+
     use super::*;
+    use crate::config::ExtensionApp;
+    use crate::target::ANCHOR_EXTENSION;
 
     fn requests(call: &Call) -> Vec<Request> {
         let mut out = Vec::new();
@@ -262,12 +292,39 @@ mod tests {
         out
     }
 
+    fn look_up(class: CloudClass, anchor: &SourceAnchor, attributes: Vec<String>, by_extension: bool) -> Call {
+        Call::LookUp { class, anchor: anchor.clone(), attributes, by_extension }
+    }
+
+    #[test]
+    fn a_group_is_found_by_the_extension_too() {
+        let app = ExtensionApp { client_id: "2b9d4e60-81c7-4f35-a0be-6d1f7c92e483".into(), object_id: "o".into() };
+        let mut names = Names::new(Some(&app), true);
+        names.define(ANCHOR_EXTENSION, ExtensionType::String);
+        let (full, anchor) = (names.anchor().unwrap(), SourceAnchor::from("a==".to_owned()));
+        let call = look_up(CloudClass::Group, &anchor, Vec::new(), true);
+        let mut out = Vec::new();
+        of(&call, "https://graph.example/v1.0", &names, false, InitialPassword::default(), &mut out);
+        let select = format!("$select=id,uniqueName,onPremisesSyncEnabled,mailEnabled,{full}");
+        let expected = ["groups", "directory/deletedItems/microsoft.graph.group"].into_iter().flat_map(|set| {
+            let of = |name: &str| format!("/{set}?$filter={name}%20eq%20'a'&{select}");
+            [of("uniqueName"), of(&full)]
+        });
+        assert_eq!(out.iter().map(|r| r.path.clone()).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        assert_eq!(out.len(), call.requests());
+        // and it is given its anchor there
+        let changes = AttributeChanges::new();
+        let update = Call::Update { class: CloudClass::Group, id: "g".into(), changes, anchor: Some(anchor) };
+        out.clear();
+        of(&update, "https://graph.example/v1.0", &names, false, InitialPassword::default(), &mut out);
+        assert_eq!(out[0].body, Some(json!({full: "a"})));
+    }
+
     #[test]
     fn anchors_are_encoded() {
         let anchor = SourceAnchor::from("a+/'b==".to_owned());
         let class = CloudClass::User;
-        let found =
-            requests(&Call::LookUp { class, anchor: anchor.clone(), attributes: vec!["a.b".into(), "a.c".into()] });
+        let found = requests(&look_up(class, &anchor, vec!["a.b".into(), "a.c".into()], false));
         assert_eq!(
             found[0].path,
             "/users?$filter=onPremisesImmutableId%20eq%20'a%2B%2F%27%27b%3D%3D'\

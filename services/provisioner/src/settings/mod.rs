@@ -16,7 +16,7 @@ use forestsync_runtime::config::{Findings, duration, string_or_table};
 use serde::Deserialize;
 use url::Url;
 
-use crate::config::{ExtensionApp, InitialPassword, SoftMatch, TenantConfig};
+use crate::config::{ExtensionApp, InitialPassword, Joins, SoftMatch, TenantConfig};
 use crate::credential::form::{self, CredentialKind};
 use crate::credential::{Credential, CredentialError, environment};
 pub use drift::DriftForm;
@@ -64,6 +64,14 @@ pub struct TenantForm {
     /// `"mailNickname"`, or `{ wished = "mail", cloud = "userPrincipalName" }`.
     #[serde(default)]
     pub soft_match: Vec<SoftMatchForm>,
+    /// By what cloud groups without an anchor are adopted, in this order: `"mailNickname"`, `"displayName"`, or
+    /// `{ wished = "displayName", cloud = "mailNickname" }`. Needs `extension_app`. Once groups were adopted it stays: they
+    /// are found again by it alone.
+    #[serde(default)]
+    pub group_match: Vec<SoftMatchForm>,
+    /// What becomes of those that were found: `"go"` unless written, or `"hold"` until somebody approves each.
+    #[serde(default)]
+    pub joins: Joins,
     /// The application (client) id of the app registration that holds directory extensions.
     pub extension_app: Option<String>,
     /// The object id of that registration: Graph finds definitions by it alone.
@@ -102,7 +110,7 @@ pub enum Mode {
     Staging,
 }
 
-/// What a cloud user is adopted by: a name, or a pair of attributes.
+/// What a cloud user or group is adopted by: a name, or a pair of attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SoftMatchForm {
     /// `"upn"`, `"mail"`, or an attribute that both sides have.
@@ -289,6 +297,10 @@ pub struct TenantSettings {
     pub visible_within: Duration,
     /// By what cloud users without an anchor are adopted, in this order.
     pub soft_match: Vec<SoftMatch>,
+    /// By what cloud groups without an anchor are adopted, in this order.
+    pub group_match: Vec<SoftMatch>,
+    /// What becomes of those that were found.
+    pub joins: Joins,
     /// The application that holds directory extensions.
     pub extension_app: Option<ExtensionApp>,
     /// The password of users that are created.
@@ -342,7 +354,19 @@ impl TenantSettings {
             found.add(format!("{key}.initial_password.length"), "is not between 16 and 256", hint);
         }
         let extension_app = check_extension_app(key, tenant, found);
-        let soft_match = check_soft_match(key, &tenant.soft_match, found);
+        let users = ("soft_match", "user", "use \"upn\", or one of", &SoftMatch::ATTRIBUTES[..]);
+        let soft_match = check_match(key, users, &tenant.soft_match, found);
+        let groups = ("group_match", "group", "use one of", &SoftMatch::GROUP_ATTRIBUTES[..]);
+        let group_match = check_match(key, groups, &tenant.group_match, found);
+        if !group_match.is_empty() && tenant.extension_app.is_none() && tenant.extension_app_object.is_none() {
+            let hint = "write extension_app and extension_app_object: a group that is adopted gets its source anchor in a \
+                        directory extension, for Graph sets uniqueName at a group's creation only";
+            found.add(format!("{key}.group_match"), "needs an application that holds directory extensions", hint);
+        }
+        if tenant.joins == Joins::Hold && soft_match.is_empty() && group_match.is_empty() {
+            let hint = "write soft_match or group_match, or take joins out";
+            found.add(format!("{key}.joins"), "has nothing to hold: no object is found by its attributes", hint);
+        }
         let Identity { tenant_id, client_id, authority, graph } = identity?;
         Some(Self {
             tenant_id,
@@ -355,6 +379,8 @@ impl TenantSettings {
             in_flight: tenant.in_flight,
             visible_within: tenant.visible_within,
             soft_match,
+            group_match,
+            joins: tenant.joins,
             extension_app,
             initial_password: InitialPassword { length, force_change },
         })
@@ -380,6 +406,8 @@ impl TenantSettings {
         config.in_flight = self.in_flight;
         config.visible_within = self.visible_within;
         config.soft_match.clone_from(&self.soft_match);
+        config.group_match.clone_from(&self.group_match);
+        config.joins = self.joins;
         config.extension_app.clone_from(&self.extension_app);
         config.initial_password = self.initial_password;
         config.guard = guard.deletions;
@@ -427,17 +455,21 @@ impl GuardSettings {
     }
 }
 
-/// By what users can be found.
-fn check_soft_match(key: &str, forms: &[SoftMatchForm], found: &mut Findings) -> Vec<SoftMatch> {
+/// By what users or groups can be found: the key, what is found, the hint, and the attributes that do.
+fn check_match(
+    key: &str,
+    (name, what, hint, known): (&str, &str, &str, &[&str]),
+    forms: &[SoftMatchForm],
+    found: &mut Findings,
+) -> Vec<SoftMatch> {
     let rules: Vec<SoftMatch> = forms.iter().map(SoftMatchForm::rule).collect();
-    let known = SoftMatch::ATTRIBUTES.join(", ");
-    for rule in rules.iter().filter(|rule| !SoftMatch::ATTRIBUTES.contains(&rule.cloud.as_str())) {
-        let message = format!("no user is found by {:?}", rule.cloud);
-        found.add(format!("{key}.soft_match"), message, format!("use \"upn\", or one of {known}"));
+    for rule in rules.iter().filter(|rule| !known.contains(&rule.cloud.as_str())) {
+        let message = format!("no {what} is found by {:?}", rule.cloud);
+        found.add(format!("{key}.{name}"), message, format!("{hint} {}", known.join(", ")));
     }
     if rules.len() > SoftMatch::MOST {
         let message = format!("has {} entries", rules.len());
-        found.add(format!("{key}.soft_match"), message, format!("keep {} of them at most", SoftMatch::MOST));
+        found.add(format!("{key}.{name}"), message, format!("keep {} of them at most", SoftMatch::MOST));
     }
     rules
 }

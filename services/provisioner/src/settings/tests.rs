@@ -3,6 +3,7 @@ use std::path::Path;
 use forestsync_runtime::config::Findings;
 
 use super::{TenantForm, TenantSettings};
+use crate::config::Joins;
 use crate::credential::Credential;
 
 /// The settings of a tenant's table, or what is wrong with it, where the environment is this.
@@ -101,5 +102,25 @@ fn an_initial_password_is_long_enough_to_be_random() {
     for length in [0, 8, 15, 257] {
         let said = of(&format!("[initial_password]\nlength = {length}")).unwrap_err();
         assert!(said.contains("tenant.initial_password.length: is not between 16 and 256"), "{said}");
+    }
+}
+
+#[test]
+fn what_is_found_by_attributes_is_checked() {
+    let written = |more: &str| read(&format!("{WRITTEN}client_secret_file = \"s\"\n{more}"), &[]);
+    let app = "extension_app = \"2b9d4e60-81c7-4f35-a0be-6d1f7c92e483\"\n\
+               extension_app_object = \"5d0c2b1e-7f3a-4c69-8a51-0f9e6b7c8d21\"\n";
+    let pair = "{ wished = \"displayName\", cloud = \"mailNickname\" }";
+    let settings = written(&format!("group_match = [\"displayName\", {pair}]\njoins = \"hold\"\n{app}")).unwrap();
+    let by: Vec<&str> = settings.group_match.iter().map(|rule| rule.cloud.as_str()).collect();
+    assert_eq!((by, settings.joins), (vec!["displayName", "mailNickname"], Joins::Hold));
+    assert_eq!(written("").unwrap().joins, Joins::Go);
+    for (keys, said) in [
+        ("group_match = [\"mailNickname\"]", "tenant.group_match: needs an application"),
+        (&format!("group_match = [\"upn\"]\n{app}"), "no group is found by \"userPrincipalName\""),
+        ("joins = \"hold\"", "tenant.joins: has nothing to hold"),
+    ] {
+        let error = written(keys).unwrap_err();
+        assert!(error.contains(said) && !error.contains("hint: \n"), "{said}: {error}");
     }
 }

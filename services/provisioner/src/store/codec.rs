@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use super::StoreError;
 use super::keys;
 
-/// "provisioner's ledger", version 7.
-const FRAME: [u8; 2] = [b'L', 7];
+/// "provisioner's ledger", version 8.
+const FRAME: [u8; 2] = [b'L', 8];
 
 /// sled leaks disk when a value of more than 128 KiB is overwritten; nothing comes near.
 const LARGEST: usize = 64 * 1024;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use forestsync_domain::SourceAnchor;
 use forestsync_rules::diff;
 use forestsync_schemas::desired::{CloudAttributes, CloudClass, CloudValue, ExtensionDeclared};
-use forestsync_schemas::outcomes::{AttributeChanges, DriftPolicy, HoldCause, Operation, StopCause};
+use forestsync_schemas::outcomes::{AttributeChanges, DriftPolicy, HeldJoin, HoldCause, Operation, StopCause};
 use serde::{Deserialize, Serialize};
 
 use super::drift::{EdgeDrift, Lost};
@@ -186,6 +186,15 @@ impl Failed {
 pub(crate) struct Held {
     pub cause: HoldCause,
     pub detail: String,
+    /// Of a join.
+    pub join: Option<HeldJoin>,
+}
+
+impl Held {
+    /// Of a join: the id of the object of the tenant.
+    pub(crate) fn joined(&self) -> Option<&str> {
+        self.join.as_ref().map(|join| join.cloud_id.as_str())
+    }
 }
 
 /// A deletion that comes later.
@@ -391,7 +400,8 @@ impl ObjectRow {
     /// Whether it will come to life soon, if nothing fails.
     pub(crate) fn is_coming(&self) -> bool {
         let wished = self.wish.as_ref().is_some_and(|w| w.is_presence() && w.class.is_writable());
-        wished && !self.is_managed() && self.failure().is_none() && !self.stays_away()
+        let waits = self.failure().is_some() || self.is_held(Operation::Join) || self.stays_away();
+        wished && !self.is_managed() && !waits
     }
 
     /// Whether memberships of this group are written.

@@ -258,15 +258,53 @@ impl Lab {
     /// Decides about writes as `forestsync approve` and `forestsync reject` do, having seen all wishes there are.
     pub async fn decide(&self, verdict: Verdict, writes: &[(u32, Operation)], expires: Timestamp) {
         let tail = self.log.tail(&Self::stream("desired")).await.unwrap();
-        let writes = writes.iter().map(|(n, operation)| DecidedWrite { anchor: anchor(*n), operation: *operation });
+        let write = |(n, operation): &(u32, Operation)| DecidedWrite {
+            anchor: anchor(*n),
+            operation: *operation,
+            cloud_id: None,
+        };
         let event = ControlEvent::HeldDecided(HeldDecided {
             verdict,
-            writes: writes.collect(),
+            writes: writes.iter().map(write).collect(),
             desired_offset: tail - 1,
             reason: "ticket 4711".into(),
             expires,
         });
         self.say(event).await;
+    }
+
+    /// Decides about joining this object of the tenant.
+    pub async fn decide_join(&self, verdict: Verdict, n: u32, cloud_id: &str, expires: Timestamp) {
+        let tail = self.log.tail(&Self::stream("desired")).await.unwrap();
+        let cloud_id = Some(cloud_id.to_owned());
+        let write = DecidedWrite { anchor: anchor(n), operation: Operation::Join, cloud_id };
+        let event = ControlEvent::HeldDecided(HeldDecided {
+            verdict,
+            writes: vec![write],
+            desired_offset: tail - 1,
+            reason: "ticket 4711".into(),
+            expires,
+        });
+        self.say(event).await;
+    }
+
+    /// Goes on with a log in which there are the wishes and what people decided, and nothing else.
+    pub async fn lose_outcomes(&mut self) {
+        let folder = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
+        let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(folder).unwrap());
+        for stream in ["desired", "control"].map(Self::stream) {
+            let mut reader = self.log.reader(&stream, 0).await.unwrap();
+            let mut writer = log.writer(&stream).await.unwrap();
+            loop {
+                let records = reader.poll(1_000).await.unwrap();
+                if records.is_empty() {
+                    break;
+                }
+                let copies = records.into_iter().map(|record| NewRecord::new(record.key, record.value));
+                writer.append(copies.collect()).await.unwrap();
+            }
+        }
+        self.log = log;
     }
 
     /// Removes the configuration, having been shown these objects.

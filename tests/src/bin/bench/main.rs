@@ -47,7 +47,7 @@ async fn main() {
         table.push(sync::initial_of_a_tenant_without_delay().await);
     }
     if chosen("quota") {
-        table.push(quota::in_the_steady_state().await);
+        table.push(Box::pin(quota::in_the_steady_state()).await);
     }
     if chosen("latency") {
         table.extend(latency::on_samba().await);

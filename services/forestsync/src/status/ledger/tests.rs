@@ -128,7 +128,12 @@ fn a_newer_wish_of_a_membership_lifts_its_trouble() {
 #[test]
 fn held_member_removals_stay_held_until_they_are_released() {
     let held = |operation| {
-        OutcomeEvent::ExportHeld(ExportHeld { operation, cause: HoldCause::Guard, detail: "12 of 40".into() })
+        OutcomeEvent::ExportHeld(ExportHeld {
+            operation,
+            cause: HoldCause::Guard,
+            detail: "12 of 40".into(),
+            join: None,
+        })
     };
     let mut story = Story::default();
     story.outcome("g", 5, held(Operation::RemoveMembers));
@@ -155,7 +160,8 @@ fn a_group_that_is_held_tells_how_many_members_should_go() {
     let added = |members: &[&str]| {
         OutcomeEvent::MemberAdded(MemberAdded { members: members.iter().map(|name| anchor(name)).collect() })
     };
-    let held = ExportHeld { operation: Operation::RemoveMembers, cause: HoldCause::Guard, detail: "x".into() };
+    let held =
+        ExportHeld { operation: Operation::RemoveMembers, cause: HoldCause::Guard, detail: "x".into(), join: None };
     let link = |member: &str| DesiredEvent::LinkDesired(LinkDesired { group: anchor("g"), member: anchor(member) });
     let mut story = Story::default();
     story.outcome("g", 5, added(&["a", "b", "c", "d"])).outcome("g", 9, OutcomeEvent::ExportHeld(held));

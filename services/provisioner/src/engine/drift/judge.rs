@@ -118,7 +118,7 @@ impl Engine {
         if flight.class == CloudClass::Group {
             self.stages.insert(anchor.clone(), Stage::Inherited { members_read: false });
         }
-        let event = ObjectAdopted { matched_by: MatchedBy::Anchor, attributes: object.attributes.clone() };
+        let event = ObjectAdopted { matched_by: MatchedBy::Anchor, pair: None, attributes: object.attributes.clone() };
         self.turn.outcome(NewOutcome::after(anchor, flight, None, OutcomeEvent::ObjectAdopted(event)));
     }
 

@@ -237,7 +237,7 @@ impl Engine {
         }
         let (class, attributes) = (row.class, self.watched(row));
         if doubt.gone {
-            return Plan::Ask(Call::LookUp { class, anchor: anchor.clone(), attributes }, Purpose::CompareGone);
+            return Plan::Ask(self.question(class, anchor, attributes), Purpose::CompareGone);
         }
         Plan::Ask(Call::Read { class, id, attributes }, Purpose::Compare)
     }

@@ -113,6 +113,8 @@ pub struct TenantHolder {
     pub mail: Option<String>,
     /// The alias.
     pub mail_nickname: Option<String>,
+    /// What it is called.
+    pub display_name: Option<String>,
     /// All addresses, with their prefixes.
     pub proxy_addresses: Vec<String>,
 }
