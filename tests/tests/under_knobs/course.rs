@@ -208,7 +208,7 @@ pub(crate) async fn run(course: Course) -> Done {
     let refused = run.settle(&none, "let go").await;
     let writes = run.world.tenant.counters().writes;
     assert_eq!(run.settle(&none, "once more").await, refused);
-    finish(run, &course.knobs, writes).await.said(looks, at_rest, refused)
+    finish(run, &course.knobs, writes).await.said(looks, &at_rest, &refused)
 }
 
 /// What must hold however it came about.
@@ -228,7 +228,7 @@ async fn finish(run: Run, knobs: &[Knob], writes: u64) -> Done {
 }
 
 impl Done {
-    fn said(self, looks: usize, at_rest: Refused, refused: Refused) -> Self {
+    fn said(self, looks: usize, at_rest: &Refused, refused: &Refused) -> Self {
         let said = format!("{looks} looks, {} and {} refused", at_rest.0.len(), refused.0.len());
         Self { said, ..self }
     }
