@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Lab, group, member, no_member, removed, text, user};
 use forestsync_schemas::desired::CloudClass;
 
@@ -46,6 +48,25 @@ async fn does_not_come_back_while_its_name_is_taken() {
     let status = running.until(|s| s.quarantined_total == 0 && s.idle).await;
     running.end().await;
     assert_eq!((status.held_total, lab.property(1, "userPrincipalName")), (0, Some("eva@emea.example".into())));
+}
+
+/// A deletion that had its effect and was answered by absence, and a wish that returns before it is tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn comes_back_although_nobody_knows_that_it_went() {
+    let mut lab = Lab::new().await;
+    (lab.config.tenant.retry_first, lab.config.tenant.retry_longest) = (Duration::from_secs(1), Duration::from_secs(1));
+    lab.wish(vec![user(1, &[])]).await;
+    let running = lab.start().await;
+    lab.idle(&running).await;
+    let id = lab.id(1);
+    lab.control.fail_next("DELETE", &format!("users/{}", id.clone().unwrap()), 404, 1, true);
+    lab.wish(vec![removed(1, CloudClass::User)]).await;
+    running.until(|s| s.retrying == 1).await;
+    assert_eq!((lab.id(1), lab.types(1).await.last()), (None, Some(&"ExportFailed")));
+    lab.wish(vec![user(1, &[])]).await;
+    let status = lab.idle(&running).await;
+    running.end().await;
+    assert_eq!((lab.id(1), status.quarantined_total), (id, 0));
 }
 
 /// A deletion that is answered by absence was a deletion all the same: what comes back has the members it had.

@@ -68,6 +68,8 @@ impl Engine {
             (Write::Delete, FailureKind::NotFound) if self.has_failed(anchor)? && !self.is_young(anchor)? => {
                 return self.done(anchor, flight, write, gone);
             }
+            // it may be gone all the same: whoever wishes it again before that is seen must find out
+            (Write::Delete, FailureKind::NotFound) => self.doubt_life(anchor),
             (Write::Restore { .. }, FailureKind::NotFound) => {
                 self.stages.insert(anchor.clone(), Stage::Purged);
                 self.turn.clear_intent(anchor);

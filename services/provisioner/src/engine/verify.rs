@@ -108,6 +108,10 @@ impl Engine {
             }
             // soon after it was made it may be there and not be seen
             (Write::Delete, Reply::Object(None)) if !self.is_young(anchor)? => Some(self.deprovisioned(anchor, true)?),
+            (Write::Delete, Reply::Object(_)) if !self.config.tenant.visible_within.is_zero() => {
+                self.doubt_life(anchor);
+                None
+            }
             (Write::SetManager { before, after }, Reply::Manager(id)) => {
                 let wished = match after {
                     Some(manager) => self.store.object(manager)?.and_then(|m| m.cloud_id),
@@ -164,6 +168,12 @@ impl Engine {
                 self.turn.clear_intent(anchor);
             }
         }
+    }
+
+    /// The object may be deleted, although nothing says so: should it be wished again before that is known, it is written,
+    /// and not found.
+    pub(super) fn doubt_life(&mut self, anchor: &SourceAnchor) {
+        self.turn.note(Note::Unsure(anchor.clone(), vec!["displayName".to_owned()]));
     }
 
     /// Looks the write up after a while, because its answer told nothing.
