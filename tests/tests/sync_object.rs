@@ -259,7 +259,9 @@ async fn leaves(stage: &mut Stage, show: &mut Show) {
         "{dry:#}"
     );
     let done = sync(show, &[&dan]).ended(0, "in_step");
-    assert_eq!(done["action"]["steps"][0]["action"], "delete", "{done:#}");
+    // it may leave its groups before
+    let mut steps = done["action"]["steps"].as_array().unwrap().iter();
+    assert!(steps.any(|step| step["action"] == "delete"), "{done:#}");
     assert!(show.id("dan").is_empty() && show.deleted().contains(&"dan".to_owned()));
 }
 

@@ -199,7 +199,13 @@ impl Lab {
         std::fs::write(&ca_file, ca.pem()).unwrap();
         let mut options = TenantOptions { verified_domains: vec!["emea.example".into()], ..TenantOptions::default() };
         adjust(&mut options);
-        options.record_file = options.record_file.or_else(|| contract::record_file(&[]));
+        // what these knobs are there to break
+        let strange = [
+            (options.knobs.unknown_properties, "response-unknown-property"),
+            (!options.knobs.delta_gone_body, "response-error-shape"),
+        ];
+        let strange: Vec<_> = strange.into_iter().filter_map(|(is, kind)| is.then_some(kind)).collect();
+        options.record_file = options.record_file.or_else(|| contract::record_file(&strange));
         let tenant = PracticeTenant::start(options.clone(), &ca).await.unwrap();
         let mut config = TenantConfig::new(
             options.tenant_id.clone(),
