@@ -338,7 +338,9 @@ async fn whatever_the_tenant_is_like() {
 }
 
 async fn adopts_under(knobs: Vec<Knob>) {
-    let mut lab = lab().await;
+    // from the beginning, for then its exchanges are recorded as strange ones
+    let is_strange = knobs.contains(&Knob::UnknownProperties);
+    let mut lab = prepared(Lab::with(|o| o.knobs.unknown_properties = is_strange).await);
     lab.config.tenant.request_timeout = Duration::from_secs(5);
     if knobs.iter().any(|knob| LATE_KNOBS.contains(knob)) {
         lab.config.tenant.visible_within = LATE * 8;
