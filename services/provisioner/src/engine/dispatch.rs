@@ -222,10 +222,7 @@ impl Engine {
             {
                 let detail = "the tenant is not available (most of a batch failed)".to_owned();
                 self.breadth.narrow();
-                self.outage.begin(StopCause::NotAvailable, detail, None, Instant::now());
-                if writes {
-                    self.outage.concerns_writes();
-                }
+                self.begin_outage(writes, StopCause::NotAvailable, detail, None);
                 for (anchor, reply) in anchors.iter().zip(replies) {
                     if !is_sick(&reply) {
                         self.take(anchor, writes, reply)?;
@@ -289,10 +286,7 @@ impl Engine {
             if self.outage.active(now).is_none() {
                 tracing::warn!(detail = %outage.detail, "the tenant cannot be written to; trying again");
             }
-            self.outage.begin(outage.cause, outage.detail.clone(), outage.retry_after, now);
-            if writes {
-                self.outage.concerns_writes();
-            }
+            self.begin_outage(writes, outage.cause, outage.detail.clone(), outage.retry_after);
         }
         let alone = anchors.len() == 1 && outage.uncertain && !outage.throttled;
         for anchor in anchors {
@@ -301,6 +295,14 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Pauses, because the tenant did not take writes, or else did not answer questions.
+    fn begin_outage(&mut self, writes: bool, cause: StopCause, detail: String, at_least: Option<Duration>) {
+        self.outage.begin(cause, detail, at_least, Instant::now());
+        if writes {
+            self.outage.concerns_writes();
+        }
     }
 
     async fn look_at_permissions(&mut self) {
