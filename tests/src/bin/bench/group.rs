@@ -1,5 +1,6 @@
 //! What one more member costs in a group of a quarter of a million.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use forestsync_tests::directory::Directory;
@@ -12,6 +13,8 @@ const MEMBERS: usize = 250_000;
 const MORE: usize = 50;
 /// What `/proc` counts the time of a processor in.
 const TICK: f64 = 10.0;
+/// How long a process that rests spends no more than a tick.
+const REST: Duration = Duration::from_secs(1);
 
 /// Milliseconds that a process has spent on processors.
 fn cpu(process: u32) -> f64 {
@@ -20,6 +23,21 @@ fn cpu(process: u32) -> f64 {
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks: u64 = [11, 12].iter().map(|at| fields[*at].parse::<u64>().unwrap()).sum();
     ticks as f64 * TICK
+}
+
+/// Returns when the process does next to nothing: it has looked at all that its databases hold, as it does once when it
+/// starts.
+async fn quiet(process: u32) {
+    let last = Cell::new(f64::NEG_INFINITY);
+    wait::until("the process comes to rest", Duration::from_mins(10), || {
+        let (before, now) = (last.get(), cpu(process));
+        last.set(now);
+        async move {
+            tokio::time::sleep(REST).await;
+            if now - before <= TICK { Ok(()) } else { Err(format!("{now} ms of CPU so far")) }
+        }
+    })
+    .await;
 }
 
 pub(crate) async fn one_more_member() -> Measured {
@@ -35,7 +53,7 @@ pub(crate) async fn one_more_member() -> Measured {
     let (group, base) = (directory.dn(&format!("CN=group00000,{}", objects::TOP)), ready.access.base.clone());
     ready.pipeline.start();
     let process = ready.pipeline.process().unwrap();
-    // it has started, and follows, once the first of them has arrived
+    // it has started, and follows, once the first of them has arrived and nothing else is left to do
     let mut before = 0.0;
     for n in 0..MORE {
         let member = format!("CN=user{:06},{},{base}", MEMBERS + n, objects::TOP);
@@ -46,6 +64,7 @@ pub(crate) async fn one_more_member() -> Measured {
         })
         .await;
         if n == 0 {
+            quiet(process).await;
             before = cpu(process);
         }
     }
