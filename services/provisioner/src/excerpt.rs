@@ -227,7 +227,7 @@ impl Excerpt {
         }
         let mut rows = Vec::new();
         for anchor in objects.into_iter().filter(|anchor| !anchor.as_str().is_empty()) {
-            rows.extend(store.object(&anchor)?.map(|row| (anchor, row)));
+            rows.extend(store.object(&anchor)?.map(|row| (anchor, ObjectRow::clone(&row))));
         }
         let mut flows = Vec::new();
         for class in CloudClass::ALL {
@@ -238,7 +238,7 @@ impl Excerpt {
             let row = store.object(subject)?;
             let class = row.as_ref().and_then(|row| row.wish.as_ref()).map(|wish| wish.class);
             let flow = flows.iter().find(|(of, _)| Some(*of) == class).map(|(_, flow)| flow);
-            standings.push(standing(subject, row.as_ref(), flow));
+            standings.push(standing(subject, row.as_deref(), flow));
         }
         Ok(Self {
             meta: store.meta()?,

@@ -83,7 +83,7 @@ impl Engine {
         deleted: Option<CloudObject>,
     ) -> Result<(), ProvisionerError> {
         let Some(row) = self.store.object(anchor)? else { return Ok(()) };
-        let Some(wish) = row.wish.clone() else { return Ok(()) };
+        let Some(wish) = &row.wish else { return Ok(()) };
         if wish.lets_go() || (wish.is_removal() && !row.is_managed() && row.maybe.is_none()) {
             // not wished any more, and never ours or ours no longer
             return Ok(());
@@ -91,8 +91,7 @@ impl Engine {
         if let Some((code, detail)) = live.as_ref().or(deleted.as_ref()).and_then(foreign) {
             if wish.is_removal() {
                 self.turn.note(Note::MaybeObject(anchor.clone(), None));
-            } else if let Plan::Report(outcome) =
-                self.refuse(anchor, &row, &wish, Operation::Create, code, None, detail)
+            } else if let Plan::Report(outcome) = self.refuse(anchor, &row, wish, Operation::Create, code, None, detail)
             {
                 self.turn.outcome(outcome);
             }
@@ -126,7 +125,7 @@ impl Engine {
             }
             (None, None) => {
                 // the list of deleted objects lags; the one we deleted may be brought back all the same
-                let ours = row.cloud_id.filter(|_| row.life == Life::Deleted);
+                let ours = row.cloud_id.clone().filter(|_| row.life == Life::Deleted);
                 let next = match (stage, ours) {
                     (Some(Stage::Purged), _) | (_, None) => Stage::Absent,
                     (_, Some(id)) => Stage::Trash(id),
@@ -170,12 +169,12 @@ impl Engine {
     ) -> Result<(), ProvisionerError> {
         let row = self.store.object(anchor)?;
         let has_failed = row.as_ref().is_some_and(|row| row.lead_failure().is_some());
-        let wished = row.and_then(|row| match row.wish?.kind {
-            WishKind::Present { manager, .. } => manager,
+        let wished = row.and_then(|row| match &row.wish.as_ref()?.kind {
+            WishKind::Present { manager, .. } => manager.clone(),
             WishKind::Removed { .. } | WishKind::LetGo { .. } => None,
         });
         let wished_id = match &wished {
-            Some(manager) => self.store.object(manager)?.and_then(|m| m.cloud_id),
+            Some(manager) => self.store.object(manager)?.and_then(|m| m.cloud_id.clone()),
             None => None,
         };
         let is_as_wished = id == wished_id.as_deref() && wished.is_some() == wished_id.is_some();

@@ -83,7 +83,7 @@ impl Engine {
         excerpt.surroundings = self.surroundings_of(&excerpt);
         for standing in &mut excerpt.standings {
             let links = self.index.links.get(&standing.anchor);
-            standing.memberships_pending = links.map_or(0, |links| (links.ins.len() + links.outs.len()) as u64);
+            standing.memberships_pending = links.map_or(0, |links| links.len() as u64);
             let rests = matches!(standing.state, StandingState::InStep | StandingState::Unknown);
             if self.is_at_work(&standing.anchor) || rests && self.is_in_doubt(&standing.anchor) {
                 standing.state = StandingState::Pending;
@@ -130,7 +130,7 @@ impl Engine {
             found = true;
         }
         let members: Vec<SourceAnchor> = match self.index.links.get(anchor) {
-            Some(links) => links.ins.union(&links.outs).take(MAX_MEMBERS).cloned().collect(),
+            Some(links) => links.members().take(MAX_MEMBERS).cloned().collect(),
             None => Vec::new(),
         };
         for member in members {

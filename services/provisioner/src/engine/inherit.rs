@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::turn::Note;
 use super::{Engine, Flight, NewOutcome, Purpose, Stage};
 use crate::error::ProvisionerError;
-use crate::store::{ObjectRow, StoreError};
+use crate::store::ObjectRow;
 use crate::target::Call;
 
 /// Members in one event at most.
@@ -38,7 +38,7 @@ impl Engine {
         }
         // those of whom it is not known yet who they are in the tenant have the group look again when it is
         if !members_read {
-            let waits = self.has_coming_members(anchor)?;
+            let waits = self.index.links.get(anchor).is_some_and(|links| links.coming() > 0);
             let ask = Plan::Ask(Call::ListMembers { group }, Purpose::Inherit);
             return Ok(Some(if waits { Plan::Nothing } else { ask }));
         }
@@ -49,16 +49,6 @@ impl Engine {
             return Ok(Some(Plan::Nothing));
         }
         Ok(Some(Plan::Ask(Call::ListOwners { group }, Purpose::Inherit)))
-    }
-
-    fn has_coming_members(&self, group: &SourceAnchor) -> Result<bool, StoreError> {
-        let links = self.index.links.get(group);
-        for member in links.iter().flat_map(|links| &links.ins) {
-            if self.store.object(member)?.is_some_and(|member| member.is_coming()) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Takes the list of its members, then that of its owners.

@@ -3,20 +3,20 @@
 //! Removals before additions. Additions go twenty at a time once twenty are there or no more are coming, so that a group
 //! costs few writes; a member that fails stands aside and is added by itself.
 
+use std::sync::Arc;
+
 use forestsync_domain::SourceAnchor;
 use forestsync_rules::guard::GuardVerdict;
 use forestsync_schemas::outcomes::Operation;
 
 use super::decisions::Standing;
 use super::guard::{Gate, Judged, gate, judge};
+use super::pending::{LINKS, Links};
 use super::plan::Plan;
 use super::{Engine, NewOutcome, Purpose, Stage};
 use crate::error::ProvisionerError;
 use crate::store::{EdgeRow, Held, ObjectRow, Wish, Write};
 use crate::target::Call;
-
-/// Links Graph takes in one request (graph.md section 3.2).
-const LINKS: usize = 20;
 
 /// A member by anchor and cloud id.
 type Member = (SourceAnchor, String);
@@ -78,7 +78,7 @@ impl Engine {
                 let (members, ids) = split(out);
                 return Ok(Plan::Write(Call::RemoveMembers { group, members: ids }, Write::RemoveMembers { members }));
             }
-        } else if self.index.links.get(anchor).is_some_and(|links| !links.outs.is_empty()) {
+        } else if self.index.links.get(anchor).is_some_and(Links::has_outs) {
             self.tail_waits.insert(anchor.clone());
         }
         let (members, each) = if pending.added.len() >= LINKS || (pending.coming == 0 && !pending.added.is_empty()) {
@@ -99,7 +99,7 @@ impl Engine {
     fn pending_links(&mut self, group: &SourceAnchor) -> Result<Pending, ProvisionerError> {
         let mut pending = Pending::default();
         let Some(links) = self.index.links.remove(group) else { return Ok(pending) };
-        for member in &links.outs {
+        for member in links.outs() {
             let Some((rests, edge, row)) = self.link(group, member)? else { continue };
             let Some(id) = row.live_id().filter(|_| edge.may_be_there()) else { continue };
             let link = (member.clone(), id.to_owned());
@@ -132,14 +132,12 @@ impl Engine {
                 }
             }
         }
-        for member in &links.ins {
+        pending.coming = links.coming();
+        for member in links.present() {
             if pending.added.len() >= LINKS {
                 break;
             }
             let Some((rests, edge, row)) = self.link(group, member)? else { continue };
-            if row.is_coming() {
-                pending.coming += 1;
-            }
             let Some(id) = row.live_id().filter(|_| !rests && !edge.confirmed && row.is_wished()) else { continue };
             let link = (member.clone(), id.to_owned());
             let singly = edge.failure().is_some() || self.singly.contains(&(group.clone(), member.clone()));
@@ -154,7 +152,7 @@ impl Engine {
         &mut self,
         group: &SourceAnchor,
         member: &SourceAnchor,
-    ) -> Result<Option<(bool, EdgeRow, ObjectRow)>, ProvisionerError> {
+    ) -> Result<Option<(bool, EdgeRow, Arc<ObjectRow>)>, ProvisionerError> {
         let Some(edge) = self.store.edge(group, member)? else { return Ok(None) };
         let Some(row) = self.store.object(member)? else { return Ok(None) };
         let rests = self.rests(group, edge.failure());

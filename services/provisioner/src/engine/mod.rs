@@ -30,6 +30,7 @@ mod members;
 mod observe;
 mod owners;
 mod pace;
+mod pending;
 mod plan;
 mod queue;
 mod removals;

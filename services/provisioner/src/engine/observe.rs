@@ -11,10 +11,11 @@ use super::Engine;
 use super::failures::due_now;
 use super::fold::unknown;
 use super::guard::Kind;
+use super::pending::{Links, Presence};
 use super::turn::Note;
 use crate::error::ProvisionerError;
 use crate::status::{DriftItem, DriftPlace, HeldItem, QuarantinedItem};
-use crate::store::{Changed, EdgeRow, Failed, Held, ObjectRow, Removal, Removed};
+use crate::store::{Changed, EdgeRow, Failed, Held, ObjectRow, Removal, Removed, StoreError};
 
 /// Indexes over the ledger, kept in memory and rebuilt when it is opened.
 #[derive(Debug, Default)]
@@ -47,15 +48,6 @@ pub(super) struct Index {
     pub window: VecDeque<Removal>,
     /// What others did in the tenant.
     pub drift: BTreeMap<(SourceAnchor, DriftPlace), DriftItem>,
-}
-
-/// Memberships of one group that are to be written.
-#[derive(Debug, Default)]
-pub(super) struct Links {
-    /// Members to be added.
-    pub ins: BTreeSet<SourceAnchor>,
-    /// Members to be removed, because the directory says so or because they are deleted next.
-    pub outs: BTreeSet<SourceAnchor>,
 }
 
 fn add(counts: &mut BTreeMap<CloudClass, u64>, class: CloudClass, was: bool, is: bool) {
@@ -198,17 +190,18 @@ impl Index {
         self.drift.insert((anchor.clone(), place), item);
     }
 
-    fn edge(&mut self, group: &SourceAnchor, member: &SourceAnchor, now: &EdgeRow) {
+    /// `presence` is that of the member.
+    fn edge(&mut self, group: &SourceAnchor, member: &SourceAnchor, now: &EdgeRow, presence: Presence) {
         let wished = now.wish == Some(true);
         let (ins, outs) = (now.is_pending() && wished, now.is_pending() && !wished);
         if ins || outs {
             let links = self.links.entry(group.clone()).or_default();
-            set(&mut links.ins, member, ins);
-            set(&mut links.outs, member, outs);
+            links.set_in(member, ins.then_some(presence));
+            links.set_out(member, outs);
         } else if let Some(links) = self.links.get_mut(group) {
-            links.ins.remove(member);
-            links.outs.remove(member);
-            if links.ins.is_empty() && links.outs.is_empty() {
+            links.set_in(member, None);
+            links.set_out(member, false);
+            if links.is_empty() {
                 self.links.remove(group);
             }
         }
@@ -241,14 +234,6 @@ fn holder_id(other: &str) -> &str {
     other.rsplit_once('_').map_or(other, |(_, id)| id)
 }
 
-fn set(members: &mut BTreeSet<SourceAnchor>, member: &SourceAnchor, is: bool) {
-    if is {
-        members.insert(member.clone());
-    } else {
-        members.remove(member);
-    }
-}
-
 /// What others look at in an object.
 fn face(row: &ObjectRow) -> (Option<&str>, bool, bool, bool) {
     (row.live_id(), row.is_wished(), row.is_coming(), row.is_held(Operation::Delete))
@@ -267,7 +252,8 @@ impl Engine {
         }
         for entry in self.store.edges() {
             let (group, member, row) = entry?;
-            self.index.edge(&group, &member, &row);
+            let presence = self.presence(&member, &row)?;
+            self.index.edge(&group, &member, &row, presence);
         }
         let mut window = self.store.removals()?;
         window.sort_by_key(|r| r.at);
@@ -287,16 +273,17 @@ impl Engine {
     pub(super) fn observe(&mut self, changed: Changed) -> Result<(), ProvisionerError> {
         self.replace_managers(&changed)?;
         for (anchor, before, now) in &changed.objects {
-            self.index.object(anchor, before.as_ref(), now);
+            self.index.object(anchor, before.as_deref(), now);
             self.ready.push(anchor);
-            self.free_values(before.as_ref(), now)?;
+            self.free_values(before.as_deref(), now)?;
             let same = before.as_ref().is_some_and(|b| face(b) == face(now));
             if !same {
-                self.wake_dependents(anchor)?;
+                self.wake_dependents(anchor, Presence::of(now))?;
             }
         }
         for (group, member, now) in &changed.edges {
-            self.index.edge(group, member, now);
+            let presence = self.presence(member, now)?;
+            self.index.edge(group, member, now, presence);
             self.ready.push(group);
             let leaving = self.index.leaving.values().any(|set| set.contains(member));
             if leaving && !now.may_be_there() {
@@ -317,7 +304,7 @@ impl Engine {
             return Ok(());
         }
         for anchor in self.index.conflicts.remove(id).unwrap_or_default() {
-            if let Some(failed) = self.store.object(&anchor)?.as_ref().and_then(ObjectRow::failure) {
+            if let Some(failed) = self.store.object(&anchor)?.as_deref().and_then(ObjectRow::failure) {
                 self.turn.note(Note::Object(anchor.clone(), due_now(failed)));
                 self.turn.touch(&anchor);
             }
@@ -349,11 +336,26 @@ impl Engine {
         Ok(())
     }
 
-    fn wake_dependents(&mut self, anchor: &SourceAnchor) -> Result<(), ProvisionerError> {
+    /// That of the member of a membership, as far as anybody asks.
+    fn presence(&self, member: &SourceAnchor, edge: &EdgeRow) -> Result<Presence, StoreError> {
+        if !edge.is_pending() {
+            return Ok(Presence::None);
+        }
+        Ok(self.store.object(member)?.map_or(Presence::None, |row| Presence::of(&row)))
+    }
+
+    fn wake_dependents(&mut self, anchor: &SourceAnchor, presence: Presence) -> Result<(), ProvisionerError> {
         if !self.index.links.is_empty() {
             for group in self.store.groups_of(anchor)? {
-                if self.index.links.contains_key(&group) {
-                    self.ready.push(&group);
+                let Some(links) = self.index.links.get_mut(&group) else { continue };
+                // one of many to be added changes nothing before a request is full, or nobody else is expected
+                let waits = links.is_in(anchor) && {
+                    links.set_in(anchor, Some(presence));
+                    !links.are_due()
+                };
+                let link = (group, anchor.clone());
+                if !waits || self.index.failing_edges.contains(&link) || self.singly.contains(&link) {
+                    self.ready.push(&link.0);
                 }
             }
         }

@@ -114,7 +114,7 @@ impl Engine {
         } else {
             let row = self.store.object(group)?;
             let mut rest = row.iter().flat_map(|row| &row.owners).filter(|other| *other != owner);
-            let wished = row.as_ref().and_then(ObjectRow::wished_owner);
+            let wished = row.as_deref().and_then(ObjectRow::wished_owner);
             let after = rest.clone().find(|other| Some(*other) == wished).or_else(|| rest.next());
             OwnerChanged { before: Some(owner.clone()), after: after.cloned() }
         };
@@ -199,7 +199,7 @@ impl Engine {
 
     /// Whether it is among these ids of owners.
     pub(super) fn owns(&self, owner: &SourceAnchor, ids: &HashSet<String>) -> Result<bool, StoreError> {
-        Ok(self.store.object(owner)?.and_then(|o| o.cloud_id).is_some_and(|id| ids.contains(&id)))
+        Ok(self.store.object(owner)?.is_some_and(|o| o.cloud_id.as_ref().is_some_and(|id| ids.contains(id))))
     }
 
     /// Whether it may be an owner and not be seen as one yet.

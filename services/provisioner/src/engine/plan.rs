@@ -71,12 +71,12 @@ impl Engine {
             self.turn.touch(anchor);
             return Ok(Plan::Nothing);
         }
-        let plan = match row.wish.clone() {
+        let plan = match &row.wish {
             None => Plan::Nothing,
             Some(wish) => match wish.kind {
-                WishKind::Present { .. } => self.plan_presence(anchor, &row, &wish)?,
-                WishKind::Removed { .. } => self.plan_removal(anchor, &row, &wish)?,
-                WishKind::LetGo { why } => self.plan_farewell(anchor, &row, &wish, why),
+                WishKind::Present { .. } => self.plan_presence(anchor, &row, wish)?,
+                WishKind::Removed { .. } => self.plan_removal(anchor, &row, wish)?,
+                WishKind::LetGo { why } => self.plan_farewell(anchor, &row, wish, why),
             },
         };
         // what others did is looked at where nothing of ours is under way

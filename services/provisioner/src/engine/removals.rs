@@ -153,7 +153,7 @@ impl Engine {
             let Some(edge) = self.store.edge(&group, anchor)?.filter(EdgeRow::may_be_there) else { continue };
             let stays = self.store.object(&group)?.is_some_and(|g| g.takes_links());
             if stays && !edge.failure().is_some_and(|f| f.quarantined) {
-                self.index.links.entry(group.clone()).or_default().outs.insert(anchor.clone());
+                self.index.links.entry(group.clone()).or_default().set_out(anchor, true);
                 self.ready.push(&group);
                 must = true;
             }

@@ -114,7 +114,7 @@ impl Engine {
             }
             (Write::SetManager { before, after }, Reply::Manager(id)) => {
                 let wished = match after {
-                    Some(manager) => self.store.object(manager)?.and_then(|m| m.cloud_id),
+                    Some(manager) => self.store.object(manager)?.and_then(|m| m.cloud_id.clone()),
                     None => None,
                 };
                 if id != wished && !self.config.tenant.visible_within.is_zero() {
@@ -238,7 +238,7 @@ impl Engine {
     ) -> Result<Vec<SourceAnchor>, StoreError> {
         let mut found = Vec::new();
         for member in members {
-            let id = self.store.object(member)?.and_then(|m| m.cloud_id);
+            let id = self.store.object(member)?.and_then(|m| m.cloud_id.clone());
             if id.is_some_and(|id| ids.contains(&id)) == present {
                 found.push(member.clone());
             }

@@ -3,8 +3,17 @@
 use forestsync_schemas::desired::CloudValue;
 use serde::{Deserialize, Serialize};
 
-/// Cloud values in a form that needs no self-describing format.
-#[derive(Serialize, Deserialize)]
+/// Cloud values in a form that needs no self-describing format, to be written.
+#[derive(Serialize)]
+enum FlatRef<'a> {
+    Bool(bool),
+    Integer(i64),
+    Text(&'a str),
+    List(&'a [String]),
+}
+
+/// The same, read.
+#[derive(Deserialize)]
 enum Flat {
     Bool(bool),
     Integer(i64),
@@ -12,13 +21,13 @@ enum Flat {
     List(Vec<String>),
 }
 
-impl From<&CloudValue> for Flat {
-    fn from(value: &CloudValue) -> Self {
+impl<'a> From<&'a CloudValue> for FlatRef<'a> {
+    fn from(value: &'a CloudValue) -> Self {
         match value {
             CloudValue::Bool(value) => Self::Bool(*value),
             CloudValue::Integer(value) => Self::Integer(*value),
-            CloudValue::Text(text) => Self::Text(text.clone()),
-            CloudValue::List(values) => Self::List(values.clone()),
+            CloudValue::Text(text) => Self::Text(text),
+            CloudValue::List(values) => Self::List(values),
         }
     }
 }
@@ -37,15 +46,15 @@ impl From<Flat> for CloudValue {
 /// Attributes, for `serde(with)`.
 pub(super) mod attributes {
     use forestsync_schemas::desired::CloudAttributes;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde::{Deserialize, Deserializer, Serializer};
 
-    use super::Flat;
+    use super::{Flat, FlatRef};
 
     pub(in super::super) fn serialize<S: Serializer>(
         value: &CloudAttributes,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        value.iter().map(|(name, value)| (name, Flat::from(value))).collect::<Vec<_>>().serialize(serializer)
+        serializer.collect_seq(value.iter().map(|(name, value)| (name, FlatRef::from(value))))
     }
 
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
@@ -59,27 +68,28 @@ pub(super) mod attributes {
 /// Changes of attributes, likewise.
 pub(super) mod changes {
     use forestsync_schemas::outcomes::{AttributeChange, AttributeChanges};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde::{Deserialize, Deserializer, Serializer};
 
-    use super::Flat;
+    use super::{Flat, FlatRef};
 
-    type Entry<N> = (N, Option<Flat>, Option<Flat>);
+    type Entry = (String, Option<Flat>, Option<Flat>);
 
     pub(in super::super) fn serialize<S: Serializer>(
         value: &AttributeChanges,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let entry = |(name, change): (&String, &AttributeChange)| -> Entry<String> {
-            (name.clone(), change.before.as_ref().map(Flat::from), change.after.as_ref().map(Flat::from))
+        let entry = |(name, change)| {
+            let (name, AttributeChange { before, after }): (&String, &AttributeChange) = (name, change);
+            (name, before.as_ref().map(FlatRef::from), after.as_ref().map(FlatRef::from))
         };
-        value.iter().map(entry).collect::<Vec<_>>().serialize(serializer)
+        serializer.collect_seq(value.iter().map(entry))
     }
 
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<AttributeChanges, D::Error> {
-        let flat = Vec::<Entry<String>>::deserialize(deserializer)?;
-        let change = |(name, before, after): Entry<String>| {
+        let flat = Vec::<Entry>::deserialize(deserializer)?;
+        let change = |(name, before, after): Entry| {
             (name, AttributeChange { before: before.map(Into::into), after: after.map(Into::into) })
         };
         Ok(flat.into_iter().map(change).collect())

@@ -15,16 +15,19 @@ mod drift;
 mod flat;
 mod keys;
 mod open;
+mod recent;
 mod rows;
 mod tx;
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::CloudClass;
 
 use crate::error::ProvisionerError;
+use recent::Recent;
 
 pub(crate) use drift::{EdgeDrift, Hint, Lost, Suspect, Watch};
 pub(crate) use rows::{
@@ -91,13 +94,26 @@ impl StoreError {
 #[derive(Debug)]
 pub(crate) struct Store {
     tree: sled::Db,
+    recent: Mutex<Recent>,
     // held for as long as the ledger is open
     _lock: File,
 }
 
 impl Store {
-    pub(crate) fn object(&self, anchor: &SourceAnchor) -> Result<Option<ObjectRow>, StoreError> {
-        self.row(&keys::object(anchor))
+    pub(crate) fn object(&self, anchor: &SourceAnchor) -> Result<Option<Arc<ObjectRow>>, StoreError> {
+        if let Some(row) = self.recent().get(anchor) {
+            return Ok(Some(row));
+        }
+        let row = self.row(&keys::object(anchor))?.map(Arc::new);
+        if let Some(row) = &row {
+            self.recent().put(anchor.clone(), Arc::clone(row));
+        }
+        Ok(row)
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        // a panic in there would have left a row too many or too few, never a wrong one
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn edge(&self, group: &SourceAnchor, member: &SourceAnchor) -> Result<Option<EdgeRow>, StoreError> {

@@ -2,10 +2,12 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use forestsync_runtime::clock;
 
+use super::recent::Recent;
 use super::{Store, StoreError, codec, keys};
 
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
@@ -37,13 +39,15 @@ impl Store {
         }
         let ledger = folder.join("ledger");
         match open_tree(&ledger, true) {
-            Ok(tree) => Ok(Opened { store: Self { tree, _lock: lock }, moved: None }),
+            Ok(tree) => Ok(Opened { store: Self { tree, recent: Mutex::default(), _lock: lock }, moved: None }),
             Err(Unusable::Now(error)) => Err(error),
             Err(Unusable::Ever(detail)) => {
                 tracing::error!(error = %detail, "the ledger cannot be opened and is rebuilt from the log");
                 let moved = move_aside(folder, &ledger)?;
                 match open_tree(&ledger, true) {
-                    Ok(tree) => Ok(Opened { store: Self { tree, _lock: lock }, moved: Some(moved) }),
+                    Ok(tree) => {
+                        Ok(Opened { store: Self { tree, recent: Mutex::default(), _lock: lock }, moved: Some(moved) })
+                    }
                     Err(Unusable::Now(error)) => Err(error),
                     Err(Unusable::Ever(detail)) => Err(StoreError::Damaged { key: "a new ledger".into(), detail }),
                 }
@@ -66,7 +70,7 @@ impl Store {
             Err(TryLockError::Error(source)) => return Err(StoreError::Io { path, source }),
         }
         match open_tree(&ledger, false) {
-            Ok(tree) => Ok(Some(Self { tree, _lock: lock })),
+            Ok(tree) => Ok(Some(Self { tree, recent: Mutex::default(), _lock: lock })),
             Err(Unusable::Now(error)) => Err(error),
             Err(Unusable::Ever(detail)) => Err(StoreError::Damaged { key: "its database".into(), detail }),
         }
@@ -74,6 +78,7 @@ impl Store {
 
     /// Empties the ledger, because the log does not fit it; both are kept apart from now on.
     pub(crate) fn clear(&self) -> Result<(), StoreError> {
+        *self.recent() = Recent::default();
         self.tree.clear().map_err(StoreError::Database)
     }
 

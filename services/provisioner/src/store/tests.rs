@@ -53,7 +53,7 @@ fn what_was_written_is_read_after_opening_again() {
     let opened = Store::open(folder.path()).unwrap();
     assert!(opened.moved.is_none());
     let store = opened.store;
-    assert_eq!(store.object(&anchor("a")).unwrap(), Some(full_row()));
+    assert_eq!(store.object(&anchor("a")).unwrap().as_deref(), Some(&full_row()));
     assert_eq!(store.groups_of(&anchor("a")).unwrap(), [anchor("g")]);
     assert_eq!(store.intents().unwrap(), [(anchor("a"), Intent { offset: 7, write })]);
     assert_eq!(store.meta().unwrap().desired_next, 8);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use forestsync_domain::SourceAnchor;
 use forestsync_schemas::desired::CloudClass;
@@ -31,15 +32,15 @@ pub(crate) enum Removed {
 #[derive(Debug, Default)]
 pub(crate) struct Changed {
     /// Objects before and after.
-    pub objects: Vec<(SourceAnchor, Option<ObjectRow>, ObjectRow)>,
+    pub objects: Vec<(SourceAnchor, Option<Arc<ObjectRow>>, Arc<ObjectRow>)>,
     /// Memberships after: group, member.
     pub edges: Vec<(SourceAnchor, SourceAnchor, EdgeRow)>,
     pub removals: Vec<Removal>,
 }
 
 #[derive(Debug)]
-struct Slot<T> {
-    before: Option<T>,
+struct Slot<B, T> {
+    before: Option<B>,
     now: Option<T>,
 }
 
@@ -47,8 +48,8 @@ struct Slot<T> {
 #[derive(Debug)]
 pub(crate) struct Tx<'a> {
     store: &'a Store,
-    objects: HashMap<SourceAnchor, Slot<ObjectRow>>,
-    edges: HashMap<(SourceAnchor, SourceAnchor), Slot<EdgeRow>>,
+    objects: HashMap<SourceAnchor, Slot<Arc<ObjectRow>, ObjectRow>>,
+    edges: HashMap<(SourceAnchor, SourceAnchor), Slot<EdgeRow, EdgeRow>>,
     intents: HashMap<SourceAnchor, Option<Intent>>,
     flows: Vec<(CloudClass, Flow)>,
     removals: Vec<(u64, Removal)>,
@@ -77,7 +78,7 @@ impl<'a> Tx<'a> {
             Entry::Occupied(slot) => slot.into_mut(),
             Entry::Vacant(place) => {
                 let before = self.store.object(anchor)?;
-                place.insert(Slot { now: before.clone(), before })
+                place.insert(Slot { now: before.as_deref().cloned(), before })
             }
         };
         Ok(slot.now.get_or_insert_with(|| ObjectRow::new(class)))
@@ -161,7 +162,7 @@ impl<'a> Tx<'a> {
         }
         let (mut given, mut taken) = (Vec::new(), Vec::new());
         for (anchor, slot) in self.objects {
-            let Some(now) = slot.now.filter(|now| slot.before.as_ref() != Some(now)) else { continue };
+            let Some(now) = slot.now.filter(|now| slot.before.as_deref() != Some(now)) else { continue };
             let before = slot.before.as_ref().and_then(|before| before.cloud_id.as_ref());
             if before != now.cloud_id.as_ref() {
                 taken.extend(before.map(|id| keys::cloud(id)));
@@ -170,16 +171,18 @@ impl<'a> Tx<'a> {
             let key = keys::object(&anchor);
             let value = codec::encode(&key, &now)?;
             put(key, value);
-            changed.objects.push((anchor, slot.before, now));
+            changed.objects.push((anchor, slot.before, Arc::new(now)));
         }
         for ((group, member), slot) in self.edges {
             let Some(now) = slot.now.filter(|now| slot.before.as_ref() != Some(now)) else { continue };
             let key = keys::edge(&group, &member);
             let value = codec::encode(&key, &now)?;
             put(key, value);
-            let key = keys::reverse(&group, &member);
-            let value = codec::encode(&key, &())?;
-            put(key, value);
+            if slot.before.is_none() {
+                let key = keys::reverse(&group, &member);
+                let value = codec::encode(&key, &())?;
+                put(key, value);
+            }
             changed.edges.push((group, member, now));
         }
         for (number, (offset, removal)) in self.removals.into_iter().enumerate() {
@@ -212,6 +215,11 @@ impl<'a> Tx<'a> {
             }
         }
         self.store.tree.apply_batch(batch).map_err(StoreError::Database)?;
+        let mut recent = self.store.recent();
+        for (anchor, _, now) in &changed.objects {
+            recent.put(anchor.clone(), Arc::clone(now));
+        }
+        drop(recent);
         Ok(changed)
     }
 }

@@ -114,7 +114,7 @@ impl Engine {
         found: &mut Found,
     ) -> Result<(), ProvisionerError> {
         let of = self.store.object(member)?;
-        let Some(id) = of.as_ref().and_then(ObjectRow::live_id).filter(|_| !edge.maybe) else {
+        let Some(id) = of.as_deref().and_then(ObjectRow::live_id).filter(|_| !edge.maybe) else {
             self.turn.note(Note::Hint(group.clone(), member.clone(), None));
             return Ok(());
         };

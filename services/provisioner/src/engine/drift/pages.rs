@@ -1,5 +1,6 @@
 //! Asking for changes, page by page.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use forestsync_domain::SourceAnchor;
@@ -214,7 +215,7 @@ impl Engine {
     }
 
     /// Whose object it is: by its id, and where that is not known yet by its anchor.
-    fn whose(&self, change: &Change) -> Result<Option<(SourceAnchor, ObjectRow)>, StoreError> {
+    fn whose(&self, change: &Change) -> Result<Option<(SourceAnchor, Arc<ObjectRow>)>, StoreError> {
         if let Some(anchor) = self.store.anchor_of(&change.id)? {
             let row = self.store.object(&anchor)?;
             return Ok(row.filter(|row| row.cloud_id.as_deref() == Some(&change.id)).map(|row| (anchor, row)));
