@@ -1,30 +1,44 @@
 //! Source anchors.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{GuidError, ObjectGuid};
 
 /// What ties a directory object to its cloud object for life: base64 of sixteen raw bytes, of ms-DS-ConsistencyGuid or
 /// of objectGUID. Graph holds it as `onPremisesImmutableId` of a user and, in another alphabet, as
-/// `uniqueName` of a group.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct SourceAnchor(String);
+/// `uniqueName` of a group. Cheap to clone: queues, indexes and requests are full of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+#[schemars(transparent)]
+pub struct SourceAnchor(#[schemars(with = "String")] Arc<str>);
+
+impl Serialize for SourceAnchor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for SourceAnchor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
 
 impl SourceAnchor {
     /// The anchor made of these sixteen bytes, in the order the directory stores them.
     pub fn from_guid(guid: ObjectGuid) -> Self {
-        Self(STANDARD.encode(guid.as_bytes()))
+        Self(STANDARD.encode(guid.as_bytes()).into())
     }
 
     /// The bytes the anchor was made of.
     pub fn guid(&self) -> Result<ObjectGuid, GuidError> {
-        let bytes = STANDARD.decode(&self.0).map_err(|_| GuidError::Text(self.0.chars().take(60).collect()))?;
+        let bytes =
+            STANDARD.decode(self.0.as_bytes()).map_err(|_| GuidError::Text(self.0.chars().take(60).collect()))?;
         ObjectGuid::from_slice(&bytes)
     }
 
@@ -48,7 +62,7 @@ impl fmt::Display for SourceAnchor {
 
 impl From<String> for SourceAnchor {
     fn from(text: String) -> Self {
-        Self(text)
+        Self(text.into())
     }
 }
 
