@@ -184,7 +184,7 @@ impl Round<'_> {
             self.add_outbox(keys::out_object(anchor), None)?;
             return Ok(false);
         }
-        let (wish, emitted) = (self.wish(anchor)?, self.emitted(anchor)?);
+        let (wish, emitted) = (self.own_wish(anchor)?, self.emitted(anchor)?);
         match (wish, emitted) {
             (Some(wish), _) if wish.blocked => Ok(true),
             (Some(wish), emitted) => {

@@ -41,6 +41,7 @@ mod announce;
 mod apply;
 mod approval;
 mod ask;
+mod behind;
 mod config;
 mod derived;
 mod digest;

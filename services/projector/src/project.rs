@@ -325,8 +325,22 @@ impl Round<'_> {
         Ok((wish, (finding != FindingRow::default()).then_some(finding)))
     }
 
-    pub(crate) fn wish(&mut self, anchor: &SourceAnchor) -> Result<Option<Wish>> {
-        self.read(&keys::of_anchor(keys::WISH, anchor))
+    /// What is wished for an anchor. A round reads it once, however many memberships and references lead to it.
+    pub(crate) fn wish(&mut self, anchor: &SourceAnchor) -> Result<Option<Rc<Wish>>> {
+        if let Some(known) = self.wishes.get(anchor) {
+            return Ok(known.clone());
+        }
+        let wish = self.read(&keys::of_anchor(keys::WISH, anchor))?.map(Rc::new);
+        self.wishes.insert(anchor.clone(), wish.clone());
+        Ok(wish)
+    }
+
+    /// [`Round::wish`] for whoever needs it for himself.
+    pub(crate) fn own_wish(&mut self, anchor: &SourceAnchor) -> Result<Option<Wish>> {
+        match self.wishes.get(anchor) {
+            Some(known) => Ok(known.as_deref().cloned()),
+            None => self.read(&keys::of_anchor(keys::WISH, anchor)),
+        }
     }
 
     fn set_wish(
@@ -339,25 +353,27 @@ impl Round<'_> {
         let row_key = keys::of_anchor(keys::WISH, anchor);
         // an anchor with one object, which was given it just now, was never wished
         let old = if is_new { None } else { self.wish(anchor)? };
-        if old.as_ref() == wish {
+        let old = old.as_deref();
+        if old == wish {
             return Ok(());
         }
-        self.count_wish(old.as_ref(), wish);
-        self.note_lost(anchor, old.as_ref(), wish)?;
-        self.set_unique(anchor, old.as_ref(), wish)?;
+        self.count_wish(old, wish);
+        self.note_lost(anchor, old, wish)?;
+        self.set_unique(anchor, old, wish)?;
         let face = |wish: &Wish| (wish.objects().collect::<Vec<_>>(), wish.class, wish.blocked);
-        if old.as_ref().map(face) != wish.map(face) {
-            self.set_stands(anchor, old.as_ref(), wish)?;
+        if old.map(face) != wish.map(face) {
+            self.set_stands(anchor, old, wish)?;
             let left = |object: &ObjectKey| !wish.is_some_and(|wish| wish.is_of(*object));
-            for object in old.iter().flat_map(Wish::objects).filter(left) {
+            for object in old.into_iter().flat_map(Wish::objects).filter(left) {
                 self.touch_left(anchor, object)?;
             }
             if !self.is_sweeping || self.plan.config.rules.scope.primary_groups {
-                for object in old.iter().chain(wish).flat_map(Wish::objects) {
+                for object in old.into_iter().chain(wish).flat_map(Wish::objects) {
                     self.add_work(Work::new(WorkKind::Expand, object));
                 }
             }
         }
+        self.wishes.remove(anchor);
         match wish {
             Some(wish) if is_new => self.txn.put_new(row_key, store::encode(wish)),
             Some(wish) => self.txn.put(row_key, store::encode(wish)),
@@ -447,7 +463,7 @@ impl Round<'_> {
     }
 
     /// Whether references may name an anchor: it is wished, or what was written of it stays because it is blocked.
-    pub(crate) fn standing(&mut self, anchor: &SourceAnchor) -> Result<Option<Wish>> {
+    pub(crate) fn standing(&mut self, anchor: &SourceAnchor) -> Result<Option<Rc<Wish>>> {
         let Some(wish) = self.wish(anchor)? else { return Ok(None) };
         if wish.blocked && !self.emitted(anchor)?.is_some_and(|emitted| emitted.alive) {
             return Ok(None);

@@ -3,6 +3,8 @@
 //! A reference leads to whoever's wish the object it names is part of. One to an object that is not wished waits as a row
 //! of its own and is looked at again when that object is.
 
+use std::rc::Rc;
+
 use forestsync_domain::{ObjectGuid, SourceAnchor};
 use forestsync_rules::classify::DirectoryClass;
 use forestsync_schemas::desired::CloudClass;
@@ -96,7 +98,7 @@ impl Round<'_> {
     }
 
     /// The wish that an object is part of.
-    pub(crate) fn wish_of(&mut self, key: ObjectKey) -> Result<Option<(SourceAnchor, Wish)>> {
+    pub(crate) fn wish_of(&mut self, key: ObjectKey) -> Result<Option<(SourceAnchor, Rc<Wish>)>> {
         let Some(anchor) = self.stands_for(key)? else { return Ok(None) };
         Ok(self.wish(&anchor)?.map(|wish| (anchor, wish)))
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use forestsync_domain::{Dn, ObjectGuid};
+use forestsync_domain::{Dn, ObjectGuid, SourceAnchor};
 use forestsync_rules::flow::TenantDomains;
 use forestsync_rules::scope::{ForestScope, ScopeVerdict};
 use forestsync_schemas::decisions::{DecisionEvent, ScopeResolved};
@@ -13,7 +13,7 @@ use crate::config::{GroupEntry, Plan, ScopeEntry, Source, SourceConfig, SourceId
 use crate::handover::Other;
 use crate::keys::{self, ObjectKey};
 use crate::novel::Novel;
-use crate::rows::{self, EMPTY, Head, MAX_VALUE, Meta, ObjectRow, Shrink, SourceState, adjust};
+use crate::rows::{self, EMPTY, Head, MAX_VALUE, Meta, ObjectRow, Shrink, SourceState, Wish, adjust};
 use crate::store::{self, Store, Value};
 use crate::txn::Txn;
 use crate::work::{Work, WorkKind};
@@ -67,6 +67,8 @@ pub(crate) struct Round<'a> {
     unresolved: BTreeSet<SourceId>,
     pub(crate) places: HashMap<ObjectKey, Rc<Place>>,
     pub(crate) verdicts: HashMap<ObjectKey, ScopeVerdict>,
+    /// Wishes that were read and not changed since.
+    pub(crate) wishes: HashMap<SourceAnchor, Option<Rc<Wish>>>,
     /// The groups that a group is in, at any depth, itself included.
     pub(crate) ancestries: HashMap<ObjectKey, Rc<BTreeSet<ObjectGuid>>>,
     /// Streams that cannot be read any further; they are not waited for.
@@ -107,6 +109,7 @@ impl<'a> Round<'a> {
             unresolved: BTreeSet::new(),
             places: HashMap::new(),
             verdicts: HashMap::new(),
+            wishes: HashMap::new(),
             ancestries: HashMap::new(),
             stopped: BTreeSet::new(),
             is_postponed: false,

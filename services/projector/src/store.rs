@@ -4,15 +4,20 @@
 //! read is checked: values are framed, and [`Store::check`] compares the sums of all rows with those the last batch left.
 //! A database is never the only copy of anything: whoever finds it damaged moves it aside and reads the log again.
 
+use std::any::Any;
 use std::fs::{File, TryLockError};
 use std::io;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::behind::{Merged, Rows};
 use crate::rows::{Meta, RowError, VERSION};
 use crate::{StoreError, digest, keys, rows};
 
@@ -24,6 +29,8 @@ pub(crate) type Changes = Vec<(Vec<u8>, Option<Value>)>;
 
 /// Bytes of pages that sled keeps in memory.
 const CACHE_BYTES: u64 = 48 * 1024 * 1024;
+/// Rows from which on a batch is written behind; for fewer a thread is not worth it. The histories of tests are small.
+const MANY: usize = if cfg!(test) { 4 } else { 500 };
 /// How long sled's own lock may outlive the handle that was dropped just now.
 const LINGER: Duration = Duration::from_millis(20);
 const LINGER_TIMES: u32 = 250;
@@ -33,16 +40,30 @@ const LINGER_TIMES: u32 = 250;
 pub(crate) struct Store {
     tree: sled::Db,
     directory: PathBuf,
+    /// The batch that is being written, or was written last.
+    under_way: Mutex<Option<UnderWay>>,
     _lock: File,
+}
+
+/// A batch that is written behind.
+#[derive(Debug)]
+struct UnderWay {
+    rows: Arc<Rows>,
+    thread: JoinHandle<std::result::Result<(), sled::Error>>,
 }
 
 /// Runs what may panic on damage, and turns the panic into an error.
 pub(crate) fn guarded<T>(directory: &Path, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        let detail = format!("reading it panicked: {}", text.unwrap_or("no message"));
-        Err(StoreError::Damaged { directory: directory.to_owned(), detail: detail.chars().take(300).collect() })
+        let detail = format!("reading it panicked: {}", said(&*panic));
+        Err(StoreError::Damaged { directory: directory.to_owned(), detail })
     })
+}
+
+/// What a panic says, in part.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("no message").chars().take(300).collect()
 }
 
 impl Store {
@@ -66,7 +87,7 @@ impl Store {
                 Err(error) => return Err(failed(directory, error)),
             }
         };
-        let store = Self { tree, directory: directory.to_owned(), _lock: lock };
+        let store = Self { tree, directory: directory.to_owned(), under_way: Mutex::new(None), _lock: lock };
         store.check_format()?;
         store.check()?;
         Ok(store)
@@ -117,7 +138,26 @@ impl Store {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        if let Some(value) = self.behind().and_then(|rows| rows.get(key).cloned()) {
+            return Ok(value);
+        }
         self.tree.get(key).map_err(|e| failed(&self.directory, e))
+    }
+
+    /// The rows that may not be in the tree yet.
+    fn behind(&self) -> Option<Arc<Rows>> {
+        let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.as_ref().map(|batch| Arc::clone(&batch.rows))
+    }
+
+    /// Waits until all that was committed is in the tree.
+    fn settle(&self) -> Result<(), StoreError> {
+        let batch = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match batch.map(|batch| batch.thread.join()) {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => Err(failed(&self.directory, error)),
+            Some(Err(panic)) => Err(self.damaged(format!("writing it panicked: {}", said(&*panic)))),
+        }
     }
 
     /// Rows whose key starts with `prefix` and lies after `after`, in order.
@@ -127,37 +167,70 @@ impl Store {
         after: Option<&[u8]>,
     ) -> impl Iterator<Item = Result<(Value, Value), StoreError>> + 'a {
         let start = match after {
-            Some(after) if after >= prefix => std::ops::Bound::Excluded(after.to_vec()),
-            _ => std::ops::Bound::Included(prefix.to_vec()),
+            Some(after) if after >= prefix => Bound::Excluded(after.to_vec()),
+            _ => Bound::Included(prefix.to_vec()),
         };
-        let rows = self.tree.range((start, std::ops::Bound::Unbounded));
-        rows.map(|row| row.map_err(|e| failed(&self.directory, e)))
-            .take_while(move |row| row.as_ref().map_or(true, |(key, _)| key.starts_with(prefix)))
+        self.rows(start).take_while(move |row| row.as_ref().map_or(true, |(key, _)| key.starts_with(prefix)))
     }
 
     /// All rows from a key on, in order.
     pub(crate) fn from(&self, key: &[u8]) -> impl Iterator<Item = Result<(Value, Value), StoreError>> + '_ {
-        let rows = self.tree.range::<&[u8], _>((std::ops::Bound::Included(key), std::ops::Bound::Unbounded));
-        rows.map(|row| row.map_err(|e| failed(&self.directory, e)))
+        self.rows(Bound::Included(key.to_vec()))
+    }
+
+    fn rows(&self, start: Bound<Vec<u8>>) -> impl Iterator<Item = Result<(Value, Value), StoreError>> + '_ {
+        // before the tree is looked at: what is taken off there afterwards is in the tree
+        let behind = self.behind();
+        let rows = self.tree.range((start.clone(), Bound::Unbounded));
+        Merged::new(behind, start, rows.map(|row| row.map_err(|e| failed(&self.directory, e))))
     }
 
     /// Writes all changes and the store's own row in one batch: after a crash all of them are there or none.
+    ///
+    /// A large one is written behind, see [`behind`](crate::behind); that it failed is then said by the next commit, or by
+    /// [`Store::flush`].
     pub(crate) fn commit(&self, changes: Changes, meta: &Meta) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        for (key, value) in changes {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
+        self.settle()?;
+        let is_large = changes.len() >= MANY;
+        let mut rows: Rows = changes.into_iter().collect();
+        rows.insert(STATE_KEY.to_vec(), Some(Value::from(rows::encode(meta))));
+        let (rows, tree) = (Arc::new(rows), self.tree.clone());
+        if is_large {
+            let written = Arc::clone(&rows);
+            let thread = thread::Builder::new().name("projector-batch".into());
+            if let Ok(thread) = thread.spawn(move || tree.apply_batch(batch_of(&written))) {
+                *self.under_way.lock().unwrap_or_else(PoisonError::into_inner) = Some(UnderWay { rows, thread });
+                return Ok(());
             }
         }
-        batch.insert(STATE_KEY, rows::encode(meta));
-        self.tree.apply_batch(batch).map_err(|e| failed(&self.directory, e))
+        self.tree.apply_batch(batch_of(&rows)).map_err(|e| failed(&self.directory, e))
     }
 
     /// Makes what was committed survive the machine.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        self.settle()?;
         self.tree.flush().map(|_| ()).map_err(|e| failed(&self.directory, e))
     }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // so that whoever opens it next finds all of it, and sled's own lock free
+        if let Err(error) = self.settle() {
+            tracing::error!(%error, "the last batch of the projection was not written; it is read from the log again");
+        }
+    }
+}
+
+fn batch_of(rows: &Rows) -> sled::Batch {
+    let mut batch = sled::Batch::default();
+    for (key, value) in rows {
+        match value {
+            Some(value) => batch.insert(key.as_slice(), value),
+            None => batch.remove(key.as_slice()),
+        }
+    }
+    batch
 }
 
 const FORMAT_KEY: &[u8] = b"mformat";
