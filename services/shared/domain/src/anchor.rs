@@ -12,7 +12,8 @@ use crate::{GuidError, ObjectGuid};
 
 /// What ties a directory object to its cloud object for life: base64 of sixteen raw bytes, of ms-DS-ConsistencyGuid or
 /// of objectGUID. Graph holds it as `onPremisesImmutableId` of a user and, in another alphabet, as
-/// `uniqueName` of a group. Cheap to clone: queues, indexes and requests are full of them.
+/// `uniqueName` of a group.
+// shared, because queues, indexes and requests are full of clones
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
 #[schemars(transparent)]
 pub struct SourceAnchor(#[schemars(with = "String")] Arc<str>);
