@@ -156,7 +156,12 @@ impl Round<'_> {
         }
         // those of an ambiguous value are in no cluster; the finding of each may have ended or begun
         for join in old.iter().chain(&new) {
-            concerned.extend(self.sharing(join)?.into_iter().map(|(_, other)| other));
+            for (_, other) in self.sharing(join)? {
+                if concerned.insert(other) {
+                    // whom another rule connects with it may have to go on without it, and may have waited for it only
+                    concerned.extend(self.cluster(other)?.into_keys());
+                }
+            }
         }
         for other in concerned.into_iter().filter(|other| *other != key) {
             self.add_work(Work::new(WorkKind::Evaluate, other));

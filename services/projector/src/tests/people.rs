@@ -197,6 +197,13 @@ async fn check(seed: u64) {
     assert_eq!(news(&after), news(&before), "seed {seed}: nothing is news after the loss");
 }
 
+/// An object was to be looked at together with another one, of which an answer was open. Before that ended a value became
+/// unambiguous, by which the other one belongs to somebody else: nobody looked at the first one any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waited_for_one_that_goes_elsewhere_is_looked_at() {
+    check(7_047_500_798_530_332_269).await;
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default() })]
 
