@@ -428,6 +428,7 @@ mod tests {
             key: None,
             value: Bytes::from(value),
             headers: Vec::new(),
+            link: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::chain::LooseEnd;
 use crate::membership::{GroupStatus, Member, Membership, MembershipError};
 use crate::{AppendError, NewRecord, ReadError, Record, StreamName, WriterError};
 
@@ -36,6 +37,11 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// Size and ends of a stream, for a listing. A stream that does not exist is an empty one.
     async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo, ReadError>;
 
+    /// What stands behind the last whole record, where an engine can have such a thing and it stays a moment.
+    async fn loose_end(&self, _stream: &StreamName) -> Result<Option<LooseEnd>, ReadError> {
+        Ok(None)
+    }
+
     /// Makes the streams that do not exist, empty. Those that exist are not touched.
     async fn create(&self, streams: &[StreamName]) -> Result<(), WriterError>;
 
@@ -64,8 +70,8 @@ pub trait LogWriter: Send + fmt::Debug {
     /// Not cancel-safe: a dropped call leaves the writer unusable.
     async fn append(&mut self, records: Vec<NewRecord>) -> Result<u64, AppendError>;
 
-    /// Appends records that another log had, with the offsets and times they had there, to the millisecond. All or none,
-    /// like [`LogWriter::append`].
+    /// Appends records that another log had, with the offsets, times and links they had there, times to the millisecond.
+    /// All or none, like [`LogWriter::append`].
     ///
     /// Offsets MUST grow from [`LogWriter::next_offset`] on, without a gap unless the stream is a compacted one; if they
     /// do not, this is [`AppendError::Misplaced`] and nothing is written. What is appended next follows the last of them.

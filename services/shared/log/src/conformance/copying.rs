@@ -10,7 +10,7 @@ fn record(offset: u64, time_ms: i64) -> Result<Record, Failure> {
     let timestamp = Timestamp::from_millisecond(time_ms).map_err(|e| Failure::Unmet(e.to_string()))?;
     let key = (!offset.is_multiple_of(3)).then(|| Bytes::from(format!("key {offset}")));
     let headers = vec![("h".to_owned(), Bytes::from(offset.to_string()))];
-    Ok(Record { offset, timestamp, key, value: Bytes::from(format!("value {offset}")), headers })
+    Ok(Record { offset, timestamp, key, value: Bytes::from(format!("value {offset}")), headers, link: None })
 }
 
 /// Restored records come back as they were, offsets and times too, and appends go on behind them. What does not follow is
