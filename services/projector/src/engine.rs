@@ -280,7 +280,9 @@ impl Engine {
                     continue;
                 }
                 let applied = match record.event {
-                    _ if record.offset > expected => Err(StreamErrorKind::Gap { expected }.into()),
+                    _ if record.offset > expected && !record.is_behind_gap => {
+                        Err(StreamErrorKind::Gap { expected }.into())
+                    }
                     Ok(event) => round.apply(source, record.offset, event),
                     Err(error) => Err(StreamErrorKind::from(error).into()),
                 };

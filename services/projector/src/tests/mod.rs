@@ -17,6 +17,7 @@ mod removal;
 mod shuffle;
 mod stream;
 mod support;
+mod thinned;
 mod traces;
 mod turns;
 mod what_if;
