@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod audit;
+pub mod chain;
 pub mod held;
 pub mod log;
 pub mod remove;
@@ -12,8 +14,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use audit::AuditCommand;
+pub use chain::{AnchorsArgs, VerifyArgs};
 pub use held::{DecideArgs, FilterArgs, HeldArgs, HeldCause, HeldClass, HeldOperation};
-pub use log::{CopyArgs, DigestArgs, LogCommand, TailArgs};
+pub use log::{CompactArgs, CopyArgs, DigestArgs, LogCommand, TailArgs};
 pub use remove::{ObjectsArg, RemoveArgs};
 pub use rules::{ExplainArgs, FunctionsArgs, LintArgs, ListFormat, RulesCommand, ShowArgs};
 pub use sync::SyncObjectArgs;
@@ -104,6 +108,9 @@ pub enum Command {
     /// Show the event log, or copy it to another place.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Prove that the history is what was written.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Compute the projection anew from the log, to verify the live one.
     Replay(ReplayArgs),
     /// Start a practice peer and keep it until SIGINT or SIGTERM.

@@ -51,6 +51,7 @@ pub fn log_level(command: &Command) -> &'static str {
         | Command::Lint(_)
         | Command::Rules(_)
         | Command::Log(_)
+        | Command::Audit(_)
         | Command::Replay(_) => "warn",
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod activate;
 pub mod apply;
+pub mod audit;
 pub mod check;
 pub mod drift;
 pub mod explain;
@@ -43,6 +44,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::TakeOver(args) => Box::pin(take_over::take_over(args)).await,
         Command::Rules(command) => rules::rules(command),
         Command::Log(command) => Box::pin(log::log(command)).await,
+        Command::Audit(command) => Box::pin(audit::audit(command)).await,
         Command::Replay(args) => Box::pin(replay::replay(args)).await,
         Command::Practice(command) => practice::practice(command).await,
     }
