@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod audit;
 pub mod held;
 pub mod log;
 pub mod remove;
@@ -12,6 +13,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use audit::{
+    AuditActorArgs, AuditAttributeArgs, AuditCommand, AuditConfigurationArgs, AuditObjectArgs, AuditReportArgs,
+    DiffArgs, FormArgs, IndexArg, PeriodArgs, StateArgs, WhoChangedArgs,
+};
 pub use held::{DecideArgs, FilterArgs, HeldArgs, HeldCause, HeldClass, HeldOperation};
 pub use log::{CopyArgs, DigestArgs, LogCommand, TailArgs};
 pub use remove::{ObjectsArg, RemoveArgs};
@@ -101,6 +106,13 @@ pub enum Command {
     /// Show the rules in force, compare them with the default ones, and run the configuration's tests.
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Ask the history: what happened to an object, who did what, what is different from then.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Show what an object was at a moment: in the directories, as it was wished, in the tenant.
+    State(StateArgs),
+    /// Show what is different of an object between two moments.
+    Diff(DiffArgs),
     /// Show the event log, or copy it to another place.
     #[command(subcommand)]
     Log(LogCommand),

@@ -21,6 +21,7 @@ pub mod control;
 pub mod demo;
 pub mod events;
 pub mod exit;
+pub mod history;
 pub mod instance;
 pub mod output;
 pub mod pipeline;

@@ -50,6 +50,9 @@ pub fn log_level(command: &Command) -> &'static str {
         | Command::SyncObject(_)
         | Command::Lint(_)
         | Command::Rules(_)
+        | Command::Audit(_)
+        | Command::State(_)
+        | Command::Diff(_)
         | Command::Log(_)
         | Command::Replay(_) => "warn",
     }

@@ -26,8 +26,8 @@ use crate::{AppendError, Log, LogReader, NewRecord, ReadError, Record, StreamNam
 pub use copying::{restored_records_keep_their_places, streams_are_made_empty};
 pub use ownership::{appends_survive_reopening, compaction_keeps_the_last, one_writer, streams_are_apart};
 pub use reading::{
-    follows_the_tail, next_is_cancel_safe, poll_stops_at_the_tail, starts_anywhere, unknown_stream_is_empty,
-    waits_beyond_the_tail,
+    follows_the_tail, marks_lead_back, next_is_cancel_safe, poll_stops_at_the_tail, starts_anywhere,
+    unknown_stream_is_empty, waits_beyond_the_tail,
 };
 pub use writing::{
     appends_are_atomic, empty_append_is_none, everything_round_trips, offsets_are_contiguous, too_large_is_refused,
@@ -105,7 +105,7 @@ type Run<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
 
 /// Runs everything, one after the other, up to the first expectation that is not met.
 pub async fn run_all(engine: &dyn Engine) -> Result<(), Failed> {
-    let runs: [(&'static str, Run<'_>); 17] = [
+    let runs: [(&'static str, Run<'_>); 18] = [
         ("offsets_are_contiguous", Box::pin(offsets_are_contiguous(engine))),
         ("everything_round_trips", Box::pin(everything_round_trips(engine))),
         ("empty_append_is_none", Box::pin(empty_append_is_none(engine))),
@@ -113,6 +113,7 @@ pub async fn run_all(engine: &dyn Engine) -> Result<(), Failed> {
         ("appends_are_atomic", Box::pin(appends_are_atomic(engine))),
         ("unknown_stream_is_empty", Box::pin(unknown_stream_is_empty(engine))),
         ("starts_anywhere", Box::pin(starts_anywhere(engine))),
+        ("marks_lead_back", Box::pin(marks_lead_back(engine))),
         ("waits_beyond_the_tail", Box::pin(waits_beyond_the_tail(engine))),
         ("poll_stops_at_the_tail", Box::pin(poll_stops_at_the_tail(engine))),
         ("follows_the_tail", Box::pin(follows_the_tail(engine))),

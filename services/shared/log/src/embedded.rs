@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use crate::membership::{Alone, GroupStatus, Member, Membership, MembershipError, check_group};
-use crate::{Log, LogReader, LogWriter, ReadError, StreamInfo, StreamName, WriterError};
+use crate::{Log, LogReader, LogWriter, Mark, ReadError, StreamInfo, StreamName, WriterError};
 use cursor::{Committed, Cursor};
 use folder::Folder;
 use reader::EmbeddedReader;
@@ -162,6 +162,12 @@ impl Log for EmbeddedLog {
     async fn reader(&self, stream: &StreamName, from: u64) -> Result<Box<dyn LogReader>, ReadError> {
         let folder = Arc::new(self.folder(stream));
         Ok(Box::new(EmbeddedReader::new(folder, self.sender(stream), self.inner.options.follow_interval, from)))
+    }
+
+    async fn reader_near(&self, stream: &StreamName, from: u64, mark: Mark) -> Result<Box<dyn LogReader>, ReadError> {
+        let folder = Arc::new(self.folder(stream));
+        let reader = EmbeddedReader::new(folder, self.sender(stream), self.inner.options.follow_interval, from);
+        Ok(Box::new(reader.near(mark)))
     }
 
     async fn tail(&self, stream: &StreamName) -> Result<u64, ReadError> {

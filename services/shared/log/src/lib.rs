@@ -51,4 +51,4 @@ pub use fork::ForkedLog;
 pub use membership::{Change, GroupMember, GroupStatus, Lease, Member, Membership, MembershipError, Report};
 pub use name::{StreamName, StreamNameError};
 pub use record::{MAX_APPEND_BYTES, MAX_RECORD_BYTES, NewRecord, Record};
-pub use traits::{Log, LogReader, LogWriter, StreamInfo};
+pub use traits::{Log, LogReader, LogWriter, Mark, StreamInfo};
