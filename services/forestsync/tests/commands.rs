@@ -28,6 +28,10 @@ fn help_is_complete() {
         ("help_sync_object", &["sync-object", "--help"]),
         ("help_log_tail", &["log", "tail", "--help"]),
         ("help_replay", &["replay", "--help"]),
+        ("help_audit", &["audit", "--help"]),
+        ("help_audit_object", &["audit", "object", "--help"]),
+        ("help_state", &["state", "--help"]),
+        ("help_diff", &["diff", "--help"]),
         ("help_practice_forest", &["practice", "forest", "--help"]),
         ("help_practice_tenant", &["practice", "tenant", "--help"]),
     ] {

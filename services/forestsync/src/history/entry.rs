@@ -175,8 +175,18 @@ impl LinkChange {
             (!list.is_empty()).then(|| format!("{sign} {}", names.join("; ")))
         };
         let sides = [side("added", &self.added), side("removed", &self.removed)].into_iter().flatten();
-        let of = self.of.as_ref().map(|of| format!(" of {}", self.names.get(of).unwrap_or(of))).unwrap_or_default();
-        printable(&format!("{}{of}: {}", self.attribute, sides.collect::<Vec<_>>().join(", ")))
+        // of another object: the one that is asked about came or went
+        if let Some(of) = &self.of {
+            let sides = [("added", &self.added), ("removed", &self.removed)];
+            let sides: Vec<&str> = sides.iter().filter(|(_, list)| !list.is_empty()).map(|(sign, _)| *sign).collect();
+            return printable(&format!(
+                "{} of {}: {}",
+                self.attribute,
+                self.names.get(of).unwrap_or(of),
+                sides.join(", ")
+            ));
+        }
+        printable(&format!("{}: {}", self.attribute, sides.collect::<Vec<_>>().join(", ")))
     }
 }
 

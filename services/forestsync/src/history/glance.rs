@@ -178,6 +178,9 @@ fn change(kind: &str, wire: &Wire<'_>, sink: Sink<'_>) -> Shape {
     };
     let key = Key::object(object);
     sink(key, None);
+    if kind == "ObjectDeleted" {
+        sink(Key::kind(kind), None);
+    }
     if kind == "LinkValuesChanged" {
         let links: Links = serde_json::from_str(wire.data.get())?;
         links.removed.into_iter().chain(links.added).for_each(|to| sink(Key::linked(to), None));
@@ -201,6 +204,9 @@ fn desired(kind: &str, data: &RawValue, sink: Sink<'_>) -> Shape {
             let wish: Wish<'_> = serde_json::from_str(data.get())?;
             let key = Key::anchor(&wish.anchor);
             sink(key, None);
+            if kind == "ObjectRemoved" {
+                sink(Key::kind(kind), None);
+            }
             for source in std::iter::once(&wish.source).chain(&wish.joined) {
                 sink(Key::object(source.object), Some(key));
                 sink(Key::dn(&source.dn), Some(key));

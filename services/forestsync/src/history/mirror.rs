@@ -16,7 +16,7 @@ pub struct Mirror {
     /// Its attributes, but links.
     pub attributes: Attributes,
     /// The objects that it names, by the link's attribute.
-    pub links: BTreeMap<String, BTreeMap<ObjectGuid, Option<SnapshotId>>>,
+    pub links: BTreeMap<String, BTreeMap<ObjectGuid, Link>>,
     /// Whether it is a tombstone.
     pub is_deleted: bool,
     /// Whether a completed full read did not show it.
@@ -25,6 +25,14 @@ pub struct Mirror {
     seen: Option<SnapshotId>,
     /// The last full read that began.
     open: Option<SnapshotId>,
+}
+
+/// A link, as it was shown last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// The record that showed it.
+    pub since: u64,
+    seen: Option<SnapshotId>,
 }
 
 /// What an event changed.
@@ -37,8 +45,8 @@ pub struct Difference {
 }
 
 impl Mirror {
-    /// Applies an event of the object, or about a full read of its stream.
-    pub fn apply(&mut self, event: &ChangeEvent) -> Difference {
+    /// Applies the event at an offset: one of the object, or one about a full read of its stream.
+    pub fn apply(&mut self, event: &ChangeEvent, offset: u64) -> Difference {
         let before = self.clone();
         match event {
             ChangeEvent::SnapshotStarted(event) => {
@@ -60,7 +68,7 @@ impl Mirror {
                 self.patch(&event.dn, &event.set, &event.cleared, true);
                 self.links.clear();
             }
-            ChangeEvent::LinkValuesChanged(event) => self.link(event),
+            ChangeEvent::LinkValuesChanged(event) => self.link(event, offset),
             _ => return Difference::default(),
         }
         self.is_absent = false;
@@ -73,13 +81,13 @@ impl Mirror {
         (self.dn, self.is_deleted, self.seen) = (Some(dn.clone()), is_deleted, self.open);
     }
 
-    fn link(&mut self, event: &LinkValuesChanged) {
+    fn link(&mut self, event: &LinkValuesChanged, offset: u64) {
         let values = self.links.entry(event.attribute.clone()).or_default();
         for to in &event.removed {
             values.remove(to);
         }
         let seen = event.snapshot.or(self.open);
-        values.extend(event.added.iter().map(|to| (*to, seen)));
+        values.extend(event.added.iter().map(|to| (*to, Link { since: offset, seen })));
         self.links.retain(|_, values| !values.is_empty());
     }
 
@@ -91,7 +99,7 @@ impl Mirror {
             self.links.clear();
         }
         for values in self.links.values_mut() {
-            values.retain(|_, seen| *seen == Some(snapshot));
+            values.retain(|_, link| link.seen == Some(snapshot));
         }
         self.links.retain(|_, values| !values.is_empty());
         self.difference_to(&before)
@@ -177,53 +185,53 @@ mod tests {
     #[test]
     fn an_image_of_another_read_takes_the_place_of_the_last_one() {
         let mut mirror = Mirror::default();
-        mirror.apply(&started(1));
-        mirror.apply(&observed(1, &[("title", "A"), ("l", "Bern")]));
-        mirror.apply(&observed(1, &[("c", "CH")]));
+        mirror.apply(&started(1), 0);
+        mirror.apply(&observed(1, &[("title", "A"), ("l", "Bern")]), 0);
+        mirror.apply(&observed(1, &[("c", "CH")]), 0);
         assert_eq!(mirror.attributes.len(), 3, "parts of one image");
-        mirror.apply(&started(2));
-        let found = mirror.apply(&observed(2, &[("title", "B"), ("c", "CH")]));
+        mirror.apply(&started(2), 0);
+        let found = mirror.apply(&observed(2, &[("title", "B"), ("c", "CH")]), 0);
         let names: Vec<_> = found.changes.iter().map(|change| change.attribute.as_str()).collect();
         assert_eq!(names, ["l", "title"]);
-        assert_eq!(mirror.apply(&observed(2, &[("title", "B")])), Difference::default(), "read twice");
+        assert_eq!(mirror.apply(&observed(2, &[("title", "B")]), 0), Difference::default(), "read twice");
     }
 
     #[test]
     fn links_end_with_a_tombstone_and_with_a_read_that_does_not_show_them() {
         let mut mirror = Mirror::default();
-        mirror.apply(&started(1));
-        mirror.apply(&observed(1, &[]));
-        mirror.apply(&linked(Some(1), &[1, 2], &[]));
-        mirror.apply(&linked(None, &[3], &[1]));
-        mirror.apply(&started(2));
-        mirror.apply(&observed(2, &[]));
-        mirror.apply(&linked(Some(2), &[2], &[]));
+        mirror.apply(&started(1), 0);
+        mirror.apply(&observed(1, &[]), 0);
+        mirror.apply(&linked(Some(1), &[1, 2], &[]), 0);
+        mirror.apply(&linked(None, &[3], &[1]), 0);
+        mirror.apply(&started(2), 0);
+        mirror.apply(&observed(2, &[]), 0);
+        mirror.apply(&linked(Some(2), &[2], &[]), 0);
         let found = mirror.conclude(snapshot(2));
         assert_eq!(found.links[0].removed, [ObjectGuid::from_bytes([3; 16]).to_string()]);
         let deleted = ObjectDeleted { dn: "CN=x".parse().unwrap(), set: Attributes::new(), cleared: vec![] };
-        assert_eq!(mirror.apply(&ChangeEvent::ObjectDeleted(deleted)).links[0].removed.len(), 1);
+        assert_eq!(mirror.apply(&ChangeEvent::ObjectDeleted(deleted), 0).links[0].removed.len(), 1);
         assert!(!mirror.is_there());
     }
 
     #[test]
     fn only_what_a_read_did_not_show_is_absent() {
         let mut mirror = Mirror::default();
-        mirror.apply(&started(1));
-        mirror.apply(&observed(1, &[("l", "Bern")]));
-        mirror.apply(&started(2));
+        mirror.apply(&started(1), 0);
+        mirror.apply(&observed(1, &[("l", "Bern")]), 0);
+        mirror.apply(&started(2), 0);
         let changed = ObjectChanged {
             dn: "CN=Ann,DC=x".parse().unwrap(),
             parent: None,
             set: attributes(&[("l", "Basel")]),
             cleared: vec![],
         };
-        mirror.apply(&ChangeEvent::ObjectChanged(changed));
+        mirror.apply(&ChangeEvent::ObjectChanged(changed), 0);
         mirror.conclude(snapshot(2));
         assert!(mirror.is_there(), "a change while it was read shows that it is there");
-        mirror.apply(&started(3));
+        mirror.apply(&started(3), 0);
         mirror.conclude(snapshot(3));
         assert!(!mirror.is_there());
-        mirror.apply(&observed(4, &[]));
+        mirror.apply(&observed(4, &[]), 0);
         assert!(mirror.is_there());
     }
 }

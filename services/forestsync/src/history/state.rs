@@ -183,7 +183,7 @@ impl History {
                 Step::Event(record, decoded) => {
                     forest.get_or_insert(decoded.context.forest);
                     if horizon.takes(stream, &record) {
-                        mirror.apply(&decoded.event);
+                        mirror.apply(&decoded.event, record.offset);
                         last = decoded.context.object.map(|_| record.offset).or(last);
                     }
                 }
@@ -217,10 +217,16 @@ impl History {
         let at = last.unwrap_or(0);
         for (attribute, ends) in &mirror.links {
             let mut named = BTreeMap::new();
-            for to in ends.keys() {
+            for (to, link) in ends {
+                // a tombstone's links end in both directions, and the directory does not say so
+                if self.has_ended(stream, &Key::object(*to), "ObjectDeleted", link.since, horizon).await? {
+                    continue;
+                }
                 named.insert(to.to_string(), self.name_of(stream, *to, at).await?.map(|dn| dn.to_string()));
             }
-            picture.links.insert(attribute.clone(), named);
+            if !named.is_empty() {
+                picture.links.insert(attribute.clone(), named);
+            }
         }
         if mirror.is_there() {
             for (of, attribute) in self.named_by(stream, object, horizon).await? {
@@ -252,11 +258,33 @@ impl History {
         for (of, attribute) in others {
             let folded = self.folded(stream, of, horizon).await?;
             let mirror = folded.map(|(mirror, ..)| mirror).unwrap_or_default();
-            if mirror.links.get(&attribute).is_some_and(|ends| ends.contains_key(&object)) {
+            let link = mirror.links.get(&attribute).and_then(|ends| ends.get(&object));
+            if let Some(link) = link
+                && !self.has_ended(stream, &Key::object(object), "ObjectDeleted", link.since, horizon).await?
+            {
                 naming.push((of, attribute));
             }
         }
         Ok(naming)
+    }
+
+    /// Whether something ended behind an offset, by an event of this type.
+    async fn has_ended(
+        &mut self,
+        stream: &StreamName,
+        key: &Key,
+        kind: &str,
+        since: u64,
+        horizon: &Horizon,
+    ) -> Result<bool> {
+        let own = self.offsets(stream, &[*key]).await?;
+        if own.range(since..).next().is_none() {
+            return Ok(false);
+        }
+        let ends = self.offsets(stream, &[Key::kind(kind)]).await?;
+        let both: BTreeSet<u64> = own.range(since..).copied().filter(|offset| ends.contains(offset)).collect();
+        let records = self.index().records(stream, &both).await?;
+        Ok(records.iter().any(|record| horizon.takes(stream, record)))
     }
 
     async fn as_desired(&mut self, anchor: &SourceAnchor, horizon: &Horizon) -> Result<Picture> {
@@ -264,6 +292,7 @@ impl History {
         let mut picture = Picture::new(Side::Desired, anchor.to_string());
         "not wished".clone_into(&mut picture.state);
         let (mut shown, mut later) = (None, None);
+        let mut edges = BTreeMap::new();
         let keys = [Key::anchor(anchor.as_str()), Key::linked_anchor(anchor.as_str())];
         for record in self.about(&desired, &keys).await? {
             let Ok(decoded) = DesiredRecord::decode(&record.value) else { continue };
@@ -301,12 +330,23 @@ impl History {
                     picture.place = Some(format!("{desired}={}", record.offset));
                 }
                 DesiredEvent::LinkDesired(event) if is_before => {
-                    picture.edge(anchor, &event.group, &event.member, true);
+                    edges.insert((event.group, event.member), record.offset);
                 }
                 DesiredEvent::LinkRemoved(event) if is_before => {
-                    picture.edge(anchor, &event.group, &event.member, false);
+                    edges.remove(&(event.group, event.member));
                 }
                 _ => {}
+            }
+        }
+        for ((group, member), since) in edges {
+            // it ends with either of both, without a record of its own
+            let mut is_over = false;
+            for end in [&group, &member] {
+                let key = Key::anchor(end.as_str());
+                is_over |= self.has_ended(&desired, &key, "ObjectRemoved", since, horizon).await?;
+            }
+            if !is_over {
+                picture.edge(anchor, &group, &member, true);
             }
         }
         if let Some((first, last)) = later.and_then(|later| super::timeline::missing(shown.unwrap_or(0), later)) {

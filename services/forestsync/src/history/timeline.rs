@@ -64,7 +64,7 @@ impl History {
         for step in self.steps(stream, object).await? {
             let (record, kind, difference, context) = match step {
                 Step::Event(record, decoded) => {
-                    let difference = mirror.apply(&decoded.event);
+                    let difference = mirror.apply(&decoded.event, record.offset);
                     if decoded.context.object.is_none() {
                         continue;
                     }
@@ -290,6 +290,7 @@ impl History {
             if !person.anchors.contains(&decoded.context.anchor) {
                 // of a group: only what concerns them
                 for link in &mut entry.links {
+                    link.of.clone_from(&entry.anchor);
                     link.added.retain(|id| anchors().any(|anchor| anchor == id));
                     link.removed.retain(|id| anchors().any(|anchor| anchor == id));
                 }

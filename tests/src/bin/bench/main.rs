@@ -6,6 +6,7 @@
 
 mod collect;
 mod group;
+mod history;
 mod latency;
 mod log;
 mod objects;
@@ -55,6 +56,9 @@ async fn main() {
     }
     if chosen("large group") {
         table.push(group::one_more_member().await);
+    }
+    if chosen("audit") {
+        table.extend(history::of_one_among_many().await);
     }
     if chosen("log on Kafka") {
         table.extend(log::against_bare_client().await);

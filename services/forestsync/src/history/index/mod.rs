@@ -36,6 +36,9 @@ use run::{Entry, Run};
 use super::glance::glance;
 use crate::progress::Counter;
 
+#[cfg(test)]
+mod tests;
+
 /// The version of the files.
 const FORMAT: u32 = 1;
 /// Records that are indexed in memory at a time.

@@ -12,8 +12,9 @@
 //! page is right in one place only. A question reads the footer and a page or two.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Write as _};
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf as _, BufMut as _};
@@ -36,6 +37,8 @@ pub(super) type Entry = (Key, u64);
 #[derive(Debug)]
 pub(super) struct Run {
     path: PathBuf,
+    /// Held open, so that a merge by somebody else takes nothing away.
+    file: File,
     /// What its checksums cover beside the bytes.
     seal: Vec<u8>,
     /// The offsets that it is about.
@@ -116,26 +119,23 @@ impl Run {
     /// Opens a run and reads its footer.
     pub(super) fn open(folder: &Path, stream: &str, range: &Range<u64>) -> Result<Self, IndexError> {
         let (path, seal) = (folder.join(name(range)), seal(stream, range));
-        let read = || -> io::Result<Option<Vec<u8>>> {
-            let mut file = File::open(&path)?;
+        let read = || -> io::Result<Option<(File, Vec<u8>)>> {
+            let file = File::open(&path)?;
             let bytes = file.metadata()?.len();
-            let mut magic = [0; 8];
-            file.read_exact(&mut magic)?;
-            file.seek(SeekFrom::End(-8))?;
-            let mut length = [0; 8];
-            file.read_exact(&mut length)?;
+            let (mut magic, mut length) = ([0; 8], [0; 8]);
+            file.read_exact_at(&mut magic, 0)?;
+            file.read_exact_at(&mut length, bytes.saturating_sub(8))?;
             let length = u64::from_le_bytes(length).saturating_add(32);
             if magic != *MAGIC || length > bytes.saturating_sub(16) {
                 return Ok(None);
             }
-            file.seek(SeekFrom::Start(bytes - 8 - length))?;
             let mut footer = vec![0; length as usize];
-            file.read_exact(&mut footer)?;
-            Ok(Some(footer))
+            file.read_exact_at(&mut footer, bytes - 8 - length)?;
+            Ok(Some((file, footer)))
         };
         let damaged = |detail: &'static str| IndexError::Damaged { path: path.clone(), detail };
         let whole = read().map_err(|source| IndexError::of(&path, source))?;
-        let whole = whole.ok_or_else(|| damaged("it is no index, or it is cut short"))?;
+        let (file, whole) = whole.ok_or_else(|| damaged("it is no index, or it is cut short"))?;
         let (mut footer, sum) = whole.split_at(whole.len() - 32);
         if checksum(&seal, u64::MAX, footer).as_bytes().as_slice() != sum || footer.len() < FOOTER_FIXED {
             return Err(damaged("the checksum of its footer does not fit"));
@@ -149,18 +149,17 @@ impl Run {
         let fences = (0..pages).map(|_| footer.get_u64_le()).collect();
         let mark = |_| Mark { offset: footer.get_u64_le(), place: [footer.get_u64_le(), footer.get_u64_le()] };
         let marks = (0..marks).map(mark).collect();
-        Ok(Self { path, seal, range: range.clone(), count, marks, fences })
+        Ok(Self { path, file, seal, range: range.clone(), count, marks, fences })
     }
 
     /// The offsets of what is about a key.
     pub(super) fn find(&self, key: Key, offsets: &mut Vec<u64>) -> Result<(), IndexError> {
         let first = self.fences.partition_point(|fence| *fence < key.0).saturating_sub(1);
-        let mut file = None;
         for number in first..self.fences.len() {
             if self.fences.get(number).is_none_or(|fence| *fence > key.0) {
                 break;
             }
-            let page = self.page(&mut file, number)?;
+            let page = self.page(number)?;
             let start = page.partition_point(|(found, _)| *found < key);
             offsets.extend(page.iter().skip(start).take_while(|(found, _)| *found == key).map(|(_, offset)| *offset));
         }
@@ -169,22 +168,17 @@ impl Run {
 
     /// All of its entries.
     pub(super) fn entries(&self) -> Result<Vec<Entry>, IndexError> {
-        let (mut file, mut all) = (None, Vec::with_capacity(self.count as usize));
+        let mut all = Vec::with_capacity(self.count as usize);
         for number in 0..self.fences.len() {
-            all.extend(self.page(&mut file, number)?);
+            all.extend(self.page(number)?);
         }
         Ok(all)
     }
 
-    fn page(&self, file: &mut Option<File>, number: usize) -> Result<Vec<Entry>, IndexError> {
-        let failed = |source| IndexError::of(&self.path, source);
-        let file = match file {
-            Some(file) => file,
-            none => none.insert(File::open(&self.path).map_err(failed)?),
-        };
+    fn page(&self, number: usize) -> Result<Vec<Entry>, IndexError> {
         let mut bytes = vec![0; PAGE_BYTES];
-        file.seek(SeekFrom::Start((MAGIC.len() + number * PAGE_BYTES) as u64)).map_err(failed)?;
-        file.read_exact(&mut bytes).map_err(failed)?;
+        let at = (MAGIC.len() + number * PAGE_BYTES) as u64;
+        self.file.read_exact_at(&mut bytes, at).map_err(|source| IndexError::of(&self.path, source))?;
         let (mut page, sum) = bytes.split_at(PAGE_BYTES - 16);
         if !checksum(&self.seal, number as u64, page).as_bytes().starts_with(sum) {
             return Err(IndexError::Damaged { path: self.path.clone(), detail: "the checksum of a page does not fit" });
