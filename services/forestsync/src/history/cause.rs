@@ -141,7 +141,11 @@ impl History {
     pub async fn who_changed(&mut self, life: &[Entry], attribute: &str) -> Result<Option<Answer>> {
         let [change, wish, written] = chain(life, attribute);
         let Some(origin) = change.or(wish).or(written) else { return Ok(None) };
-        let value = origin.changes.iter().find(|change| flows(change, attribute));
+        // by the name that was asked for, which may be that of the tenant's attribute
+        let named = |entry: &'_ Entry| {
+            entry.changes.iter().find(|change| change.attribute.eq_ignore_ascii_case(attribute)).cloned()
+        };
+        let value = [Some(origin), wish, written].into_iter().flatten().find_map(named);
         let usn_at_most = match change.filter(|change| change.usn.is_none()) {
             Some(change) => self.highest_usn(change).await?,
             None => None,
@@ -153,10 +157,10 @@ impl History {
             place: entry.place(),
         });
         Ok(Some(Answer {
-            attribute: value.map_or_else(|| attribute.to_owned(), |change| change.attribute.clone()),
+            attribute: value.as_ref().map_or_else(|| attribute.to_owned(), |change| change.attribute.clone()),
             dn: origin.dn.clone().or_else(|| wish.and_then(|wish| wish.dn.clone())),
-            before: value.and_then(|change| change.before.clone()),
-            after: value.and_then(|change| change.after.clone()).or_else(|| linked(origin, attribute)),
+            before: value.as_ref().and_then(|change| change.before.clone()),
+            after: value.and_then(|change| change.after).or_else(|| linked(origin, attribute)),
             time: origin.time,
             forest: origin.forest.clone(),
             controller: origin.controller.clone(),

@@ -233,6 +233,12 @@ impl Entry {
         lines
     }
 
+    /// Leaves of it what is about one attribute or link.
+    pub fn narrow(&mut self, attribute: &str) {
+        self.changes.retain(|change| change.attribute.eq_ignore_ascii_case(attribute));
+        self.links.retain(|link| link.attribute.eq_ignore_ascii_case(attribute));
+    }
+
     /// Whether it changed an attribute or link of this name, in any case.
     pub fn concerns(&self, attribute: &str) -> bool {
         let is = |name: &str| name.eq_ignore_ascii_case(attribute);

@@ -342,11 +342,12 @@ pub(super) fn missing(before: u64, revision: u64) -> Option<(u64, u64)> {
 }
 
 fn noted(summary: String, missing: Option<(u64, u64)>) -> String {
-    match missing {
-        None => summary,
-        Some((first, last)) if first == last => format!("{summary}; revision {first} is not in the log any more"),
-        Some((first, last)) => format!("{summary}; revisions {first} to {last} are not in the log any more"),
-    }
+    let note = match missing {
+        None => return summary,
+        Some((first, last)) if first == last => format!("revision {first} is not in the log any more"),
+        Some((first, last)) => format!("revisions {first} to {last} are not in the log any more"),
+    };
+    if summary.is_empty() { note } else { format!("{summary}; {note}") }
 }
 
 impl Entry {

@@ -39,7 +39,7 @@ use crate::progress::Counter;
 #[cfg(test)]
 mod tests;
 
-/// The version of the files.
+/// The version of the files, and of what [`glance`] tells: whoever changes either raises it.
 const FORMAT: u32 = 1;
 /// Records that are indexed in memory at a time.
 const PART: u64 = 250_000;
