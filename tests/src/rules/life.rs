@@ -52,11 +52,15 @@ pub async fn whole(stage: &mut Stage) -> Life {
     let first = stage.directories[0].dn("CN=eva,OU=Life");
     stage.directories[0].rename(&first, "CN=eva lee").await;
     let renamed = stage.directories[0].dn("CN=eva lee,OU=Life");
+    // one change is read after the other, so that the story is the same each time
+    let stream = format!("changes.{}.{}", stage.directories[0].access.name, domain(&stage.directories[0]));
+    says(&mut show, "her name is read", &[&stream], &renamed).await;
     stage.directories[0].set(&renamed, "displayName", "eva lee").await;
     show.people("she is renamed", &with("eva lee")).await;
 
     stage.relocate(0, "CN=eva lee,OU=Life", moved).await;
     let name = stage.directories[0].dn("CN=eva lee,OU=Later,OU=Life");
+    says(&mut show, "her place is read", &[&stream], &name).await;
     stage.directories[0].set(&name, "title", "Lead").await;
     show.has("she is moved", "eva lee", "jobTitle", "Lead").await;
 
@@ -90,7 +94,6 @@ pub async fn whole(stage: &mut Stage) -> Life {
     show.people("she is deleted", &others).await;
 
     stage.directories[0].undelete("eva", &first).await;
-    stage.directories[0].set(&first, "displayName", "eva").await;
     show.people("she is restored", &with("eva")).await;
     show.pipeline.stop().await;
 
