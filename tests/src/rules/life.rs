@@ -48,6 +48,7 @@ pub async fn whole(stage: &mut Stage) -> Life {
     let with = |name: &'static str| [&others[..], &[name]].concat();
     show.people("she is created", &with("eva")).await;
     let anchor = anchor(&show, "eva");
+    written(&mut show, &anchor, 1).await;
 
     let first = stage.directories[0].dn("CN=eva,OU=Life");
     stage.directories[0].rename(&first, "CN=eva lee").await;
@@ -57,12 +58,14 @@ pub async fn whole(stage: &mut Stage) -> Life {
     says(&mut show, "her name is read", &[&stream], &renamed).await;
     stage.directories[0].set(&renamed, "displayName", "eva lee").await;
     show.people("she is renamed", &with("eva lee")).await;
+    written(&mut show, &anchor, 2).await;
 
     stage.relocate(0, "CN=eva lee,OU=Life", moved).await;
     let name = stage.directories[0].dn("CN=eva lee,OU=Later,OU=Life");
     says(&mut show, "her place is read", &[&stream], &name).await;
     stage.directories[0].set(&name, "title", "Lead").await;
     show.has("she is moved", "eva lee", "jobTitle", "Lead").await;
+    written(&mut show, &anchor, 3).await;
 
     stage
         .add_user(
@@ -77,8 +80,10 @@ pub async fn whole(stage: &mut Stage) -> Life {
     says(&mut show, "she is joined", &["decisions.e2e", "--type", "JoinMade"], &anchored).await;
 
     show.has("both are one", "eva lee", "officeLocation", "B 12").await;
+    written(&mut show, &anchor, 4).await;
     stage.directories[0].set(&name, "accountExpires", &ticks(2)).await;
     show.enabled("she expires", "eva lee", false).await;
+    written(&mut show, &anchor, 5).await;
 
     // two deletions at once are held; those of hers wait for somebody
     stage.directories[1].delete(&second).await;
@@ -92,6 +97,7 @@ pub async fn whole(stage: &mut Stage) -> Life {
     let approved = show.pipeline.output(&["approve", "--reason", "left, ticket 4711", &anchor]);
     assert_eq!(approved.status.code(), Some(0), "{approved:?}");
     show.people("she is deleted", &others).await;
+    says(&mut show, "her deletion is on record", &["outcomes.e2e", "--type", "ObjectDeprovisioned"], &anchored).await;
 
     stage.directories[0].undelete("eva", &first).await;
     show.people("she is restored", &with("eva")).await;
@@ -117,6 +123,20 @@ async fn says(show: &mut Show, what: &str, tail: &[&str], anchor: &str) {
         let out = pipeline.output(&[&["log", "tail"], tail, &["--from", "0"]].concat());
         let found = String::from_utf8_lossy(&out.stdout).contains(anchor);
         async move { if found { Ok(()) } else { Err(String::from_utf8_lossy(&out.stdout).into_owned()) } }
+    })
+    .await;
+}
+
+/// Waits until so many writes of attributes are on record: the tenant shows them a little earlier.
+async fn written(show: &mut Show, anchor: &str, count: usize) {
+    let types = ["--type", "ObjectProvisioned", "--type", "ObjectUpdated"];
+    let pipeline = &mut show.pipeline;
+    wait::until("what was written is on record", crate::suite::ARRIVAL, || {
+        pipeline.assert_alive();
+        let tail = ["log", "tail", "outcomes.e2e", "--from", "0", "--object", anchor];
+        let out = pipeline.output(&[&tail[..], &types].concat());
+        let found = String::from_utf8_lossy(&out.stdout).lines().count();
+        async move { if found >= count { Ok(()) } else { Err(format!("{found} of {count}")) } }
     })
     .await;
 }
@@ -148,17 +168,23 @@ fn story(entries: &[Value]) -> String {
             .map(|name| format!("{name} {}", entry[*name].to_string().trim_matches('"')));
         let request = entry["request_id"].as_str().map(|_| "request".to_owned());
         let about = by.chain(request).collect::<Vec<_>>().join(", ");
+        let actor = entry["actor"].as_str().map(|actor| format!("by {actor}")).unwrap_or_default();
         let summary = entry["summary"].as_str().unwrap();
+        let summary = if actor.is_empty() { summary.to_owned() } else { summary.replace(&actor, "by <actor>") };
+        // the same person, as the tenant's part has it
+        let summary =
+            summary.split_once(": approved by ").map_or(summary.clone(), |(what, _)| format!("{what}: approved"));
         out += &format!("{stream} {kind} ({about}) {summary}\n");
         let list = |name: &str| entry[name].as_array().cloned().unwrap_or_default();
         for change in list("changes") {
             let rule = change["rule"].as_str().map(|rule| format!("   [{rule}]")).unwrap_or_default();
-            out += &format!(
-                "    {}: {} -> {}{rule}\n",
-                change["attribute"].as_str().unwrap(),
-                change["before"],
-                change["after"]
-            );
+            let attribute = change["attribute"].as_str().unwrap();
+            let shown = |side: &str| match &change[side] {
+                // its domain is made anew each time
+                Value::Array(_) if attribute == "objectSid" => "<sid>".to_owned(),
+                value => value.to_string(),
+            };
+            out += &format!("    {attribute}: {} -> {}{rule}\n", shown("before"), shown("after"));
         }
         for link in list("links") {
             out += &format!("    {}: +{} -{}\n", link["attribute"].as_str().unwrap(), link["added"], link["removed"]);
