@@ -150,7 +150,7 @@ fn ask(folder: &Path, arguments: &[&str]) -> (f64, usize) {
     let out = command.args(arguments).args(["-c", "contoso.toml"]).current_dir(folder).output().unwrap();
     let took = start.elapsed().as_secs_f64();
     assert!(out.status.success(), "{arguments:?}: {out:?}");
-    (took, out.stdout.iter().filter(|byte| **byte == b'\n').count())
+    (took, String::from_utf8_lossy(&out.stdout).lines().count())
 }
 
 pub(crate) async fn of_one_among_many() -> Vec<Measured> {
