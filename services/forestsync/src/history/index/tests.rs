@@ -51,15 +51,21 @@ impl Lab {
 /// What a look at every record finds.
 async fn by_hand(log: &Arc<dyn Log>, stream: &StreamName) -> BTreeMap<Key, BTreeSet<u64>> {
     let mut found = BTreeMap::<Key, BTreeSet<u64>>::new();
-    let mut reader = log.reader(stream, 0).await.unwrap();
+    for record in whole(log, stream).await {
+        glance(stream, &record, &mut |key, _| _ = found.entry(key).or_default().insert(record.offset));
+    }
+    found
+}
+
+/// All records of a stream. One poll may give fewer than there are.
+async fn whole(log: &Arc<dyn Log>, stream: &StreamName) -> Vec<Record> {
+    let (mut all, mut reader) = (Vec::new(), log.reader(stream, 0).await.unwrap());
     loop {
         let records = reader.poll(100).await.unwrap();
         if records.is_empty() {
-            return found;
+            return all;
         }
-        for record in records {
-            glance(stream, &record, &mut |key, _| _ = found.entry(key).or_default().insert(record.offset));
-        }
+        all.extend(records);
     }
 }
 
@@ -129,8 +135,7 @@ async fn what_compaction_took_is_passed_over() {
     assert_eq!((before.end, index.end(&stream)), (end, end));
     let all = (0..end).collect();
     let kept = index.records(&stream, &all).await.unwrap();
-    let by_reading = log.reader(&stream, 0).await.unwrap().poll(10_000).await.unwrap();
-    assert_eq!(kept, by_reading);
+    assert_eq!(kept, whole(&log, &stream).await);
 }
 
 #[tokio::test]
@@ -143,7 +148,7 @@ async fn a_stream_that_was_cut_is_indexed_anew() {
     // the same beginning, as a copy that was not finished has it
     let copy = lab.log("copy");
     for stream in &lab.streams {
-        let mut records = log.reader(stream, 0).await.unwrap().poll(10_000).await.unwrap();
+        let mut records = whole(&log, stream).await;
         records.truncate(records.len() / 2 + 1);
         copy.writer(stream).await.unwrap().restore(records).await.unwrap();
     }
