@@ -23,7 +23,7 @@ use bytes::Bytes;
 
 use crate::{AppendError, Log, LogReader, NewRecord, ReadError, Record, StreamName, StreamNameError, WriterError};
 
-pub use copying::{restored_records_keep_their_places, streams_are_made_empty};
+pub use copying::{moments_are_found, restored_records_keep_their_places, streams_are_made_empty};
 pub use ownership::{appends_survive_reopening, compaction_keeps_the_last, one_writer, streams_are_apart};
 pub use reading::{
     follows_the_tail, next_is_cancel_safe, poll_stops_at_the_tail, starts_anywhere, unknown_stream_is_empty,
@@ -105,7 +105,7 @@ type Run<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
 
 /// Runs everything, one after the other, up to the first expectation that is not met.
 pub async fn run_all(engine: &dyn Engine) -> Result<(), Failed> {
-    let runs: [(&'static str, Run<'_>); 17] = [
+    let runs: [(&'static str, Run<'_>); 18] = [
         ("offsets_are_contiguous", Box::pin(offsets_are_contiguous(engine))),
         ("everything_round_trips", Box::pin(everything_round_trips(engine))),
         ("empty_append_is_none", Box::pin(empty_append_is_none(engine))),
@@ -122,6 +122,7 @@ pub async fn run_all(engine: &dyn Engine) -> Result<(), Failed> {
         ("streams_are_apart", Box::pin(streams_are_apart(engine))),
         ("streams_are_made_empty", Box::pin(streams_are_made_empty(engine))),
         ("restored_records_keep_their_places", Box::pin(restored_records_keep_their_places(engine))),
+        ("moments_are_found", Box::pin(moments_are_found(engine))),
         ("compaction_keeps_the_last", Box::pin(compaction_keeps_the_last(engine))),
     ];
     for (expectation, run) in runs {

@@ -34,6 +34,7 @@
 mod config;
 mod error;
 mod fork;
+mod moment;
 mod name;
 mod record;
 mod traits;
@@ -49,6 +50,7 @@ pub use embedded::{EmbeddedLog, EmbeddedOptions};
 pub use error::{AppendError, ReadError, WriterError, WrongSetting};
 pub use fork::ForkedLog;
 pub use membership::{Change, GroupMember, GroupStatus, Lease, Member, Membership, MembershipError, Report};
+pub use moment::{offset_at, offsets_at};
 pub use name::{StreamName, StreamNameError};
 pub use record::{MAX_APPEND_BYTES, MAX_RECORD_BYTES, NewRecord, Record};
 pub use traits::{Log, LogReader, LogWriter, StreamInfo};
