@@ -75,6 +75,8 @@ pub(crate) struct Round<'a> {
     pub(crate) stopped: BTreeSet<SourceId>,
     /// Wishes are left for later, whatever was read.
     pub(crate) is_postponed: bool,
+    /// A full read was judged where its judgement is not known: with a decision still to come, it might be another one.
+    pub(crate) is_guessed: bool,
     /// Other configurations for the same tenant.
     pub(crate) others: &'a [Other],
     /// How often an object was given an anchor, or took one over or gave it back.
@@ -90,6 +92,7 @@ pub(crate) struct Prepared {
     pub(crate) meta: Meta,
     pub(crate) decisions: Vec<DecisionEvent>,
     pub(crate) novel: BTreeMap<SourceId, Novel>,
+    pub(crate) is_guessed: bool,
 }
 
 impl<'a> Round<'a> {
@@ -113,6 +116,7 @@ impl<'a> Round<'a> {
             ancestries: HashMap::new(),
             stopped: BTreeSet::new(),
             is_postponed: false,
+            is_guessed: false,
             others: &[],
             given: 0,
             tenant: meta.domains.clone().map(Rc::new),
@@ -130,7 +134,7 @@ impl<'a> Round<'a> {
             meta.decisions += self.decisions.len() as u64;
         }
         let changes = self.txn.finish(&mut meta)?;
-        Ok(Prepared { changes, meta, decisions: self.decisions, novel: self.novel })
+        Ok(Prepared { changes, meta, decisions: self.decisions, novel: self.novel, is_guessed: self.is_guessed })
     }
 
     pub(crate) fn is_full(&self) -> bool {

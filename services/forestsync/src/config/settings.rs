@@ -75,6 +75,11 @@ impl Settings {
         self.data.join("projector")
     }
 
+    /// The folder of the projection's snapshots: a cache, deletable at any time.
+    pub fn snapshots_dir(&self) -> PathBuf {
+        self.data.join("snapshots").join(&self.configuration)
+    }
+
     /// The folder of the provisioner's ledger.
     pub fn provisioner_dir(&self) -> PathBuf {
         self.data.join("provisioner")

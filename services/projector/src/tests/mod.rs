@@ -14,6 +14,7 @@ mod moments;
 mod people;
 mod property;
 mod removal;
+mod replay;
 mod shuffle;
 mod stream;
 mod support;
