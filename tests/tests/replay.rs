@@ -229,9 +229,15 @@ mod golden {
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
-    use forestsync_log::{EmbeddedLog, Log, Record};
-    use forestsync_projector::{Projector, ProjectorConfig, ROWS_VERSION, Replay, SourceConfig, replay};
+    use forestsync_log::{EmbeddedLog, Log, LogConfig, Record};
+    use forestsync_projector::{
+        Projector, ProjectorConfig, ROWS_VERSION, Replay, Snapshots, SourceConfig, replay, streams_of,
+    };
+    use forestsync_tests::kafka::{self, Cluster};
+    use forestsync_tests::peers;
     use forestsync_tests::rules::Stage;
+    use rand::{RngExt as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
     use serde::{Deserialize, Serialize};
 
     /// A record, as it stands in `log.jsonl`. Keys and headers are text in all streams.
@@ -267,7 +273,7 @@ mod golden {
     }
 
     fn folder() -> PathBuf {
-        forestsync_tests::peers::workspace().join("tests/golden")
+        peers::workspace().join("tests/golden")
     }
 
     fn is_blessing() -> bool {
@@ -350,9 +356,8 @@ mod golden {
         std::fs::write(place.join("expected.json"), serde_json::to_string_pretty(expected).unwrap() + "\n").unwrap();
     }
 
-    /// The log as it was.
-    async fn restored(place: &Path, to: &Path) -> Arc<dyn Log> {
-        let log = EmbeddedLog::open(to).unwrap();
+    /// Writes the log as it was.
+    async fn restore(place: &Path, log: &dyn Log) {
         let mut streams: BTreeMap<String, Vec<Record>> = BTreeMap::new();
         for line in std::fs::read_to_string(place.join("log.jsonl")).unwrap().lines() {
             let line: Line = serde_json::from_str(line).unwrap();
@@ -368,15 +373,13 @@ mod golden {
         for (stream, records) in streams {
             log.writer(&stream.parse().unwrap()).await.unwrap().restore(records).await.unwrap();
         }
-        Arc::new(log)
     }
 
-    async fn check(place: &Path) {
-        let name = place.file_name().unwrap().to_string_lossy().into_owned();
-        let mut expected: Expected =
-            serde_json::from_str(&std::fs::read_to_string(place.join("expected.json")).unwrap()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let log = restored(place, &folder.path().join("log")).await;
+    fn expected(place: &Path) -> Expected {
+        serde_json::from_str(&std::fs::read_to_string(place.join("expected.json")).unwrap()).unwrap()
+    }
+
+    fn config(expected: &Expected, directory: PathBuf) -> ProjectorConfig {
         let sources = expected.sources.iter().map(|source| SourceConfig {
             forest: source.forest.clone(),
             naming_context: source.naming_context.parse().unwrap(),
@@ -386,14 +389,23 @@ mod golden {
             include_groups: Vec::new(),
             exclude_groups: Vec::new(),
         });
-        let config = ProjectorConfig {
+        ProjectorConfig {
             configuration: expected.configuration.clone(),
-            directory: folder.path().join("replayed"),
+            directory,
             sources: sources.collect(),
             rules: Arc::default(),
             tenant: None,
             removed: None,
-        };
+        }
+    }
+
+    async fn check(place: &Path) {
+        let name = place.file_name().unwrap().to_string_lossy().into_owned();
+        let mut expected = expected(place);
+        let folder = tempfile::tempdir().unwrap();
+        let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(folder.path().join("log")).unwrap());
+        restore(place, log.as_ref()).await;
+        let config = config(&expected, folder.path().join("replayed"));
         let replayed =
             Box::pin(replay(config.clone(), Arc::clone(&log), Replay::default(), &mut |_| {})).await.unwrap();
         let digest = replayed.digest.unwrap();
@@ -431,5 +443,43 @@ mod golden {
             count += 1;
         }
         println!("{count} logs");
+    }
+
+    /// The same log on a real broker: live, replayed, and cut at random offsets and continued.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn on_kafka_a_replay_that_is_cut_and_continued_ends_alike() {
+        if let Some(why) = kafka::missing() {
+            return peers::skipped("Apache Kafka", why);
+        }
+        let place = folder().join(env!("CARGO_PKG_VERSION"));
+        let expected = expected(&place);
+        let (cluster, folder) = (Cluster::up("replay", 1), tempfile::tempdir().unwrap());
+        peers::ran("Apache Kafka");
+        let at = LogConfig { kafka: Some(cluster.bootstrap().to_owned()), ..LogConfig::default() };
+        let log = at.open(folder.path()).unwrap();
+        restore(&place, log.as_ref()).await;
+        let config = |name: &str| config(&expected, folder.path().join(name));
+        let mut projector = Projector::open(config("live"), Arc::clone(&log)).await.unwrap();
+        let digest = projector.catch_up().await.unwrap().digest;
+        drop(projector);
+        assert_eq!(digest.map(|digest| digest.to_string()).as_ref(), expected.digests.get(&ROWS_VERSION));
+        let seed = std::env::var("FORESTSYNC_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(20_261_129);
+        println!("seed {seed}");
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let cuts = if std::env::var_os("FORESTSYNC_SOAK").is_some_and(|v| v != "0") { 200 } else { 10 };
+        for cut in 0..cuts {
+            let mut until = BTreeMap::new();
+            for stream in streams_of(&config("live")).unwrap() {
+                let tail = log.tail(&stream).await.unwrap();
+                until.insert(stream, rng.random_range(0..=tail));
+            }
+            let snapshots = Some(Snapshots::new(folder.path().join(format!("snapshots-{cut}")), 0));
+            let first = Replay { until: until.clone(), snapshots: snapshots.clone(), goes_on: false };
+            Box::pin(replay(config(&format!("cut-{cut}")), Arc::clone(&log), first, &mut |_| {})).await.unwrap();
+            let rest = Replay { snapshots, ..Replay::default() };
+            let ended =
+                Box::pin(replay(config(&format!("rest-{cut}")), Arc::clone(&log), rest, &mut |_| {})).await.unwrap();
+            assert_eq!(ended.digest, digest, "cut at {until:?}");
+        }
     }
 }

@@ -61,7 +61,7 @@ fn what_cannot_be_done_is_said_with_its_exit_code() {
     insta::assert_snapshot!("missing_secrets", show(&["check"], path));
     insta::assert_snapshot!("run_without_secrets", show(&["run"], path));
     insta::assert_snapshot!("status_without_a_log", show(&["status"], path));
-    insta::assert_snapshot!("replay_without_verify", show(&["replay"], path));
+    insta::assert_snapshot!("replay_without_a_log", show(&["replay"], path));
     std::fs::write(path.join("shared.toml"), format!("{LONELY}[log]\ndirectory = \"log\"\n")).unwrap();
     insta::assert_snapshot!(
         "sync_object_with_a_shared_log",

@@ -80,6 +80,8 @@ impl Round<'_> {
     /// Applies one record of a source.
     pub(crate) fn apply(&mut self, source: SourceId, offset: u64, event: ChangeRecord) -> Result<Applied> {
         self.check_origin(source, &event.context)?;
+        let until = self.unnoted.get(&source).filter(|_| self.is_postponed && !self.meta.swept);
+        self.is_unnoted = until.is_some_and(|until| offset < *until);
         self.apply_event(source, offset, event)?;
         if let Some(state) = self.state(source) {
             state.offset = offset + 1;

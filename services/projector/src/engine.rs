@@ -75,6 +75,8 @@ pub(crate) struct Engine {
     pub(crate) rulings: Rulings,
     /// The offset up to which decisions about places in `changes` are known, ahead of all others.
     pub(crate) foreseen: u64,
+    /// See [`Round::unnoted`].
+    pub(crate) unnoted: BTreeMap<SourceId, u64>,
     /// A full read was judged that may have been judged otherwise; see [`Round::is_guessed`].
     pub(crate) is_guessed: bool,
     novel: BTreeMap<SourceId, Novel>,
@@ -114,6 +116,7 @@ impl Engine {
             others: Vec::new(),
             rulings: Rulings::default(),
             foreseen: 0,
+            unnoted: BTreeMap::new(),
             is_guessed: false,
             novel: BTreeMap::new(),
         }
@@ -132,6 +135,7 @@ impl Engine {
         let mut round = Round::new(&self.plan, &self.store, &self.meta, self.outputs.is_some())?;
         round.stopped = self.stopped.keys().copied().collect();
         round.is_postponed = self.is_postponed;
+        round.unnoted.clone_from(&self.unnoted);
         round.others = &self.others;
         Ok(round)
     }

@@ -75,6 +75,11 @@ pub(crate) struct Round<'a> {
     pub(crate) stopped: BTreeSet<SourceId>,
     /// Wishes are left for later, whatever was read.
     pub(crate) is_postponed: bool,
+    /// For each source the offset up to which changes are not noted one by one while wishes are left for later: everything
+    /// is looked at in the end, and no answer is open there.
+    pub(crate) unnoted: BTreeMap<SourceId, u64>,
+    /// Whether that is so of the record at hand.
+    pub(crate) is_unnoted: bool,
     /// A full read was judged where its judgement is not known: with a decision still to come, it might be another one.
     pub(crate) is_guessed: bool,
     /// Other configurations for the same tenant.
@@ -116,6 +121,8 @@ impl<'a> Round<'a> {
             ancestries: HashMap::new(),
             stopped: BTreeSet::new(),
             is_postponed: false,
+            unnoted: BTreeMap::new(),
+            is_unnoted: false,
             is_guessed: false,
             others: &[],
             given: 0,
@@ -344,7 +351,7 @@ impl<'a> Round<'a> {
     /// Whether work that follows from a change of the mirror must be noted: before the gate opens it need not, because
     /// everything is looked at then.
     pub(crate) fn follows(&self, source: SourceId) -> bool {
-        self.meta.sources.get(&source).is_some_and(|state| state.first_done)
+        !self.is_unnoted && self.meta.sources.get(&source).is_some_and(|state| state.first_done)
     }
 
     /// Notes that an object must be looked at when the answer it came in is complete.

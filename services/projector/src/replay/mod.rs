@@ -252,6 +252,12 @@ impl Work {
         show: Show<'_>,
     ) -> Result<()> {
         let (log, mut at) = (Arc::clone(&self.log), from);
+        let unnoted = moment::whole_answers(log.as_ref(), stream, until).await?.unwrap_or(0);
+        self.with(move |engine| {
+            engine.unnoted.insert(source, unnoted);
+            Ok(())
+        })
+        .await?;
         let mut reader = log.reader(stream, from).await?;
         let mut next = decoded(reader.as_mut(), until).await?;
         while let Some(last) = next.last() {

@@ -29,14 +29,14 @@ pub async fn moment_at(log: &dyn Log, config: &ProjectorConfig, time: Timestamp)
     let mut offsets = offsets_at(log, streams_of(config)?, time).await?;
     for source in &config.sources {
         if let Some(offset) = offsets.get_mut(&source.stream) {
-            *offset = whole_answers(log, &source.stream, *offset).await?;
+            *offset = whole_answers(log, &source.stream, *offset).await?.unwrap_or(*offset);
         }
     }
     Ok(offsets)
 }
 
-/// The greatest offset up to `offset` at which no answer is open; `offset` itself if none was ever complete.
-async fn whole_answers(log: &dyn Log, stream: &StreamName, offset: u64) -> Result<u64> {
+/// The greatest offset up to `offset` at which no answer is open; `None` if none was ever complete.
+pub(super) async fn whole_answers(log: &dyn Log, stream: &StreamName, offset: u64) -> Result<Option<u64>> {
     let (mut end, mut is_open) = (offset, false);
     while end > 0 {
         let from = end.saturating_sub(CHUNK);
@@ -52,7 +52,7 @@ async fn whole_answers(log: &dyn Log, stream: &StreamName, offset: u64) -> Resul
         for record in records.iter().rev() {
             match ChangeRecord::decode(&record.value).map(|record| record.event) {
                 Ok(ChangeEvent::CursorAdvanced(event)) if event.to.complete => {
-                    return Ok(if is_open { record.offset + 1 } else { offset });
+                    return Ok(Some(if is_open { record.offset + 1 } else { offset }));
                 }
                 Ok(ChangeEvent::ReadingStopped(_) | ChangeEvent::ReadingResumed(_)) => {}
                 // what cannot be read is said where it is applied
@@ -61,7 +61,7 @@ async fn whole_answers(log: &dyn Log, stream: &StreamName, offset: u64) -> Resul
         }
         end = from;
     }
-    Ok(offset)
+    Ok(None)
 }
 
 /// Moments on the way from `start` to `goal`, so that about `every` records lie between two of them; the last one is `goal`.

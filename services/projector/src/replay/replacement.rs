@@ -79,13 +79,13 @@ pub async fn build(
     let plan = Plan::new(config.clone())?;
     let live = config.directory.clone();
     let directory = next_of(&live);
-    let lock = blocking(&plan, {
+    let building = blocking(&plan, {
         let (live, directory) = (live.clone(), directory.clone());
         move || {
-            let lock = store::lock(&beside(&live, ".replay"))?;
+            let building = store::lock(&beside(&live, ".replay"))?;
             // without the mark it is nobody's replacement any more
             remove_file(&ready_of(&live)).and_then(|()| snapshots::remove(&directory)).map_err(|e| io(&live, e))?;
-            Ok(lock)
+            Ok(building)
         }
     })
     .await?;
@@ -98,7 +98,7 @@ pub async fn build(
             // what is read back from the disk is what takes the place
             let ready = look(&plan, &directory)?;
             mark(&live, &ready).map_err(|e| io(&live, e))?;
-            drop(lock);
+            drop(building);
             Ok(())
         }
     })
@@ -121,7 +121,7 @@ pub(crate) fn is_ready(directory: &Path) -> bool {
 /// [`swap`], for whoever knows the plan.
 pub(crate) async fn take_up(plan: &Plan, log: &dyn Log) -> Result<bool> {
     let directory = &plan.config.directory;
-    if !ready_of(directory).exists() && !replaced_of(directory).exists() {
+    if ![ready_of(directory), replaced_of(directory), next_of(directory)].iter().any(|place| place.exists()) {
         return Ok(false);
     }
     let mut tails = BTreeMap::new();
@@ -136,9 +136,16 @@ pub(crate) async fn take_up(plan: &Plan, log: &dyn Log) -> Result<bool> {
 fn exchange(plan: &Plan, tails: &BTreeMap<String, u64>) -> Result<bool> {
     let live = plan.config.directory.as_path();
     let (next, ready, replaced) = (next_of(live), ready_of(live), replaced_of(live));
-    let _lock = store::lock(live)?;
     let failed = |error| io(live, error);
+    // while another one is being built, the one before it is nobody's replacement any more
+    let _building = match store::lock(&beside(live, ".replay")) {
+        Err(StoreError::Locked(_)) => return Ok(false),
+        lock => lock?,
+    };
+    let _lock = store::lock(live)?;
     if !ready.exists() {
+        // what a replay left that was killed
+        clear(&next);
         // the end of an exchange, or of one that was given up
         if live.exists() {
             clear(&replaced);
@@ -232,10 +239,10 @@ fn finish(live: &Path) -> io::Result<()> {
     remove_file(&beside(live, ".next.lock"))
 }
 
-/// Removes what was replaced. What is left of it is removed by the next one who comes by.
-fn clear(replaced: &Path) {
-    if let Err(error) = snapshots::remove(replaced) {
-        tracing::debug!(error = %error, database = %replaced.display(), "what was replaced cannot be removed now");
+/// Removes what nobody needs any more. What is left of it is removed by the next one who comes by.
+fn clear(place: &Path) {
+    if let Err(error) = snapshots::remove(place) {
+        tracing::debug!(error = %error, database = %place.display(), "it cannot be removed now");
     }
 }
 

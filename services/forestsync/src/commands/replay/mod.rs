@@ -153,20 +153,18 @@ fn snapshots(settings: &Settings, every: u64) -> Option<Snapshots> {
 
 /// Computes it in a folder of its own: the one that was named, or one that is removed afterwards.
 async fn aside(settings: &Settings, args: &ReplayArgs) -> Result<Exit> {
-    let folder = match &args.into {
+    let (directory, _folder) = match &args.into {
         Some(into) => {
             refuse_used(into)?;
-            None
+            (into.clone(), None)
         }
-        None => Some(tempfile::Builder::new().prefix(PREFIX).tempdir()?),
+        None => {
+            let folder = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
+            (folder.path().join("projector"), Some(folder))
+        }
     };
     let log = settings.existing_log()?;
     let config = projector_config_from_log(settings, log.as_ref()).await?;
-    let directory = match (&args.into, &folder) {
-        (Some(into), _) => into.clone(),
-        (None, Some(folder)) => folder.path().join("projector"),
-        (None, None) => return Ok(Exit::Failed),
-    };
     let config = ProjectorConfig { directory, ..config };
     let until = goal::offsets(&args.to, &config, log.as_ref()).await?;
     let options = Replay { until, snapshots: snapshots(settings, args.snapshot_every), goes_on: false };
