@@ -191,9 +191,10 @@ fn of_maps<T: PartialEq>(
     let differ = names.into_iter().filter(|name| ours.get(*name) != theirs.get(*name));
     let tell = |name: &String| {
         let side = |value: Option<&T>| value.map_or_else(|| "nothing".to_owned(), &show);
-        match values {
-            true => format!("{name}: live {}, replayed {}", side(ours.get(name)), side(theirs.get(name))),
-            false => name.clone(),
+        if values {
+            format!("{name}: live {}, replayed {}", side(ours.get(name)), side(theirs.get(name)))
+        } else {
+            name.clone()
         }
     };
     differ.map(tell).collect()

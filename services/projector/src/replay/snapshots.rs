@@ -111,7 +111,7 @@ impl Snapshots {
         log: &dyn Log,
         targets: &BTreeMap<StreamName, u64>,
     ) -> Result<Option<u64>> {
-        let mut found = self.list(plan)?;
+        let mut found = self.list(plan);
         found.sort_by_key(|(_, header)| header.records());
         while let Some((path, header)) = found.pop() {
             let is_before = |stream: &StreamName, until: &u64| {
@@ -126,7 +126,7 @@ impl Snapshots {
                 offsets.insert(stream, offset);
             }
             if marks(log, &offsets).await? != header.marks {
-                self.drop_one(&path, &SnapshotError::Foreign("it is of another log"));
+                discard(&path, &SnapshotError::Foreign("it is of another log"));
                 continue;
             }
             let (from, directory, foreseen) = (path.clone(), plan.config.directory.clone(), header.foreseen);
@@ -140,41 +140,30 @@ impl Snapshots {
             });
             match loaded.await? {
                 None => return Ok(Some(foreseen)),
-                Some(error) => self.drop_one(&path, &error),
+                Some(error) => discard(&path, &error),
             }
         }
         Ok(None)
     }
 
     /// The snapshots with their headers, without those that are of no use.
-    fn list(&self, plan: &Plan) -> Result<Vec<(PathBuf, Header)>> {
+    fn list(&self, plan: &Plan) -> Vec<(PathBuf, Header)> {
         let mut all = Vec::new();
         for path in self.files(EXTENSION) {
             match verified(&path) {
                 Ok(header) => match misfit(&header, plan) {
                     None => all.push((path, header)),
-                    Some(why) => self.drop_one(&path, &SnapshotError::Foreign(why)),
+                    Some(why) => discard(&path, &SnapshotError::Foreign(why)),
                 },
-                Err(error) => self.drop_one(&path, &error),
+                Err(error) => discard(&path, &error),
             }
         }
-        Ok(all)
+        all
     }
 
     fn files(&self, extension: &str) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().filter_map(std::result::Result::ok);
         entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == extension)).collect()
-    }
-
-    #[allow(clippy::unused_self, reason = "a snapshot of this folder")]
-    fn drop_one(&self, path: &Path, why: &SnapshotError) {
-        tracing::warn!(
-            snapshot = %path.display(), error = %why,
-            "a snapshot of the projection is of no use and is removed; the replay begins further back"
-        );
-        if let Err(error) = fs::remove_file(path) {
-            tracing::warn!(snapshot = %path.display(), error = %error, "it cannot be removed");
-        }
     }
 
     // ---- keeping
@@ -225,6 +214,17 @@ impl Snapshots {
             fs::remove_file(path)?;
         }
         Ok(())
+    }
+}
+
+/// Removes a snapshot that nobody can use.
+fn discard(path: &Path, why: &SnapshotError) {
+    tracing::warn!(
+        snapshot = %path.display(), error = %why,
+        "a snapshot of the projection is of no use and is removed; the replay begins further back"
+    );
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(snapshot = %path.display(), error = %error, "it cannot be removed");
     }
 }
 

@@ -104,12 +104,11 @@ async fn compare(live: ProjectorConfig, folder: &Path, log: Arc<dyn Log>, values
     let options = Replay { until: offsets.clone(), ..Replay::default() };
     let replayed = Box::pin(computed(config, log, options)).await?;
     let agrees = replayed.digest == Some(digest);
-    let differences = match agrees {
-        true => None,
-        false => {
-            let rows = move || forestsync_projector::compare(&live, &beside, MAX_ROWS, values);
-            Some(tokio::task::spawn_blocking(rows).await?.context("the comparison of rows")?)
-        }
+    let differences = if agrees {
+        None
+    } else {
+        let rows = move || forestsync_projector::compare(&live, &beside, MAX_ROWS, values);
+        Some(tokio::task::spawn_blocking(rows).await?.context("the comparison of rows")?)
     };
     Ok(Comparison {
         agrees,
@@ -127,7 +126,7 @@ fn listed(differences: &Differences) -> String {
         let differs = row.differs.iter().map(|text| output::printable(text)).collect::<Vec<_>>().join("; ");
         format!("  {} {name}({}): {differs}\n", row.kind, row.object)
     };
-    let mut text: String = differences.rows.iter().map(line).collect();
+    let mut text = differences.rows.iter().map(line).collect::<Vec<_>>().concat();
     let more = differences.count.saturating_sub(differences.rows.len() as u64);
     if more > 0 {
         text += "  and ";
