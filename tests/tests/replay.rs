@@ -48,7 +48,7 @@ fn verified(pipeline: &Pipeline) {
 fn leftovers(pipeline: &Pipeline) -> Vec<String> {
     let names = std::fs::read_dir(pipeline.folder().join("data")).unwrap().map(|e| e.unwrap().file_name());
     let names = names.map(|name| name.to_string_lossy().into_owned());
-    let is_usual = |name: &str| name.ends_with(".lock") || name.ends_with(".query");
+    let is_usual = |name: &str| [".lock", ".query"].iter().any(|usual| name.ends_with(usual));
     names.filter(|name| name.starts_with("projector.") && !is_usual(name)).collect()
 }
 
@@ -412,7 +412,7 @@ mod golden {
         let digest = replayed.digest.unwrap();
         match expected.digests.get(&ROWS_VERSION) {
             Some(known) => {
-                assert_eq!(*known, digest.to_string(), "the log of version {name} is read otherwise than it was")
+                assert_eq!(*known, digest.to_string(), "the log of version {name} is read otherwise than it was");
             }
             None if is_blessing() => {
                 expected.digests.insert(ROWS_VERSION, digest.to_string());

@@ -96,19 +96,16 @@ impl Computed {
         if let Some(directory) = &self.directory {
             output::note(&format!("the database is in {}", directory.display()));
         }
-        match self.place {
-            Some(Place::Taken) => {
-                output::note("it has taken the place of the live one; forestsync run goes on with it")
-            }
-            Some(Place::TakenByRun) => {
-                output::note("forestsync run goes on with it; the one it worked with is removed")
-            }
-            Some(Place::AtNextStart) => output::note(
+        let said = match self.place {
+            Some(Place::Taken) => "it has taken the place of the live one; forestsync run goes on with it",
+            Some(Place::TakenByRun) => "forestsync run goes on with it; the one it worked with is removed",
+            Some(Place::AtNextStart) => {
                 "forestsync run works on with the old one, for it did not answer; the new one is whole, and takes its place \
-                 when it starts next",
-            ),
-            None => {}
-        }
+                 when it starts next"
+            }
+            None => return Ok(()),
+        };
+        output::note(said);
         Ok(())
     }
 }
@@ -153,15 +150,12 @@ fn snapshots(settings: &Settings, every: u64) -> Option<Snapshots> {
 
 /// Computes it in a folder of its own: the one that was named, or one that is removed afterwards.
 async fn aside(settings: &Settings, args: &ReplayArgs) -> Result<Exit> {
-    let (directory, _folder) = match &args.into {
-        Some(into) => {
-            refuse_used(into)?;
-            (into.clone(), None)
-        }
-        None => {
-            let folder = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
-            (folder.path().join("projector"), Some(folder))
-        }
+    let (directory, _folder) = if let Some(into) = &args.into {
+        refuse_used(into)?;
+        (into.clone(), None)
+    } else {
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
+        (folder.path().join("projector"), Some(folder))
     };
     let log = settings.existing_log()?;
     let config = projector_config_from_log(settings, log.as_ref()).await?;
