@@ -37,9 +37,10 @@ pub fn missing() -> Option<&'static str> {
 }
 
 impl Lab {
-    /// Fresh forests with these numbers (1 to 9), each with an account `reader` for forestsync.
+    /// Fresh forests with these numbers (1 to 99), each with an account `reader` for forestsync.
     pub fn up(forests: &[u8]) -> Self {
-        let folder = peers::scratch().join(format!("lab-{}", forests.iter().map(u8::to_string).collect::<String>()));
+        let names: Vec<String> = forests.iter().map(u8::to_string).collect();
+        let folder = peers::scratch().join(format!("lab-{}", names.concat()));
         let lab = Self { folder, forests: forests.to_vec() };
         for n in forests {
             lab.must(&["destroy", &n.to_string()]);
@@ -81,8 +82,8 @@ impl Lab {
 
     /// All live entries of forest `n`, read from its database by `ldbsearch`.
     pub fn entries(&self, n: u8) -> Vec<Entry> {
-        let database = self.folder.join(format!("lab0{n}/private/sam.ldb"));
-        let base = format!("DC=lab0{n},DC=local");
+        let database = self.folder.join(format!("lab{n:02}/private/sam.ldb"));
+        let base = format!("DC=lab{n:02},DC=local");
         let filter = "(|(objectClass=user)(objectClass=group)(objectClass=contact)(objectClass=organizationalUnit))";
         let out = Command::new("ldbsearch")
             .args(["-H", &database.display().to_string(), "-b", &base, "-s", "sub", filter, "*"])

@@ -42,6 +42,7 @@ async fn history(log: &dyn Log) {
                 "x".repeat((number * 37 % 900) as usize)
             )),
             headers: vec![("type".to_owned(), Bytes::from_static(b"Event")); (number % 2) as usize],
+            link: None,
         };
         let mut writer = log.writer(&stream(name)).await.unwrap();
         let mut next = 0;

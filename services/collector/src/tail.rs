@@ -31,6 +31,8 @@ pub(crate) struct Position {
     pub(crate) dirty: bool,
     /// Why reading stopped, if that is the last that was written about it.
     pub(crate) stopped: Option<StopCause>,
+    /// Records were taken out since the last cursor, and other cursors may have been among them.
+    pub(crate) gap: bool,
     /// When a full read was last completed, if that is near enough to the end to have been seen.
     pub(crate) completed: Option<Timestamp>,
 }
@@ -40,13 +42,14 @@ impl Position {
     fn apply(&mut self, record: &ChangeRecord) -> bool {
         match &record.event {
             ChangeEvent::CursorAdvanced(advanced) => {
-                if self.written.is_some() && advanced.from != self.written {
+                if self.written.is_some() && advanced.from != self.written && !self.gap {
                     return false;
                 }
                 self.written = Some(advanced.to.id());
                 self.cursor = Some(advanced.to.clone());
                 self.confirmed = Some(record.time);
                 self.dirty = false;
+                self.gap = false;
             }
             ChangeEvent::SnapshotStarted(started) => self.open = Some(started.snapshot),
             ChangeEvent::SnapshotCompleted(_) => {
@@ -90,6 +93,7 @@ pub(crate) async fn read(log: &dyn Log, stream: &StreamName, tail: u64) -> Resul
 async fn read_window(log: &dyn Log, stream: &StreamName, start: u64, tail: u64) -> Result<Position, Trouble> {
     let mut position = Position::default();
     let mut reader = log.reader(stream, start).await.map_err(Trouble::ReadLog)?;
+    let mut due = start;
     loop {
         let records = reader.poll(READ_RECORDS).await.map_err(Trouble::ReadLog)?;
         if records.is_empty() {
@@ -100,6 +104,8 @@ async fn read_window(log: &dyn Log, stream: &StreamName, start: u64, tail: u64) 
                 return Ok(position);
             }
             let offset = record.offset;
+            position.gap |= offset > due;
+            due = offset + 1;
             let decoded = ChangeRecord::decode(&record.value).map_err(|source| CollectorError::Record {
                 stream: stream.clone(),
                 offset,

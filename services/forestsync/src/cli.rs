@@ -1,8 +1,11 @@
 //! The command line.
 
+pub mod audit;
+pub mod chain;
 pub mod held;
 pub mod log;
 pub mod remove;
+pub mod replay;
 pub mod rules;
 pub mod sync;
 
@@ -12,9 +15,15 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use audit::{
+    AuditActorArgs, AuditAttributeArgs, AuditCommand, AuditConfigurationArgs, AuditObjectArgs, AuditReportArgs,
+    DiffArgs, FormArgs, IndexArg, PeriodArgs, StateArgs, WhoChangedArgs,
+};
+pub use chain::{AnchorsArgs, VerifyArgs};
 pub use held::{DecideArgs, FilterArgs, HeldArgs, HeldCause, HeldClass, HeldOperation};
-pub use log::{CopyArgs, DigestArgs, LogCommand, TailArgs};
+pub use log::{CompactArgs, CopyArgs, DigestArgs, LogCommand, TailArgs};
 pub use remove::{ObjectsArg, RemoveArgs};
+pub use replay::ReplayArgs;
 pub use rules::{ExplainArgs, FunctionsArgs, LintArgs, ListFormat, RulesCommand, ShowArgs};
 pub use sync::SyncObjectArgs;
 
@@ -101,10 +110,17 @@ pub enum Command {
     /// Show the rules in force, compare them with the default ones, and run the configuration's tests.
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Ask the history what happened and who did it, and prove that it is what was written.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Show what an object was at a moment: in the directories, as it was wished, in the tenant.
+    State(StateArgs),
+    /// Show what is different of an object between two moments.
+    Diff(DiffArgs),
     /// Show the event log, or copy it to another place.
     #[command(subcommand)]
     Log(LogCommand),
-    /// Compute the projection anew from the log, to verify the live one.
+    /// Compute the projection anew from the log: to take the place of the live one, to look at a moment, to verify.
     Replay(ReplayArgs),
     /// Start a practice peer and keep it until SIGINT or SIGTERM.
     #[command(subcommand)]
@@ -244,27 +260,6 @@ pub struct ApplyArgs {
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
     /// Print what was done as JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Options of `replay`.
-#[derive(Debug, Clone, Args)]
-pub struct ReplayArgs {
-    /// The configuration.
-    #[command(flatten)]
-    pub config: ConfigArg,
-    /// Compare the live database with one computed anew from offset 0, and change nothing.
-    #[arg(long, required_unless_present = "digest")]
-    pub verify: bool,
-    /// Compute it anew up to the end of the streams and print its digest. A projector that has read as far has the
-    /// same.
-    #[arg(long, conflicts_with = "verify")]
-    pub digest: bool,
-    /// With --verify: the folder of the live database; default: the one that `forestsync run` uses.
-    #[arg(long, value_name = "DIR", conflicts_with = "digest")]
-    pub data: Option<PathBuf>,
-    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }

@@ -101,6 +101,13 @@ pub fn line(record: &Record) -> String {
     printable(&format!("{:>8}  {time}  {kind:<21}  {what}", record.offset))
 }
 
+/// The event's type, and what it says without values.
+pub fn described(record: &Record) -> (String, String) {
+    let event: Value = serde_json::from_slice(&record.value).unwrap_or_default();
+    let kind = text(&event, "type");
+    (kind.to_owned(), describe(kind, &event))
+}
+
 /// The record as JSON: `{stream, offset, timestamp, key, headers, event}`; `headers` is a list of `{name, value}`, and
 /// `event` the value, null where that is no JSON. Without `values`, attribute values are null.
 pub fn json_line(stream: &str, record: &Record, values: bool) -> Value {
@@ -428,6 +435,7 @@ mod tests {
             key: None,
             value: Bytes::from(value),
             headers: Vec::new(),
+            link: None,
         }
     }
 

@@ -12,7 +12,8 @@
 //!   process read its database.
 //!
 //! **Invariant**: no secret, no password and no cookie is ever printed; attribute values only as JSON, and where
-//! `--values` asks.
+//! `--values` asks. Whoever asks the [`history`] asks for values: `audit`, `state` and `diff` show them unless `--values hidden`
+//! says otherwise.
 
 pub mod cli;
 pub mod commands;
@@ -21,6 +22,7 @@ pub mod control;
 pub mod demo;
 pub mod events;
 pub mod exit;
+pub mod history;
 pub mod instance;
 pub mod output;
 pub mod pipeline;

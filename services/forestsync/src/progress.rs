@@ -50,6 +50,9 @@ pub fn log_level(command: &Command) -> &'static str {
         | Command::SyncObject(_)
         | Command::Lint(_)
         | Command::Rules(_)
+        | Command::Audit(_)
+        | Command::State(_)
+        | Command::Diff(_)
         | Command::Log(_)
         | Command::Replay(_) => "warn",
     }
@@ -201,10 +204,34 @@ impl Counter {
         }
     }
 
+    /// Says what is done after the last record.
+    pub fn ends_with(&mut self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.to_owned());
+        } else if self.plain.is_due() {
+            output::note(&format!("{}: {text}", self.what));
+        }
+    }
+
     fn rate(&self) -> String {
         let seconds = self.began.elapsed().as_secs_f64().max(0.001);
-        format!("{:.0} records/s", self.records as f64 / seconds)
+        let rate = format!("{:.0} records/s", self.records as f64 / seconds);
+        match left(seconds, self.done, self.total) {
+            Some(left) => format!("{rate}, {left} left"),
+            None => rate,
+        }
     }
+}
+
+/// How long the rest takes if it goes on like this; none before that can be told.
+fn left(seconds: f64, done: u64, total: u64) -> Option<String> {
+    let rest = total.checked_sub(done).filter(|rest| *rest > 0 && done > 0 && seconds >= 1.0)?;
+    let seconds = (seconds * rest as f64 / done as f64).round() as u64;
+    Some(match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds:02} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes:02} min"),
+    })
 }
 
 impl Drop for Counter {
@@ -251,5 +278,19 @@ impl Drop for Tally {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_follows_from_what_is_done() {
+        assert_eq!(left(10.0, 100, 1_000).as_deref(), Some("1 min 30 s"));
+        assert_eq!(left(10.0, 1_000, 1_500).as_deref(), Some("5 s"));
+        assert_eq!(left(100.0, 1, 145).as_deref(), Some("4 h 00 min"));
+        assert_eq!(left(0.5, 100, 1_000), None, "too early");
+        assert_eq!((left(10.0, 0, 10), left(10.0, 10, 10)), (None, None));
     }
 }

@@ -28,6 +28,10 @@ fn help_is_complete() {
         ("help_sync_object", &["sync-object", "--help"]),
         ("help_log_tail", &["log", "tail", "--help"]),
         ("help_replay", &["replay", "--help"]),
+        ("help_audit", &["audit", "--help"]),
+        ("help_audit_object", &["audit", "object", "--help"]),
+        ("help_state", &["state", "--help"]),
+        ("help_diff", &["diff", "--help"]),
         ("help_practice_forest", &["practice", "forest", "--help"]),
         ("help_practice_tenant", &["practice", "tenant", "--help"]),
     ] {
@@ -61,7 +65,7 @@ fn what_cannot_be_done_is_said_with_its_exit_code() {
     insta::assert_snapshot!("missing_secrets", show(&["check"], path));
     insta::assert_snapshot!("run_without_secrets", show(&["run"], path));
     insta::assert_snapshot!("status_without_a_log", show(&["status"], path));
-    insta::assert_snapshot!("replay_without_verify", show(&["replay"], path));
+    insta::assert_snapshot!("replay_without_a_log", show(&["replay"], path));
     std::fs::write(path.join("shared.toml"), format!("{LONELY}[log]\ndirectory = \"log\"\n")).unwrap();
     insta::assert_snapshot!(
         "sync_object_with_a_shared_log",

@@ -162,3 +162,19 @@ fn secrets_are_not_read_with_the_file_and_never_shown() {
     let credential = settings.tenant.read_credential().unwrap();
     assert!(!format!("{settings:?} {credential:?}").contains("hunter2"));
 }
+
+/// A `[log]` table that names no log is about the one in the data folder; it is not taken for a shared one.
+#[test]
+fn history_of_the_log_in_the_data_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("forestsync.toml");
+    let day = Duration::from_hours(24);
+    for (table, history) in [("", 400 * day), ("[log]\ndesired_history = \"30d\"\n", 30 * day)] {
+        std::fs::write(&path, format!("{GOOD}{table}")).unwrap();
+        let settings = config::load(&path).unwrap();
+        assert!(settings.log.is_none() && settings.desired_history == history, "{table}");
+    }
+    std::fs::write(&path, format!("{GOOD}[log]\ndesired_history = \"long\"\n")).unwrap();
+    let error = config::load(&path).unwrap_err().to_string();
+    assert!(error.contains("log.desired_history") && error.contains("\"400d\""), "{error}");
+}

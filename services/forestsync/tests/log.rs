@@ -89,6 +89,7 @@ impl Lab {
         // so that copies meet more than one segment
         options.segment_bytes = 20_000;
         options.compact_min_bytes = compact_min_bytes;
+        options.desired_history = Duration::ZERO;
         EmbeddedLog::open_with(self.path().join(name).join("log"), options).unwrap()
     }
 
@@ -120,6 +121,7 @@ async fn history(log: &EmbeddedLog, rounds: u64) {
                     key: key.as_ref().map(|key| Bytes::from(format!("{key}/{}", round % 7))),
                     value: Bytes::from(value.clone()),
                     headers: vec![("type".to_owned(), Bytes::from(kind(value)))],
+                    link: None,
                 });
             }
         }

@@ -53,13 +53,19 @@ pub(crate) enum Applied {
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) offset: u64,
+    /// Records before it were taken out on purpose.
+    pub(crate) is_behind_gap: bool,
     pub(crate) event: std::result::Result<ChangeRecord, DecodeError>,
 }
 
 impl Incoming {
     /// Reads records; takes time.
     pub(crate) fn read(records: &[Record]) -> Vec<Self> {
-        let read = |record: &Record| Self { offset: record.offset, event: ChangeRecord::decode(&record.value) };
+        let read = |record: &Record| Self {
+            offset: record.offset,
+            is_behind_gap: record.link.is_some_and(|link| link.gap),
+            event: ChangeRecord::decode(&record.value),
+        };
         records.iter().map(read).collect()
     }
 
@@ -80,6 +86,12 @@ impl Round<'_> {
     /// Applies one record of a source.
     pub(crate) fn apply(&mut self, source: SourceId, offset: u64, event: ChangeRecord) -> Result<Applied> {
         self.check_origin(source, &event.context)?;
+        if let Some(state) = self.state(source).filter(|state| offset > state.offset) {
+            // what was taken out had cursors, so the next one follows one that is not there
+            state.cursor = None;
+        }
+        let until = self.unnoted.get(&source).filter(|_| self.is_postponed && !self.meta.swept);
+        self.is_unnoted = until.is_some_and(|until| offset < *until);
         self.apply_event(source, offset, event)?;
         if let Some(state) = self.state(source) {
             state.offset = offset + 1;
@@ -346,7 +358,7 @@ impl Round<'_> {
         if last == Some(id) && event.from != last {
             // the page came twice: so did its objects
             state.counted = state.counted_at_cursor;
-        } else if event.from == last {
+        } else if last.is_none() || event.from == last {
             state.cursor = Some(*id.0.as_bytes());
             state.counted_at_cursor = state.counted;
         } else {

@@ -100,6 +100,15 @@ async fn ask_database(config: &ProjectorConfig, log: &Arc<dyn Log>, query: &Quer
     Ok(with_origins(log, answer).await)
 }
 
+/// Asks the projector that runs on this database to let what [`build`](crate::build) has made take its place. Whether it
+/// did; `None` if none runs, or it says nothing within the time there is for an answer.
+pub async fn ask_to_take_up(directory: &Path) -> Option<bool> {
+    match ask_running(directory, &Query::TakeUp).await? {
+        Answer::TakenUp(is_taken) => Some(is_taken),
+        _ => None,
+    }
+}
+
 /// The answer of a running projector; none if there is none, or it says nothing.
 async fn ask_running(directory: &Path, query: &Query) -> Option<Answer> {
     let question = serde_json::to_vec(query).ok()?;
@@ -114,6 +123,8 @@ impl Engine {
             Query::Explain(text) => self.explain(text).map(Answer::Explain).map_err(Into::into),
             Query::Lint(filter) => self.lint(filter).map(Answer::Lint).map_err(Into::into),
             Query::Taken(holders, filter) => self.taken(holders, filter).map(Answer::Lint).map_err(Into::into),
+            // the projector's own doing
+            Query::TakeUp => Ok(Answer::TakenUp(false)),
             Query::WhatIf(sighting) => self.what_if(sighting).map(|found| Answer::WhatIf(Box::new(found))),
         };
         answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))

@@ -425,12 +425,16 @@ impl Round<'_> {
     }
 }
 
+/// What is declared of the attribute flow of a class.
+pub(crate) fn flow_of(flow: &CompiledFlow, class: CloudClass) -> AttributeFlowDeclared {
+    AttributeFlowDeclared { class, attributes: flow.managed(class), extensions: flow.extensions(class) }
+}
+
 fn emit_flow(row_key: &[u8], flow: &CompiledFlow, out: &mut Emission<'_>) -> Result<bool> {
     let class = CloudClass::ALL.into_iter().find(|class| row_key.get(2..) == Some(class.as_str().as_bytes()));
     if let Some(class) = class {
-        let (attributes, extensions) = (flow.managed(class), flow.extensions(class));
-        let identity = format!("{} {extensions:?}", attributes.join(" "));
-        let event = AttributeFlowDeclared { class, attributes, extensions };
+        let event = flow_of(flow, class);
+        let identity = format!("{} {:?}", event.attributes.join(" "), event.extensions);
         out.push(DesiredEvent::AttributeFlowDeclared(event), identity.as_bytes(), None)?;
     }
     Ok(true)

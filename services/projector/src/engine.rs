@@ -73,6 +73,12 @@ pub(crate) struct Engine {
     pub(crate) others: Vec<Other>,
     /// What people decided about sources in doubt.
     pub(crate) rulings: Rulings,
+    /// The offset up to which decisions about places in `changes` are known, ahead of all others.
+    pub(crate) foreseen: u64,
+    /// See [`Round::unnoted`].
+    pub(crate) unnoted: BTreeMap<SourceId, u64>,
+    /// A full read was judged that may have been judged otherwise; see [`Round::is_guessed`].
+    pub(crate) is_guessed: bool,
     novel: BTreeMap<SourceId, Novel>,
 }
 
@@ -109,6 +115,9 @@ impl Engine {
             is_postponed: false,
             others: Vec::new(),
             rulings: Rulings::default(),
+            foreseen: 0,
+            unnoted: BTreeMap::new(),
+            is_guessed: false,
             novel: BTreeMap::new(),
         }
     }
@@ -126,6 +135,7 @@ impl Engine {
         let mut round = Round::new(&self.plan, &self.store, &self.meta, self.outputs.is_some())?;
         round.stopped = self.stopped.keys().copied().collect();
         round.is_postponed = self.is_postponed;
+        round.unnoted.clone_from(&self.unnoted);
         round.others = &self.others;
         Ok(round)
     }
@@ -211,6 +221,7 @@ impl Engine {
         }
         self.store.commit(prepared.changes, &prepared.meta)?;
         self.meta = prepared.meta;
+        self.is_guessed |= prepared.is_guessed;
         self.is_flushed = false;
         Ok(())
     }
@@ -244,7 +255,9 @@ impl Engine {
         for chunk in records.chunks(1_000) {
             let mut round = self.round()?;
             for record in chunk {
-                if *stream == self.plan.decisions {
+                if *stream == self.plan.decisions && record.offset < self.foreseen && is_of_a_place(record) {
+                    round.meta.decisions = record.offset + 1;
+                } else if *stream == self.plan.decisions {
                     round.fold_decision(record)?;
                 } else if *stream == self.plan.tenant {
                     round.fold_tenant(record)?;
@@ -255,6 +268,22 @@ impl Engine {
             let prepared = round.finish()?;
             self.commit(prepared)?;
         }
+        Ok(())
+    }
+
+    /// Takes over, of these decisions, those about places in `changes`, ahead of the others: they count for their place
+    /// whenever they were made, so whoever replays must know them before it comes there.
+    pub(crate) fn foresee(&mut self, records: &[Record]) -> Result<()> {
+        let Some(last) = records.last() else { return Ok(()) };
+        let mut round = self.round()?;
+        let at = round.meta.decisions;
+        for record in records.iter().filter(|record| is_of_a_place(record)) {
+            round.fold_decision(record)?;
+        }
+        round.meta.decisions = at;
+        let prepared = round.finish()?;
+        self.commit(prepared)?;
+        self.foreseen = last.offset + 1;
         Ok(())
     }
 
@@ -280,7 +309,9 @@ impl Engine {
                     continue;
                 }
                 let applied = match record.event {
-                    _ if record.offset > expected => Err(StreamErrorKind::Gap { expected }.into()),
+                    _ if record.offset > expected && !record.is_behind_gap => {
+                        Err(StreamErrorKind::Gap { expected }.into())
+                    }
                     Ok(event) => round.apply(source, record.offset, event),
                     Err(error) => Err(StreamErrorKind::from(error).into()),
                 };
@@ -320,16 +351,23 @@ impl Engine {
 
     /// Does all work there is.
     pub(crate) fn settle(&mut self) -> Result<()> {
-        loop {
+        while !self.settle_some(usize::MAX)? {}
+        Ok(())
+    }
+
+    /// Does so many rounds of the work there is; returns whether none is left.
+    pub(crate) fn settle_some(&mut self, rounds: usize) -> Result<bool> {
+        for _ in 0..rounds {
             let mut round = self.round()?;
             let is_more = round.run_work()?;
             let prepared = round.finish()?;
             self.commit(prepared)?;
             if !is_more && !self.apply_approvals()? {
-                break;
+                self.forget_sources()?;
+                return Ok(true);
             }
         }
-        self.forget_sources()
+        Ok(false)
     }
 
     /// Takes leave of sources that are configured no longer and of which nothing is left.
@@ -361,6 +399,19 @@ impl Engine {
             found.push((forest, guid, crate::store::decode(&self.store, &row_key, &value)?));
         }
         Ok(found)
+    }
+}
+
+/// Whether a decision is about a place in `changes`, and not about a moment: how a full read is judged, from which record
+/// on it is believed, which object a name of the scope means. The type stands in the record's header; a log that was
+/// written without headers is decoded.
+fn is_of_a_place(record: &Record) -> bool {
+    let is_placed = |kind: &[u8]| matches!(kind, b"FullReadJudged" | b"FullReadApproved" | b"ScopeResolved");
+    match record.headers.iter().find(|(name, _)| name == "type") {
+        Some((_, kind)) => is_placed(kind),
+        None => {
+            DecisionRecord::decode(&record.value).is_ok_and(|record| is_placed(record.event.type_name().as_bytes()))
+        }
     }
 }
 

@@ -120,6 +120,27 @@ impl StoreError {
     }
 }
 
+/// Why a snapshot of the projection is of no use, or was not kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// It is of another version, configuration or log.
+    #[error("{0}")]
+    Foreign(&'static str),
+    /// It is not what was written.
+    #[error("it is damaged: {0}")]
+    Damaged(&'static str),
+    /// Its header cannot be read or written.
+    #[error("its header is damaged: {0}")]
+    Header(#[from] serde_json::Error),
+    /// The file system refuses, or the file ends too early.
+    #[error("it cannot be read or written: {0}")]
+    Io(#[from] io::Error),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Why a `changes` stream cannot be applied beyond a record. What came before is applied, nothing is skipped, the other
 /// streams go on. Not retryable: the record will be the same next time.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,7 @@ use forestsync_schemas::desired::{DesiredEvent, DesiredRecord, ObjectDesired, So
 use forestsync_schemas::tenant::{DomainsObserved, TenantEvent, TenantRecord};
 
 use crate::config::{ScopeEntry, scope_key, source_id};
-use crate::emit::content_of;
+use crate::emit::{content_of, flow_of};
 use crate::keys::{self, ObjectKey};
 use crate::round::Round;
 use crate::rows::{Adopted, Announced, Claim, EMPTY, Emitted, FindingRow, Linked, Shrink};
@@ -119,7 +119,14 @@ impl Round<'_> {
         })?;
         self.raise_barrier(&desired.context.offsets);
         match desired.event {
-            DesiredEvent::AttributeFlowDeclared(_) => {}
+            DesiredEvent::AttributeFlowDeclared(event) => {
+                let row_key = keys::join(keys::OUTBOX, &[&[keys::OUT_FLOW], event.class.as_str().as_bytes()]);
+                if event == flow_of(&self.plan.config.rules.flow, event.class) {
+                    self.drop_outbox(row_key)?;
+                } else {
+                    self.add_outbox(row_key, None)?;
+                }
+            }
             DesiredEvent::ObjectDesired(event) => {
                 let content = content_of(&event)?;
                 let ObjectDesired { anchor, class, revision, source, .. } = event;

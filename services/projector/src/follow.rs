@@ -88,8 +88,17 @@ fn rest(projector: &Projector) -> Result<Duration, ProjectorError> {
     Ok(wait.map_or(REST, |wait| Duration::try_from(wait).unwrap_or(Duration::ZERO).min(REST)))
 }
 
-/// Applies what comes until `shutdown`.
-pub(crate) async fn follow(projector: &mut Projector, shutdown: &CancellationToken) -> Result<(), ProjectorError> {
+/// Why nothing comes any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The projector is to stop.
+    Stopped,
+    /// The database is another one, with offsets of its own.
+    Reopened,
+}
+
+/// Applies what comes until `shutdown`, or until another database has taken the place of this one.
+pub(crate) async fn follow(projector: &mut Projector, shutdown: &CancellationToken) -> Result<End, ProjectorError> {
     let positions = projector.positions();
     let (sender, mut batches) = mpsc::channel::<Batch>(positions.len().max(1));
     let mut readers = JoinSet::new();
@@ -104,8 +113,13 @@ pub(crate) async fn follow(projector: &mut Projector, shutdown: &CancellationTok
         let rest = rest(projector)?;
         tokio::select! {
             biased;
-            () = shutdown.cancelled() => return Ok(()),
-            Some(question) = ask(&mut asked) => projector.answer(question).await?,
+            () = shutdown.cancelled() => return Ok(End::Stopped),
+            Some(question) = ask(&mut asked) => {
+                if projector.answer(question).await? {
+                    projector.asked = asked;
+                    return Ok(End::Reopened);
+                }
+            }
             Some((source, result)) = batches.recv() => {
                 match result {
                     Ok(records) => {

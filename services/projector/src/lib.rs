@@ -64,12 +64,14 @@ mod project;
 mod projector;
 pub mod query;
 mod references;
+mod replay;
 mod round;
 mod rows;
 mod snapshot;
 mod status;
 mod store;
 mod stored;
+mod superseded;
 mod taken;
 mod txn;
 mod unique;
@@ -84,11 +86,17 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use ask::ask;
+pub use ask::{ask, ask_to_take_up};
 pub use config::{GroupEntry, PlanError, ProjectorConfig, ScopeEntry, SourceConfig};
 pub use digest::StateDigest;
-pub use error::{ProjectorError, StoreError, StreamError, StreamErrorKind};
+pub use error::{ProjectorError, SnapshotError, StoreError, StreamError, StreamErrorKind};
 pub use holds::Hold;
 pub use projector::Projector;
+pub use replay::{
+    Built, DEFAULT_EVERY, Difference, Differences, Replay, Replayed, Show, Snapshots, Step, build, compare, moment_at,
+    replay, streams_of, swap,
+};
+pub use rows::VERSION as ROWS_VERSION;
 pub use status::{Finding, ProjectorStatus, StreamStatus};
+pub use superseded::Superseded;
 pub use verify::{read_digest, read_digest_of, rebuild};

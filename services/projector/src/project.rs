@@ -412,6 +412,14 @@ impl Round<'_> {
         Ok(())
     }
 
+    /// Takes a row out of the outbox that is no news.
+    pub(crate) fn drop_outbox(&mut self, row_key: Vec<u8>) -> Result<()> {
+        if self.set(row_key, None)? {
+            self.meta.counters.outbox = self.meta.counters.outbox.saturating_sub(1);
+        }
+        Ok(())
+    }
+
     fn set_finding(&mut self, key: ObjectKey, finding: Option<FindingRow>) -> Result<()> {
         if finding.is_none() && self.meta.counters.findings == 0 {
             return Ok(());

@@ -16,7 +16,10 @@ use crate::ask::Asked;
 use crate::config::{Plan, SourceId};
 use crate::engine::{Engine, Outputs, Stop};
 use crate::error::StoreError;
+use crate::follow::End;
 use crate::handover::Neighbours;
+use crate::query::{Answer, Query};
+use crate::replay::{is_ready, take_up};
 use crate::status::ProjectorStatus;
 use crate::store::{guarded, move_aside};
 use crate::{ProjectorConfig, ProjectorError};
@@ -39,6 +42,8 @@ pub struct Projector {
     damages: u32,
     moved_aside: Vec<PathBuf>,
     tails: BTreeMap<SourceId, u64>,
+    /// What a replay had built took the place of the database when this one was opened.
+    took_up: bool,
     /// Questions, while it runs.
     pub(crate) asked: Option<mpsc::Receiver<Asked>>,
     status: watch::Sender<ProjectorStatus>,
@@ -58,6 +63,7 @@ impl Projector {
             damages: 0,
             moved_aside: Vec::new(),
             tails: BTreeMap::new(),
+            took_up: false,
             asked: None,
             status,
         };
@@ -94,6 +100,8 @@ impl Projector {
     /// Opens the database and brings it up to what the projector itself wrote. The writers go into the engine once the
     /// database is open, so that a damaged one does not take them along.
     async fn try_start(&mut self, outputs: &mut Option<Outputs>) -> Result<()> {
+        // what a replay has built and somebody wants here; otherwise the database stays as it is
+        self.took_up = take_up(&self.plan, self.log.as_ref()).await?;
         let (plan, directory) = (self.plan.clone(), self.config.directory.clone());
         let opened = spawn_blocking(move || catch(&directory, || Engine::open(plan, None))).await;
         let mut engine = joined(&self.config, opened)?;
@@ -339,7 +347,8 @@ impl Projector {
         };
         loop {
             match crate::follow::follow(&mut self, &shutdown).await {
-                Ok(()) => break,
+                Ok(End::Stopped) => break,
+                Ok(End::Reopened) => {}
                 Err(error) => self.recover(error).await?,
             }
         }
@@ -347,12 +356,38 @@ impl Projector {
         self.with(Engine::flush).await
     }
 
-    /// Answers a question.
-    pub(crate) async fn answer(&mut self, (query, reply): Asked) -> Result<()> {
+    /// Answers a question. Returns whether the database is another one now, and the streams must be read from its offsets.
+    pub(crate) async fn answer(&mut self, (query, reply): Asked) -> Result<bool> {
+        if matches!(query, Query::TakeUp) {
+            let is_ready = is_ready(&self.config.directory);
+            if is_ready {
+                self.reopen().await?;
+            }
+            // whoever asked may have gone
+            drop(reply.send(Answer::TakenUp(is_ready && self.took_up)));
+            return Ok(is_ready);
+        }
         let answer = self.with(move |engine| Ok(engine.answer(&query))).await?;
         // whoever asked may have gone
         drop(reply.send(crate::ask::with_origins(&self.log, answer).await));
-        Ok(())
+        Ok(false)
+    }
+
+    /// Closes the database and opens it anew, or what a replay has built in its place. The writers stay.
+    async fn reopen(&mut self) -> Result<()> {
+        self.with(Engine::flush).await?;
+        let Some(outputs) = self.engine.as_mut().and_then(Engine::take_outputs) else {
+            return Err(ProjectorError::Ended(self.config.configuration.clone()));
+        };
+        let (engine, directory) = (self.engine.take(), self.config.directory.clone());
+        let closed = spawn_blocking(move || {
+            catch(&directory, move || {
+                drop(engine);
+                Ok(())
+            })
+        });
+        joined(&self.config, closed.await)?;
+        self.start(outputs).await
     }
 
     pub(crate) fn log(&self) -> &Arc<dyn Log> {

@@ -22,6 +22,8 @@ pub enum Query {
     Taken(Vec<TenantHolder>, LintFilter),
     /// What would follow from an object as it was read just now.
     WhatIf(Box<Sighting>),
+    /// To let the projection that a replay has built take the place of the one at work; see [`swap`](crate::swap).
+    TakeUp,
 }
 
 /// An answer.
@@ -34,6 +36,8 @@ pub enum Answer {
     Lint(Vec<LintRow>),
     /// What would follow.
     WhatIf(Box<WhatIf>),
+    /// Whether there was one that could take the place.
+    TakenUp(bool),
     /// Why there is none.
     Failed(String),
 }

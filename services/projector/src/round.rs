@@ -75,6 +75,13 @@ pub(crate) struct Round<'a> {
     pub(crate) stopped: BTreeSet<SourceId>,
     /// Wishes are left for later, whatever was read.
     pub(crate) is_postponed: bool,
+    /// For each source the offset up to which changes are not noted one by one while wishes are left for later: everything
+    /// is looked at in the end, and no answer is open there.
+    pub(crate) unnoted: BTreeMap<SourceId, u64>,
+    /// Whether that is so of the record at hand.
+    pub(crate) is_unnoted: bool,
+    /// A full read was judged where its judgement is not known: with a decision still to come, it might be another one.
+    pub(crate) is_guessed: bool,
     /// Other configurations for the same tenant.
     pub(crate) others: &'a [Other],
     /// How often an object was given an anchor, or took one over or gave it back.
@@ -90,6 +97,7 @@ pub(crate) struct Prepared {
     pub(crate) meta: Meta,
     pub(crate) decisions: Vec<DecisionEvent>,
     pub(crate) novel: BTreeMap<SourceId, Novel>,
+    pub(crate) is_guessed: bool,
 }
 
 impl<'a> Round<'a> {
@@ -113,6 +121,9 @@ impl<'a> Round<'a> {
             ancestries: HashMap::new(),
             stopped: BTreeSet::new(),
             is_postponed: false,
+            unnoted: BTreeMap::new(),
+            is_unnoted: false,
+            is_guessed: false,
             others: &[],
             given: 0,
             tenant: meta.domains.clone().map(Rc::new),
@@ -130,7 +141,7 @@ impl<'a> Round<'a> {
             meta.decisions += self.decisions.len() as u64;
         }
         let changes = self.txn.finish(&mut meta)?;
-        Ok(Prepared { changes, meta, decisions: self.decisions, novel: self.novel })
+        Ok(Prepared { changes, meta, decisions: self.decisions, novel: self.novel, is_guessed: self.is_guessed })
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -340,7 +351,7 @@ impl<'a> Round<'a> {
     /// Whether work that follows from a change of the mirror must be noted: before the gate opens it need not, because
     /// everything is looked at then.
     pub(crate) fn follows(&self, source: SourceId) -> bool {
-        self.meta.sources.get(&source).is_some_and(|state| state.first_done)
+        !self.is_unnoted && self.meta.sources.get(&source).is_some_and(|state| state.first_done)
     }
 
     /// Notes that an object must be looked at when the answer it came in is complete.

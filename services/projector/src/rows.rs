@@ -17,8 +17,8 @@ use crate::keys::ObjectKey;
 
 /// Marks a value as one of ours.
 const FORMAT: u8 = 0xF5;
-/// The version of the rows; a database of another one is rebuilt.
-pub(crate) const VERSION: u8 = 7;
+/// The version of the rows; a database of another one is rebuilt, and digests of different ones cannot be compared.
+pub const VERSION: u8 = 7;
 /// The largest value: sled leaks disk whenever a value over 128 KiB is overwritten.
 pub(crate) const MAX_VALUE: usize = 60 * 1024;
 

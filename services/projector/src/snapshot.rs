@@ -83,6 +83,7 @@ impl Round<'_> {
         if shrunk.is_none() {
             shrunk = self.tally(source, ordinal, before)?;
         }
+        self.is_guessed |= before && !self.decides;
         if let Some(source) = self.plan.source(source).filter(|_| before && self.decides) {
             self.decisions.push(DecisionEvent::FullReadJudged(FullReadJudged {
                 forest: source.config.forest.clone(),

@@ -31,6 +31,8 @@ pub(crate) type Changes = Vec<(Vec<u8>, Option<Value>)>;
 const CACHE_BYTES: u64 = 48 * 1024 * 1024;
 /// Rows from which on a batch is written behind; for fewer a thread is not worth it. The histories of tests are small.
 const MANY: usize = if cfg!(test) { 4 } else { 500 };
+/// Rows of one batch of a database that is filled.
+const FILL_ROWS: usize = 10_000;
 /// How long sled's own lock may outlive the handle that was dropped just now.
 const LINGER: Duration = Duration::from_millis(20);
 const LINGER_TIMES: u32 = 250;
@@ -91,6 +93,28 @@ impl Store {
         store.check_format()?;
         store.check()?;
         Ok(store)
+    }
+
+    /// Makes a database of these rows, which hold the store's own. The directory must be empty or absent.
+    pub(crate) fn fill<E: From<StoreError>>(
+        directory: &Path,
+        rows: impl Iterator<Item = Result<(Vec<u8>, Value), E>>,
+    ) -> Result<(), E> {
+        let _lock = lock(directory)?;
+        let config = sled::Config::default().path(directory).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        let tree = config.open().map_err(|e| failed(directory, e))?;
+        let (mut batch, mut count) = (sled::Batch::default(), 0);
+        for row in rows {
+            let (key, value) = row?;
+            batch.insert(key, value);
+            count += 1;
+            if count % FILL_ROWS == 0 {
+                tree.apply_batch(std::mem::take(&mut batch)).map_err(|e| failed(directory, e))?;
+            }
+        }
+        tree.apply_batch(batch).map_err(|e| failed(directory, e))?;
+        tree.flush().map_err(|e| failed(directory, e))?;
+        Ok(())
     }
 
     fn check_format(&self) -> Result<(), StoreError> {
@@ -236,7 +260,8 @@ fn batch_of(rows: &Rows) -> sled::Batch {
 const FORMAT_KEY: &[u8] = b"mformat";
 const STATE_KEY: &[u8] = b"mstate";
 
-fn lock(directory: &Path) -> Result<File, StoreError> {
+/// Takes the lock of a database; it ends with the file.
+pub(crate) fn lock(directory: &Path) -> Result<File, StoreError> {
     let io = |source| StoreError::Io { directory: directory.to_owned(), source };
     if let Some(parent) = directory.parent() {
         std::fs::create_dir_all(parent).map_err(io)?;

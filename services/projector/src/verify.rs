@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use forestsync_log::{Log, Record, StreamName};
-use tokio::task::spawn_blocking;
+use forestsync_log::{Log, StreamName};
 
-use crate::apply::Incoming;
 use crate::config::Plan;
 use crate::digest::StateDigest;
-use crate::engine::Engine;
 use crate::keys;
-use crate::projector::MAX_RECORDS;
+use crate::replay::{Replay, replay};
 use crate::rows::Meta;
 use crate::store::Store;
 use crate::{PlanError, ProjectorConfig, ProjectorError, StoreError};
@@ -21,66 +18,24 @@ type Result<T> = std::result::Result<T, ProjectorError>;
 
 /// Builds the projection in the empty directory of `config` from offset 0 of every stream up to (and without) the
 /// offsets of `stop_at`, and returns its digest. Streams that are not in `stop_at` are read to their end. Writes nothing
-/// to the log: decisions are read, and where one is missing the same choice is made without writing it down.
+/// to the log. [`StoreError::Unsettled`] where a stream stops in the middle of an answer.
 pub async fn rebuild(
     config: ProjectorConfig,
     log: Arc<dyn Log>,
     stop_at: BTreeMap<StreamName, u64>,
 ) -> Result<StateDigest> {
-    let plan = Plan::new(config)?;
-    let streams = plan.clone();
-    let mut engine = blocking(&plan, {
-        let plan = plan.clone();
-        move || {
-            let mut engine = Engine::open(plan, None)?;
-            // all at once in the end: a choice for which no decision is there yet would be another one halfway
-            engine.is_postponed = true;
-            Ok(engine)
-        }
-    })
-    .await?;
-    let own = [(None, streams.decisions.clone()), (None, streams.tenant.clone())];
-    let sources = streams.sources.iter().map(|source| (Some(source.id), source.config.stream.clone()));
-    for (source, stream) in own.into_iter().chain(sources) {
-        let until = match stop_at.get(&stream) {
-            Some(until) => *until,
-            None => log.tail(&stream).await?,
-        };
-        let mut reader = log.reader(&stream, 0).await?;
-        loop {
-            let mut records: Vec<Record> = reader.poll(MAX_RECORDS).await?;
-            records.retain(|record| record.offset < until);
-            if records.is_empty() {
-                break;
-            }
-            let stream = stream.clone();
-            engine = blocking(&plan, move || {
-                match source {
-                    Some(source) => engine.apply(source, Incoming::read(&records))?,
-                    None => engine.fold(&stream, &records)?,
-                }
-                Ok(engine)
-            })
-            .await?;
-        }
-    }
-    blocking(&plan, move || {
-        engine.is_postponed = false;
-        engine.settle()?;
-        engine.flush()?;
-        settled(&engine.store, &engine.meta, &engine.plan.config.directory).map(|(digest, _)| digest)
-    })
-    .await
-}
-
-async fn blocking<T: Send + 'static>(plan: &Plan, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let directory = plan.config.directory.clone();
-    let done = spawn_blocking(move || crate::projector::catch(&directory, work)).await;
-    done.unwrap_or_else(|_| Err(ProjectorError::Ended(plan.config.configuration.clone())))
+    let directory = config.directory.clone();
+    let options = Replay { until: stop_at, ..Replay::default() };
+    let replayed = Box::pin(replay(config, log, options, &mut |_| {})).await?;
+    Ok(replayed.digest.ok_or(StoreError::Unsettled(directory))?)
 }
 
 /// The digest of a database, where it means something.
-fn settled(store: &Store, meta: &Meta, directory: &Path) -> Result<(StateDigest, BTreeMap<StreamName, u64>)> {
+pub(crate) fn settled(
+    store: &Store,
+    meta: &Meta,
+    directory: &Path,
+) -> Result<(StateDigest, BTreeMap<StreamName, u64>)> {
     let unsettled = || StoreError::Unsettled(directory.to_owned());
     for prefix in [keys::WORK, keys::DIRTY, keys::DIRTY_LINK] {
         if let Some(row) = store.scan(&[prefix], None).next() {

@@ -51,6 +51,19 @@ impl Engine {
         self.commit(prepared)
     }
 
+    /// What stands in the streams behind the place that was read up to is not waited for: a replay stops there.
+    pub(crate) fn end_barrier(&mut self) -> Result<()> {
+        let mut round = self.round()?;
+        for source in &self.plan.sources {
+            let offset = self.meta.sources.get(&source.id).map_or(0, |state| state.offset);
+            if let Some(until) = round.meta.until.get_mut(source.config.stream.as_str()) {
+                *until = offset.min(*until);
+            }
+        }
+        let prepared = round.finish()?;
+        self.commit(prepared)
+    }
+
     /// Writes what is wished to `desired`, unless something holds it. Call after [`Engine::settle`].
     pub(crate) fn emit(&mut self) -> Result<()> {
         self.holds.clear();

@@ -39,6 +39,7 @@
 //! **Invariant**: only this crate names reqwest, only [`store`](self) names sled, only the folders `graph` and `notify`
 //! know HTTP.
 
+mod anchors;
 mod check;
 mod config;
 mod credential;
@@ -60,6 +61,7 @@ mod target;
 pub mod service;
 pub mod settings;
 
+pub use anchors::{AuditConfig, export_anchors};
 pub use check::{CheckLine, CheckOutcome, check};
 pub use config::{
     Cloud, ConfigError, DriftSettings, ExtensionApp, InitialPassword, Joins, ProvisionerConfig, QuarantineConfig,

@@ -16,11 +16,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::settings::{
-    ChangeGuardForm, DriftForm, GuardForm, GuardSettings, Mode, NotifyForm, QuarantineForm, TenantForm, TenantSettings,
+    AuditForm, ChangeGuardForm, DriftForm, GuardForm, GuardSettings, Mode, NotifyForm, QuarantineForm, TenantForm,
+    TenantSettings,
 };
 use crate::staging::Staging;
 use crate::status::{HealthState, Status, name_of};
-use crate::{DriftSettings, NotifyConfig, Provisioner, ProvisionerConfig, ProvisionerError, QuarantineConfig};
+use crate::{
+    AuditConfig, DriftSettings, NotifyConfig, Provisioner, ProvisionerConfig, ProvisionerError, QuarantineConfig,
+};
 
 /// `provisioner.toml` as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,6 +33,8 @@ struct File {
     #[serde(default)]
     service: ServiceForm,
     data: PathBuf,
+    /// Where anchors of the log's chains are kept.
+    audit: Option<AuditForm>,
     #[serde(default)]
     configurations: Vec<ConfigurationForm>,
 }
@@ -80,22 +85,25 @@ pub struct ProvisionerService {
     /// Where the ledgers are: `<data>/<configuration>/provisioner`.
     data: PathBuf,
     configurations: Vec<ConfigurationSettings>,
+    audit: Option<AuditConfig>,
     log: Option<Arc<dyn Log>>,
 }
 
 impl ProvisionerService {
     /// The service with its ledgers below `data`.
     pub fn new(data: PathBuf, configurations: Vec<ConfigurationSettings>) -> Self {
-        Self { data, configurations, log: None }
+        Self { data, configurations, audit: None, log: None }
     }
 
     /// What a file says, before its secrets are read.
     pub fn settings(path: &Path) -> Result<Loaded<Self>, SettingsError> {
         let loaded = load::<File>(path)?;
-        let File { log, service, data, configurations } = loaded.value;
+        let File { log, service, data, audit, configurations } = loaded.value;
         let mut found = Findings::default();
         let configurations = check(&configurations, &loaded.base, &mut found);
-        let own = configurations.map(|configurations| Self::new(loaded.base.join(data), configurations));
+        let audit = audit.map(|audit| audit.check("", &loaded.base, &mut found));
+        let own =
+            configurations.map(|configurations| Self { audit, ..Self::new(loaded.base.join(data), configurations) });
         Loaded::new(path, log, &service, found, own)
     }
 
@@ -168,6 +176,10 @@ impl Service for ProvisionerService {
         // plain names always make streams
         let streams = self.configurations.iter().filter_map(|c| streams::outcomes(&c.name).parse().ok());
         offers.send_replace(streams.collect());
+        if let (Some(log), Some(audit)) = (self.log.clone(), self.audit.clone()) {
+            // it ends with the service, by being dropped
+            crate::export_anchors(log, audit, CancellationToken::new()).await;
+        }
         // the sender lives as long as this
         std::future::pending::<()>().await;
     }

@@ -223,7 +223,7 @@ async fn three_leave(grace: Duration) -> (Lab, Running) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_is_disabled_first() {
-    let (mut lab, running) = three_leave(Duration::from_hours(1)).await;
+    let (mut lab, running) = Box::pin(three_leave(Duration::from_hours(1))).await;
     idle_with(&lab, &running, 0).await;
     for n in 1..=3 {
         assert_eq!(lab.property(n, "accountEnabled"), Some(json!(false)));
@@ -249,7 +249,7 @@ async fn who_leaves_is_disabled_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_grace_comes_to_an_end() {
-    let (lab, running) = three_leave(Duration::from_millis(1_500)).await;
+    let (lab, running) = Box::pin(three_leave(Duration::from_millis(1_500))).await;
     let count = |s: &Status| s.managed.get(&CloudClass::User).copied().unwrap_or_default();
     running.until(|s| count(s) == 17).await;
     idle_with(&lab, &running, 0).await;

@@ -6,6 +6,7 @@
 pub mod drift;
 pub mod handover;
 pub mod joins;
+pub mod life;
 pub mod plans;
 pub mod questions;
 pub mod scope;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Show, Stage, common_name, domain, text};
 
 /// A moment as the directory writes it: 100 nanoseconds since 1601 (MS-ADTS 2.2.18 of accountExpires).
-fn ticks(seconds_from_now: i64) -> String {
+pub(super) fn ticks(seconds_from_now: i64) -> String {
     let now = forestsync_runtime::clock::now().as_second();
     ((now + seconds_from_now + 11_644_473_600) * 10_000_000).to_string()
 }
@@ -15,7 +15,7 @@ impl Show {
         self.pipeline.json(&["explain", object])[0].take()
     }
 
-    async fn enabled(&mut self, what: &str, name: &str, expected: bool) {
+    pub(super) async fn enabled(&mut self, what: &str, name: &str, expected: bool) {
         self.becomes(what, |dump| {
             let user = dump.users.iter().find(|user| text(&user.properties, "displayName") == name)?;
             let found = user.properties.get("accountEnabled").and_then(Value::as_bool);

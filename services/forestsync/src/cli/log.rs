@@ -1,6 +1,11 @@
 //! The options of `forestsync log`.
 
 use clap::{Args, Subcommand};
+use forestsync_runtime::clock;
+use forestsync_runtime::config::parse_duration;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use super::{ConfigArg, ReadArgs};
 use crate::commands::log::place::Place;
@@ -33,6 +38,22 @@ Offsets, times, keys and headers stay as they are, so the databases of the servi
 Nothing may write to either log meanwhile. A copy that was interrupted goes on where it stopped
 when it is started again; a target stream that holds anything else is refused.")]
     Copy(CopyArgs),
+    /// Take old history out that nothing depends on any more; without --yes only show what would go.
+    #[command(after_help = "\
+What goes is gone for ever: from then on nobody can tell what an object was before TIME, only what it
+is. What is still in force stays, at its offset and as it was written, so nothing has to be read or
+computed anew, and audit verify goes on to hold; it tells of the gaps. Per kind of stream:
+  changes.*   events that later ones about the same object supersede, since the last full read
+  desired.*   revisions that a later one of the same object supersedes, whatever log.desired_history
+  tenant.*    all but the last
+  others      nothing: decisions, outcomes and control are what the state is made from
+Only an embedded log can do it. Of one on Kafka make an embedded copy (forestsync log copy), compact
+that, and copy it back under another log.prefix.
+
+Examples:
+  forestsync log compact -c contoso.toml --before 2025-01-01
+  forestsync log compact -c contoso.toml --before 400d --stream 'changes.*' --yes")]
+    Compact(CompactArgs),
     /// Print a digest of each stream: logs with the same digests hold the same events.
     Digest(DigestArgs),
 }
@@ -70,6 +91,38 @@ pub struct TailArgs {
     /// With --json: show attribute values, not just names. They are personal data.
     #[arg(long, requires = "json")]
     pub values: bool,
+}
+
+/// Options of `log compact`.
+#[derive(Debug, Clone, Args)]
+pub struct CompactArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// What was appended before may go: a time (2025-01-01T00:00:00Z), a day (UTC), or how long ago (400d).
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    pub before: Timestamp,
+    /// Only streams of this name, in which * stands for any text; may be given more than once.
+    #[arg(long = "stream", value_name = "PATTERN")]
+    pub streams: Vec<String>,
+    /// Do it.
+    #[arg(long)]
+    pub yes: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A moment in the past.
+fn parse_moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    if let Ok(day) = text.parse::<Date>() {
+        return day.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp()).map_err(|e| e.to_string());
+    }
+    let ago = parse_duration(text).and_then(|ago| clock::now().checked_sub(ago).ok());
+    ago.ok_or_else(|| "it is no time (2025-01-01T00:00:00Z), no day (2025-01-01) and no duration (400d)".to_owned())
 }
 
 /// Options of `log copy`.

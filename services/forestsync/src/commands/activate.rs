@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use forestsync_log::{EmbeddedLog, Log};
+use forestsync_log::Log;
 use serde::Serialize;
 
 use crate::cli::ActivateArgs;
@@ -25,7 +25,7 @@ pub async fn activate(args: ActivateArgs) -> Result<Exit> {
     let settings = config::load(&args.config.config)?;
     let log: Arc<dyn Log> = match &settings.log {
         Some(log) => log.open(&settings.base)?,
-        None => Arc::new(EmbeddedLog::open(settings.log_dir())?),
+        None => Arc::new(settings.embedded()?),
     };
     let revision = control::activate(log.as_ref(), &settings, args.again).await?;
     let activated = Activated { configuration: settings.configuration, revision };

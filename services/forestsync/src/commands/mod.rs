@@ -2,7 +2,9 @@
 
 pub mod activate;
 pub mod apply;
+pub mod audit;
 pub mod check;
+pub mod diff;
 pub mod drift;
 pub mod explain;
 pub mod held;
@@ -13,6 +15,7 @@ pub mod remove;
 pub mod replay;
 pub mod rules;
 pub mod run;
+pub mod state;
 pub mod status;
 pub mod sync_object;
 pub mod take_over;
@@ -42,6 +45,9 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Plan(args) => Box::pin(plan::plan(args)).await,
         Command::TakeOver(args) => Box::pin(take_over::take_over(args)).await,
         Command::Rules(command) => rules::rules(command),
+        Command::Audit(command) => Box::pin(audit::audit(command)).await,
+        Command::State(args) => Box::pin(state::state(args)).await,
+        Command::Diff(args) => Box::pin(diff::diff(args)).await,
         Command::Log(command) => Box::pin(log::log(command)).await,
         Command::Replay(args) => Box::pin(replay::replay(args)).await,
         Command::Practice(command) => practice::practice(command).await,

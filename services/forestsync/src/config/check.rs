@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use forestsync_collector::settings::{ForestForm, ForestSettings as Reading};
 use forestsync_domain::syntax;
+use forestsync_log::{DESIRED_HISTORY, LogConfig, OpenError};
 use forestsync_projector::settings::ScopeSettings;
 use forestsync_provisioner::settings::{GuardSettings, TenantSettings};
 use forestsync_rules::settings::Rules;
@@ -45,14 +47,16 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
         }
         forests.push(check_forest(&key, forest, base, &mut found));
     }
+    let (log, desired_history) = check_log(file.log.clone(), &mut found);
     let tenant = TenantSettings::check("tenant", &file.tenant, base, &mut found);
-    if file.log.is_some() && file.tenant.tenant_id.is_none() && tenant.is_some() {
+    if log.is_some() && file.tenant.tenant_id.is_none() && tenant.is_some() {
         let hint = "write it: other services on the shared log know by it which configurations are for the same tenant";
         found.add("tenant.tenant_id", "is left to the environment, and [log] names a log that services share", hint);
     }
     let guard = GuardSettings::check("", &file.delete_guard, &file.disable_guard, &file.upn_guard, &mut found);
     let quarantine = file.quarantine.check("", &mut found);
     let notify = file.notify.check("", base, &mut found);
+    let audit = file.audit.as_ref().map(|audit| audit.check("", base, &mut found));
     let names: Vec<String> = file.forests.iter().map(|forest| forest.name.clone()).collect();
     let rules = Rules::compile(&file.rules(), &names).unwrap_or_else(|problems| {
         for p in problems {
@@ -79,7 +83,8 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
         digest,
         configuration: file.configuration,
         data: base.join(file.data),
-        log: file.log,
+        log,
+        desired_history,
         base: base.to_owned(),
         forests,
         mode: file.mode,
@@ -87,10 +92,24 @@ pub fn check(path: &Path, file: file::File, document: String, base: &Path) -> Re
         guard,
         quarantine,
         notify,
+        audit,
         drift,
         rules: Arc::new(rules),
     });
     found.into_result(path, settings)
+}
+
+/// The log that services share, and how long the one in `data` keeps history: a table that names no log is about that one.
+fn check_log(log: Option<LogConfig>, found: &mut Findings) -> (Option<LogConfig>, Duration) {
+    let history = log.as_ref().map_or(Ok(DESIRED_HISTORY), LogConfig::history).unwrap_or_else(|error| {
+        let (key, problem, hint) = match error {
+            OpenError::Config { key, problem, hint } => (key, problem, hint),
+            other => ("desired_history", other.to_string(), String::new()),
+        };
+        found.add(format!("log.{key}"), problem, hint);
+        DESIRED_HISTORY
+    });
+    (log.filter(|log| !log.names_no_log()), history)
 }
 
 /// What is compared with objects of the tenant must flow to them.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use forestsync_collector::settings::ForestForm;
 use forestsync_log::LogConfig;
 use forestsync_provisioner::settings::{
-    ChangeGuardForm, DriftForm, GuardForm, Mode, NotifyForm, QuarantineForm, TenantForm,
+    AuditForm, ChangeGuardForm, DriftForm, GuardForm, Mode, NotifyForm, QuarantineForm, TenantForm,
 };
 use forestsync_rules::flow::{FlowForm, TestForm};
 use forestsync_rules::hygiene::Options;
@@ -49,6 +49,9 @@ pub struct File {
     /// Who is told of what goes wrong.
     #[serde(default)]
     pub notify: NotifyForm,
+    /// Where anchors of the log's chains are kept.
+    #[serde(default)]
+    pub audit: Option<AuditForm>,
     /// What becomes of what others do in the tenant; without it nobody looks.
     #[serde(default)]
     pub drift: Option<DriftForm>,

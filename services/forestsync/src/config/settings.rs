@@ -6,12 +6,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use forestsync_log::{EmbeddedLog, Log, LogConfig};
+use forestsync_log::{EmbeddedLog, EmbeddedOptions, Log, LogConfig, ReadError};
 use forestsync_projector::settings::ScopeSettings;
 use forestsync_provisioner::DriftSettings;
 use forestsync_provisioner::settings::{GuardSettings, Mode, TenantSettings};
-use forestsync_provisioner::{NotifyConfig, QuarantineConfig};
+use forestsync_provisioner::{AuditConfig, NotifyConfig, QuarantineConfig};
 use forestsync_rules::settings::Rules;
 
 use crate::exit::UsageError;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// The log that the services share; `None` for the one in `data` that `run` has to itself.
     pub log: Option<LogConfig>,
+    /// How long the log in `data` keeps superseded records of `desired.*` at least.
+    pub desired_history: Duration,
     /// The folder of the file, which paths in it are relative to.
     pub base: PathBuf,
     /// The forests, in the order of the file.
@@ -45,6 +48,8 @@ pub struct Settings {
     pub quarantine: QuarantineConfig,
     /// Who is told of what goes wrong.
     pub notify: NotifyConfig,
+    /// Where anchors of the log's chains are kept.
+    pub audit: Option<AuditConfig>,
     /// What becomes of what others do in the tenant, where that is looked at.
     pub drift: Option<DriftSettings>,
     /// The rules.
@@ -67,12 +72,24 @@ impl Settings {
             let message = format!("there is no log in {}", dir.display());
             return Err(UsageError::new(message, "start forestsync run first, or correct data in the file").into());
         }
-        Ok(Arc::new(EmbeddedLog::open(dir)?))
+        Ok(Arc::new(self.embedded()?))
+    }
+
+    /// The log in `data`, made if it is not there.
+    pub fn embedded(&self) -> Result<EmbeddedLog, ReadError> {
+        let mut options = EmbeddedOptions::default();
+        options.desired_history = self.desired_history;
+        EmbeddedLog::open_with(self.log_dir(), options)
     }
 
     /// The folder of the projector's database.
     pub fn projector_dir(&self) -> PathBuf {
         self.data.join("projector")
+    }
+
+    /// The folder of the projection's snapshots: a cache, deletable at any time.
+    pub fn snapshots_dir(&self) -> PathBuf {
+        self.data.join("snapshots").join(&self.configuration)
     }
 
     /// The folder of the provisioner's ledger.

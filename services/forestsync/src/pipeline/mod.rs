@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use forestsync_log::{EmbeddedLog, Log, StreamName};
+use forestsync_log::{Log, StreamName};
 use forestsync_runtime::shutdown::Shutdown;
 use forestsync_schemas::streams;
 use tokio::task::JoinSet;
@@ -109,7 +109,7 @@ impl Pipeline {
             Some(instance) => instance,
             None => Arc::new(Instance::take(&settings.data)?),
         };
-        let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(settings.log_dir())?);
+        let log: Arc<dyn Log> = Arc::new(settings.embedded()?);
         let settings = &parts::settled(settings, log.as_ref()).await?;
         let before = control::now(log.as_ref(), &settings.configuration).await?;
         let is_removed = before.as_ref().is_some_and(|in_force| in_force.removed.is_some());
@@ -132,6 +132,13 @@ impl Pipeline {
         let projector =
             parts::projector(&mut tasks, settings, (!is_removed).then_some(collectors.as_slice()), &log, &stop);
         let (provisioner, handle) = parts::provisioner(&mut tasks, settings, options, credential, &log, &stop).await?;
+        if let Some(audit) = settings.audit.clone() {
+            let (log, stop) = (Arc::clone(&log), stop.clone());
+            tasks.spawn(async move {
+                forestsync_provisioner::export_anchors(log, audit, stop).await;
+                Ok(())
+            });
+        }
         let desk = Desk { collectors: handles, provisioner: handle }.open(&settings.data);
         let view = View { collectors, projector, provisioner };
         let needed = view.passes().into_iter().map(|rows| vec![1; rows.len()]).collect();

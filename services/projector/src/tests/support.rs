@@ -242,6 +242,18 @@ impl World {
         }
     }
 
+    /// What stands beside a database that is neither a lock nor for questions.
+    pub(super) fn leftovers(&self, config: &ProjectorConfig) -> Vec<String> {
+        let database = config.directory.file_name().unwrap().to_string_lossy().into_owned();
+        let entries = std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = entries.map(|name| name.to_string_lossy().into_owned());
+        let is_left = |name: &String| {
+            name.starts_with(&(database.clone() + "."))
+                && ![".lock", ".query"].iter().any(|usual| name.ends_with(usual))
+        };
+        names.filter(is_left).collect()
+    }
+
     /// What was decided for a configuration, in order.
     pub(super) async fn decided(&self, configuration: &str) -> Vec<DecisionEvent> {
         let records = self.records(&streams::decisions(configuration)).await;

@@ -7,6 +7,8 @@
 mod mail;
 mod webhook;
 
+pub(crate) use webhook::post;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -17,12 +17,16 @@ use crate::graph::authorities;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) async fn send(config: &WebhookConfig, notice: &Notice) -> Result<(), DeliveryError> {
+    post(config, body(notice)?).await
+}
+
+/// Has the endpoint take a JSON document.
+pub(crate) async fn post(config: &WebhookConfig, body: Vec<u8>) -> Result<(), DeliveryError> {
     let text = config.url.read("webhook.url", &config.base)?;
     let url = Url::parse(text.expose_secret().trim())
         .ok()
         .filter(is_safe)
         .ok_or_else(|| DeliveryError::Setting { key: "webhook.url", problem: "is no https address".to_owned() })?;
-    let body = body(notice)?;
     let mut request = client(config)?.post(url).header(reqwest::header::CONTENT_TYPE, "application/json");
     if let Some(place) = &config.key {
         let key = place.read("webhook.key", &config.base)?;

@@ -4,6 +4,7 @@
 //! `forestsync.toml` has both once, the provisioner's own file once for each configuration. Nothing here touches the
 //! network, and no secret is read. What a credential is made of is in [`credential`](crate::Credential).
 
+mod audit;
 mod drift;
 mod identity;
 mod notify;
@@ -19,6 +20,7 @@ use url::Url;
 use crate::config::{ExtensionApp, InitialPassword, Joins, SoftMatch, TenantConfig};
 use crate::credential::form::{self, CredentialKind};
 use crate::credential::{Credential, CredentialError, environment};
+pub use audit::AuditForm;
 pub use drift::DriftForm;
 use identity::Identity;
 pub use notify::{MailForm, MailTlsForm, NotifyForm, QuarantineForm, WebhookForm};

@@ -131,20 +131,23 @@ impl Default for NotifyForm {
 impl NotifyForm {
     /// Gives it its meaning. What is wrong goes to `found`; `key` is what its keys begin with. No secret is read.
     pub fn check(&self, key: &str, base: &Path, found: &mut Findings) -> NotifyConfig {
-        let file = |file: &Option<PathBuf>| file.as_ref().map(|file| base.join(file));
-        let webhook = self.webhook.as_ref().map(|form| {
-            let key = format!("{key}notify.webhook");
-            let url = SecretRef { file: form.url_file.clone(), env: form.url_env.clone() };
-            found.secret(&key, "url", &url);
-            let signs = form.key_file.is_some() || form.key_env.is_some();
-            let secret = signs.then(|| SecretRef { file: form.key_file.clone(), env: form.key_env.clone() });
-            if let Some(secret) = &secret {
-                found.secret(&key, "key", secret);
-            }
-            WebhookConfig { url, key: secret, base: base.to_owned(), ca_file: file(&form.ca_file) }
-        });
+        let webhook = self.webhook.as_ref().map(|form| form.check(&format!("{key}notify.webhook"), base, found));
         let mail = self.mail.as_ref().map(|form| form.check(&format!("{key}notify.mail"), base, found));
         NotifyConfig { gather: self.gather, webhook, mail }
+    }
+}
+
+impl WebhookForm {
+    pub(super) fn check(&self, key: &str, base: &Path, found: &mut Findings) -> WebhookConfig {
+        let url = SecretRef { file: self.url_file.clone(), env: self.url_env.clone() };
+        found.secret(key, "url", &url);
+        let signs = self.key_file.is_some() || self.key_env.is_some();
+        let secret = signs.then(|| SecretRef { file: self.key_file.clone(), env: self.key_env.clone() });
+        if let Some(secret) = &secret {
+            found.secret(key, "key", secret);
+        }
+        let ca_file = self.ca_file.as_ref().map(|file| base.join(file));
+        WebhookConfig { url, key: secret, base: base.to_owned(), ca_file }
     }
 }
 

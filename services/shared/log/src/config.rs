@@ -2,11 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use forestsync_runtime::config::parse_duration;
 use forestsync_runtime::secret::SecretError;
 use serde::{Deserialize, Serialize};
 
-use crate::{EmbeddedLog, Log, ReadError};
+use crate::{EmbeddedLog, EmbeddedOptions, Log, ReadError};
+
+/// How long superseded records of `desired.*` stay, unless it is configured: a year and a month, so that an audit of the last
+/// year finds what was wished in it.
+pub const DESIRED_HISTORY: Duration = Duration::from_hours(400 * 24);
 
 /// Why a log cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +86,8 @@ pub struct LogConfig {
     pub prefix: String,
     /// How many brokers keep a new topic; where it is not given, the cluster decides.
     pub replication: Option<i32>,
+    /// How long superseded records of `desired.*` stay at least, such as `"400d"`, which it is where nothing is said.
+    pub desired_history: Option<String>,
     /// How the connection is protected.
     pub security: Security,
     /// Whom to trust, PEM; the system's authorities where it is not given.
@@ -110,7 +118,8 @@ impl LogConfig {
         match (&self.directory, &self.kafka) {
             (Some(directory), None) => {
                 self.check_embedded()?;
-                Ok(Arc::new(EmbeddedLog::open(base.join(directory))?))
+                let options = EmbeddedOptions { desired_history: self.history()?, ..EmbeddedOptions::default() };
+                Ok(Arc::new(EmbeddedLog::open_with(base.join(directory), options)?))
             }
             (None, Some(_)) => self.open_kafka(base),
             (Some(_), Some(_)) => Err(config("directory", "both directory and kafka are given", "keep one")),
@@ -118,9 +127,25 @@ impl LogConfig {
         }
     }
 
+    /// How long superseded records of `desired.*` stay at least.
+    pub fn history(&self) -> Result<Duration, OpenError> {
+        let Some(text) = &self.desired_history else { return Ok(DESIRED_HISTORY) };
+        // Kafka counts milliseconds in 63 bits
+        let fits = |period: &Duration| i64::try_from(period.as_millis()).is_ok();
+        parse_duration(text).filter(fits).ok_or_else(|| {
+            config("desired_history", format!("{text:?} is no duration"), "write it as \"400d\", or leave it out")
+        })
+    }
+
+    /// Whether it names no log, only how one is kept.
+    pub fn names_no_log(&self) -> bool {
+        *self == Self { desired_history: self.desired_history.clone(), ..Self::default() }
+    }
+
     /// An embedded log has none of what Kafka needs.
     fn check_embedded(&self) -> Result<(), OpenError> {
-        let plain = Self { directory: self.directory.clone(), ..Self::default() };
+        let (directory, desired_history) = (self.directory.clone(), self.desired_history.clone());
+        let plain = Self { directory, desired_history, ..Self::default() };
         if *self == plain {
             return Ok(());
         }

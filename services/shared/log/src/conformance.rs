@@ -8,6 +8,7 @@
 //!  Engine::open()  -> handle A --writer--> stream <--reader-- handle B <- Engine::open()
 //! ```
 
+mod chaining;
 mod copying;
 mod ownership;
 mod reading;
@@ -23,11 +24,15 @@ use bytes::Bytes;
 
 use crate::{AppendError, Log, LogReader, NewRecord, ReadError, Record, StreamName, StreamNameError, WriterError};
 
-pub use copying::{restored_records_keep_their_places, streams_are_made_empty};
+pub use chaining::{
+    a_chain_may_begin_later, changes_of_the_past_show, compaction_keeps_links, gaps_on_purpose_are_carried,
+    records_are_chained,
+};
+pub use copying::{moments_are_found, restored_records_keep_their_places, streams_are_made_empty};
 pub use ownership::{appends_survive_reopening, compaction_keeps_the_last, one_writer, streams_are_apart};
 pub use reading::{
-    follows_the_tail, next_is_cancel_safe, poll_stops_at_the_tail, starts_anywhere, unknown_stream_is_empty,
-    waits_beyond_the_tail,
+    follows_the_tail, marks_lead_back, next_is_cancel_safe, poll_stops_at_the_tail, starts_anywhere,
+    unknown_stream_is_empty, waits_beyond_the_tail,
 };
 pub use writing::{
     appends_are_atomic, empty_append_is_none, everything_round_trips, offsets_are_contiguous, too_large_is_refused,
@@ -47,6 +52,9 @@ pub enum SecondWriter {
 pub trait Engine: Send + Sync {
     /// A new handle on the same data, as another process would have.
     async fn open(&self) -> Result<Arc<dyn Log>, Failure>;
+
+    /// An empty log of the same kind, another one each time.
+    async fn open_other(&self) -> Result<Arc<dyn Log>, Failure>;
 
     /// What a second writer meets.
     fn second_writer(&self) -> SecondWriter;
@@ -105,7 +113,7 @@ type Run<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
 
 /// Runs everything, one after the other, up to the first expectation that is not met.
 pub async fn run_all(engine: &dyn Engine) -> Result<(), Failed> {
-    let runs: [(&'static str, Run<'_>); 17] = [
+    let runs: [(&'static str, Run<'_>); 24] = [
         ("offsets_are_contiguous", Box::pin(offsets_are_contiguous(engine))),
         ("everything_round_trips", Box::pin(everything_round_trips(engine))),
         ("empty_append_is_none", Box::pin(empty_append_is_none(engine))),
@@ -113,6 +121,7 @@ pub async fn run_all(engine: &dyn Engine) -> Result<(), Failed> {
         ("appends_are_atomic", Box::pin(appends_are_atomic(engine))),
         ("unknown_stream_is_empty", Box::pin(unknown_stream_is_empty(engine))),
         ("starts_anywhere", Box::pin(starts_anywhere(engine))),
+        ("marks_lead_back", Box::pin(marks_lead_back(engine))),
         ("waits_beyond_the_tail", Box::pin(waits_beyond_the_tail(engine))),
         ("poll_stops_at_the_tail", Box::pin(poll_stops_at_the_tail(engine))),
         ("follows_the_tail", Box::pin(follows_the_tail(engine))),
@@ -122,7 +131,13 @@ pub async fn run_all(engine: &dyn Engine) -> Result<(), Failed> {
         ("streams_are_apart", Box::pin(streams_are_apart(engine))),
         ("streams_are_made_empty", Box::pin(streams_are_made_empty(engine))),
         ("restored_records_keep_their_places", Box::pin(restored_records_keep_their_places(engine))),
+        ("moments_are_found", Box::pin(moments_are_found(engine))),
         ("compaction_keeps_the_last", Box::pin(compaction_keeps_the_last(engine))),
+        ("records_are_chained", Box::pin(records_are_chained(engine))),
+        ("a_chain_may_begin_later", Box::pin(a_chain_may_begin_later(engine))),
+        ("changes_of_the_past_show", Box::pin(changes_of_the_past_show(engine))),
+        ("gaps_on_purpose_are_carried", Box::pin(gaps_on_purpose_are_carried(engine))),
+        ("compaction_keeps_links", Box::pin(compaction_keeps_links(engine))),
     ];
     for (expectation, run) in runs {
         let patience = engine.patience();

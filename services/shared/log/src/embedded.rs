@@ -16,6 +16,7 @@ mod cursor;
 mod folder;
 mod frame;
 mod reader;
+mod thin;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -30,11 +31,13 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use crate::chain::LooseEnd;
 use crate::membership::{Alone, GroupStatus, Member, Membership, MembershipError, check_group};
-use crate::{Log, LogReader, LogWriter, ReadError, StreamInfo, StreamName, WriterError};
+use crate::{DESIRED_HISTORY, Log, LogReader, LogWriter, Mark, ReadError, StreamInfo, StreamName, WriterError};
 use cursor::{Committed, Cursor};
 use folder::Folder;
 use reader::EmbeddedReader;
+pub use thin::Thinned;
 use writer::EmbeddedWriter;
 
 /// What can be set. The defaults are right for production; tests use smaller ones.
@@ -45,6 +48,8 @@ pub struct EmbeddedOptions {
     pub segment_bytes: u64,
     /// A compacted stream smaller than this is left alone, in bytes.
     pub compact_min_bytes: u64,
+    /// How long superseded records of a compacted stream stay at least.
+    pub desired_history: Duration,
     /// How often a reader looks for what a writer in another process has appended.
     pub follow_interval: Duration,
 }
@@ -54,6 +59,7 @@ impl Default for EmbeddedOptions {
         Self {
             segment_bytes: 64 * 1024 * 1024,
             compact_min_bytes: 4 * 1024 * 1024,
+            desired_history: DESIRED_HISTORY,
             follow_interval: Duration::from_millis(100),
         }
     }
@@ -92,6 +98,29 @@ impl EmbeddedLog {
         &self.inner.dir
     }
 
+    /// Takes records out of a stream, because a person asked for it; `goes` is asked for each offset. The first record
+    /// stays, records without a link stay, and here and there another one does. Like a writer it is refused while one lives.
+    pub async fn thin(
+        &self,
+        stream: &StreamName,
+        goes: impl Fn(u64) -> bool + Send + 'static,
+    ) -> Result<Thinned, WriterError> {
+        let folder = Arc::new(self.folder(stream));
+        let thinned = spawn_blocking(move || thin::thin(&folder, &goes)).await;
+        thinned.map_err(|e| WriterError::Io { stream: stream.clone(), source: io::Error::other(e) })?
+    }
+
+    /// Takes out of a compacted stream what was superseded and is older than `before`, because a person asked for it. Like a
+    /// writer it is refused while one lives.
+    pub async fn compact_before(&self, stream: &StreamName, before: Timestamp) -> Result<Thinned, WriterError> {
+        let folder = Arc::new(self.folder(stream));
+        if !stream.is_compacted() {
+            return Ok(Thinned::default());
+        }
+        let compacted = spawn_blocking(move || compact::compact_before(&folder, before)).await;
+        compacted.map_err(|e| WriterError::Io { stream: stream.clone(), source: io::Error::other(e) })?
+    }
+
     fn sender(&self, stream: &StreamName) -> Arc<watch::Sender<Committed>> {
         let mut senders = self.inner.committed.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(senders.entry(stream.clone()).or_insert_with(|| Arc::new(watch::Sender::default())))
@@ -117,6 +146,34 @@ fn tail(folder: &Arc<Folder>) -> Result<Cursor, ReadError> {
     let mut cursor = Cursor::new(Arc::clone(folder), u64::MAX);
     while !cursor.fetch(Committed::default())?.is_empty() {}
     Ok(cursor)
+}
+
+/// How often an end that is not whole is looked at before it is told of, and the pause between two looks: a writer in
+/// another process may be in the middle of a write.
+const LOOSE_LOOKS: u32 = 3;
+const LOOSE_PAUSE: Duration = Duration::from_millis(20);
+
+/// What stands behind the last whole frame and is still the same after a moment.
+fn loose_end(folder: &Arc<Folder>) -> Result<Option<LooseEnd>, ReadError> {
+    let io = |source| folder.unreadable(source);
+    let mut seen = None;
+    for look in 0..LOOSE_LOOKS {
+        let at = tail(folder)?.at();
+        let Some(base) = folder.segments().map_err(io)?.pop() else { return Ok(None) };
+        let mut file = fs::File::open(folder.segment(base)).map_err(io)?;
+        let bytes = file.metadata().map_err(io)?.len().saturating_sub(at);
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let torn = writer::is_torn(&mut file, base, at).map_err(io)?;
+        let end = LooseEnd { place: folder.place(base, at), bytes, torn };
+        if seen.replace(end.clone()) == Some(end) && look + 1 == LOOSE_LOOKS {
+            return Ok(seen);
+        }
+        std::thread::sleep(LOOSE_PAUSE);
+    }
+    // it changes: somebody writes
+    Ok(seen.filter(|end| end.torn))
 }
 
 fn info(folder: &Arc<Folder>, committed: Committed) -> Result<StreamInfo, ReadError> {
@@ -164,6 +221,12 @@ impl Log for EmbeddedLog {
         Ok(Box::new(EmbeddedReader::new(folder, self.sender(stream), self.inner.options.follow_interval, from)))
     }
 
+    async fn reader_near(&self, stream: &StreamName, from: u64, mark: Mark) -> Result<Box<dyn LogReader>, ReadError> {
+        let folder = Arc::new(self.folder(stream));
+        let reader = EmbeddedReader::new(folder, self.sender(stream), self.inner.options.follow_interval, from);
+        Ok(Box::new(reader.near(mark)))
+    }
+
     async fn tail(&self, stream: &StreamName) -> Result<u64, ReadError> {
         let committed = *self.sender(stream).borrow();
         if committed.live {
@@ -175,6 +238,14 @@ impl Log for EmbeddedLog {
     async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo, ReadError> {
         let committed = *self.sender(stream).borrow();
         self.blocking(stream, move |folder| info(&folder, committed)).await
+    }
+
+    async fn loose_end(&self, stream: &StreamName) -> Result<Option<LooseEnd>, ReadError> {
+        if self.sender(stream).borrow().live {
+            // all that is durable was read, and what comes behind it is this process's own work
+            return Ok(None);
+        }
+        self.blocking(stream, |folder| loose_end(&folder)).await
     }
 
     async fn create(&self, streams: &[StreamName]) -> Result<(), WriterError> {

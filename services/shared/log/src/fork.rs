@@ -13,8 +13,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use forestsync_runtime::clock;
 use tokio::sync::Mutex;
 
+use crate::chain::{ChainHash, Link, LooseEnd};
 use crate::membership::{GroupStatus, Member, Membership, MembershipError};
 use crate::{
     AppendError, EmbeddedLog, Log, LogReader, LogWriter, NewRecord, ReadError, Record, StreamInfo, StreamName,
@@ -46,6 +48,13 @@ impl ForkedLog {
         forks.insert(stream.clone(), at);
         Ok(at)
     }
+
+    /// The chain's value at the last record before `next`.
+    async fn chain_end(&self, stream: &StreamName, next: u64) -> Result<ChainHash, ReadError> {
+        let Some(last) = next.checked_sub(1) else { return Ok(ChainHash::BEGIN) };
+        let records = self.reader(stream, last).await?.poll(1).await?;
+        Ok(records.first().and_then(|record| record.link).map_or(ChainHash::BEGIN, |link| link.own))
+    }
 }
 
 /// A base that cannot be read is no place to go on from.
@@ -61,7 +70,9 @@ fn unreadable(stream: &StreamName, error: ReadError) -> WriterError {
 impl Log for ForkedLog {
     async fn writer(&self, stream: &StreamName) -> Result<Box<dyn LogWriter>, WriterError> {
         let fork = self.fork_of(stream).await.map_err(|error| unreadable(stream, error))?;
-        Ok(Box::new(Writer { own: self.own.writer(stream).await?, fork }))
+        let own = self.own.writer(stream).await?;
+        let end = self.chain_end(stream, fork + own.next_offset()).await.map_err(|error| unreadable(stream, error))?;
+        Ok(Box::new(Writer { own, fork, end }))
     }
 
     async fn reader(&self, stream: &StreamName, from: u64) -> Result<Box<dyn LogReader>, ReadError> {
@@ -85,6 +96,10 @@ impl Log for ForkedLog {
             bytes: own.bytes,
             last_append: own.last_append.or(base.last_append),
         })
+    }
+
+    async fn loose_end(&self, stream: &StreamName) -> Result<Option<LooseEnd>, ReadError> {
+        self.own.loose_end(stream).await
     }
 
     async fn create(&self, streams: &[StreamName]) -> Result<(), WriterError> {
@@ -116,6 +131,8 @@ impl Log for ForkedLog {
 struct Writer {
     own: Box<dyn LogWriter>,
     fork: u64,
+    /// The chain's value at the last record. A link is about the offset that readers of the fork see, so it is made here.
+    end: ChainHash,
 }
 
 #[async_trait]
@@ -129,7 +146,20 @@ impl LogWriter for Writer {
     }
 
     async fn append(&mut self, records: Vec<NewRecord>) -> Result<u64, AppendError> {
-        Ok(self.fork + self.own.append(records).await?)
+        let first = self.next_offset();
+        let timestamp = clock::now();
+        let (mut offset, mut end, mut placed) = (first, self.end, Vec::with_capacity(records.len()));
+        for NewRecord { key, value, headers } in records {
+            let mut record = Record { offset, timestamp, key, value, headers, link: None };
+            let link = Link::of_record(end, self.own.stream(), &record);
+            record.link = Some(link);
+            record.offset -= self.fork;
+            placed.push(record);
+            (offset, end) = (offset + 1, link.own);
+        }
+        self.own.restore(placed).await?;
+        self.end = end;
+        Ok(first)
     }
 
     async fn restore(&mut self, mut records: Vec<Record>) -> Result<(), AppendError> {
@@ -141,12 +171,15 @@ impl LogWriter for Writer {
                 expected,
             })?;
         }
+        let end = records.last().map(|record| record.link.map_or(ChainHash::BEGIN, |link| link.own));
         self.own.restore(records).await.map_err(|error| match error {
             AppendError::Misplaced { stream, offset, expected } => {
                 AppendError::Misplaced { stream, offset: offset + self.fork, expected: expected + self.fork }
             }
             other => other,
-        })
+        })?;
+        self.end = end.unwrap_or(self.end);
+        Ok(())
     }
 }
 

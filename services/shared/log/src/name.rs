@@ -3,13 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// Why something is no stream name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no stream name: 1 to 249 of a-z, 0-9, '.', '-', '_', not starting with '.'")]
 pub struct StreamNameError(String);
 
 /// The name of a stream: a Kafka topic and a directory as it stands.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct StreamName(String);
 
 impl StreamName {
@@ -27,6 +30,20 @@ impl StreamName {
 impl fmt::Display for StreamName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for StreamName {
+    type Error = StreamNameError;
+
+    fn try_from(text: String) -> Result<Self, StreamNameError> {
+        text.parse()
+    }
+}
+
+impl From<StreamName> for String {
+    fn from(name: StreamName) -> Self {
+        name.0
     }
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use crate::chain::Link;
 use crate::{AppendError, StreamName};
 
 /// How much of a key an error message shows, in characters.
@@ -51,6 +52,8 @@ pub struct Record {
     pub value: Bytes,
     /// The headers.
     pub headers: Vec<(String, Bytes)>,
+    /// Its place in the stream's chain; none in a record of a version that had no chains.
+    pub link: Option<Link>,
 }
 
 impl Record {
@@ -125,7 +128,8 @@ pub(crate) fn check_places(stream: &StreamName, next: u64, records: &[Record]) -
     let mut expected = next;
     for record in records {
         let offset = record.offset;
-        let fits = if stream.is_compacted() { offset >= expected } else { offset == expected };
+        let may_skip = stream.is_compacted() || record.link.is_some_and(|link| link.gap);
+        let fits = if may_skip { offset >= expected } else { offset == expected };
         if !fits || offset == u64::MAX {
             return Err(AppendError::Misplaced { stream: stream.clone(), offset, expected });
         }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use common::{read_all, segments, small_segments, stream};
-use forestsync_log::{Log, NewRecord, Record, StreamName};
+use forestsync_log::{EmbeddedLog, EmbeddedOptions, Log, NewRecord, Record, StreamName};
 
 const SEGMENT_BYTES: u64 = 2000;
 
@@ -103,4 +103,27 @@ async fn a_listing_tells_size_and_ends() {
     let (bytes, stayed) = (before.bytes.unwrap(), after.bytes.unwrap());
     assert!(stayed < bytes / 2, "{stayed} of {bytes} bytes stayed");
     assert!(after.first_offset > 0);
+}
+
+/// What was superseded stays as long as configured, and goes when somebody asks for it.
+#[tokio::test]
+async fn superseded_records_stay_a_while() {
+    let (dir, stream) = (tempfile::tempdir().unwrap(), stream("desired.history"));
+    let tail = written(dir.path(), &stream).await;
+    let mut options = EmbeddedOptions::default();
+    (options.segment_bytes, options.compact_min_bytes) = (SEGMENT_BYTES, 0);
+    let log = EmbeddedLog::open_with(dir.path(), options).unwrap();
+    let before = read_all(&log, &stream).await.0;
+    drop(log.writer(&stream).await.unwrap());
+    assert_eq!(read_all(&log, &stream).await.0, before, "all of it is young");
+    let compacted = log.compact_before(&stream, before[0].timestamp).await.unwrap();
+    assert_eq!((compacted.records, read_all(&log, &stream).await.0.len()), (0, before.len()));
+    let later = jiff::Timestamp::MAX;
+    let compacted = log.compact_before(&stream, later).await.unwrap();
+    let after = read_all(&log, &stream).await.0;
+    assert_eq!(after.len(), 20, "one of each key");
+    assert_eq!(compacted.records, (before.len() - after.len()) as u64);
+    assert!(compacted.bytes_after < compacted.bytes_before);
+    assert_eq!(last_of_each(&after), last_of_each(&before));
+    assert_eq!(log.tail(&stream).await.unwrap(), tail);
 }

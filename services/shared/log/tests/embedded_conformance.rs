@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use forestsync_log::conformance::{Engine, Failure, SecondWriter, run_all};
@@ -11,6 +12,7 @@ use forestsync_log::{EmbeddedLog, EmbeddedOptions, Log, StreamName};
 
 struct Embedded {
     dir: PathBuf,
+    others: AtomicUsize,
     options: EmbeddedOptions,
 }
 
@@ -18,6 +20,11 @@ struct Embedded {
 impl Engine for Embedded {
     async fn open(&self) -> Result<Arc<dyn Log>, Failure> {
         Ok(Arc::new(EmbeddedLog::open_with(&self.dir, self.options.clone())?))
+    }
+
+    async fn open_other(&self) -> Result<Arc<dyn Log>, Failure> {
+        let name = format!("other-{}", self.others.fetch_add(1, Ordering::Relaxed));
+        Ok(Arc::new(EmbeddedLog::open_with(self.dir.join(name), self.options.clone())?))
     }
 
     fn second_writer(&self) -> SecondWriter {
@@ -39,7 +46,8 @@ async fn passes(segment_bytes: u64) {
     let mut options = EmbeddedOptions::default();
     options.segment_bytes = segment_bytes;
     options.compact_min_bytes = 0;
-    run_all(&Embedded { dir: dir.path().to_owned(), options }).await.unwrap();
+    options.desired_history = std::time::Duration::ZERO;
+    run_all(&Embedded { dir: dir.path().to_owned(), others: AtomicUsize::new(0), options }).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -182,13 +182,13 @@ async fn frames_inside_a_torn_value_are_not_taken_for_damage() {
 async fn a_frame_of_a_later_version_is_neither_read_nor_cut() {
     let (dir, stream) = (tempfile::tempdir().unwrap(), stream("changes.later"));
     let (mut bytes, ends) = written(dir.path(), &stream).await;
-    bytes[ends[2] + 4] = 3;
+    bytes[ends[2] + 4] = 4;
     let file = &segments(dir.path(), &stream)[0];
     fs::write(file, &bytes).unwrap();
     let log = EmbeddedLog::open(dir.path()).unwrap();
     let (records, error) = read_all(&log, &stream).await;
     assert_eq!(records.len(), 9);
-    assert!(error.unwrap().to_string().contains("version 3"));
+    assert!(error.unwrap().to_string().contains("version 4"));
     assert!(matches!(log.writer(&stream).await, Err(WriterError::Damaged { .. })));
     assert_eq!(fs::read(file).unwrap(), bytes);
 }

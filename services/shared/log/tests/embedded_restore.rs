@@ -16,6 +16,7 @@ fn record(offset: u64, time_ms: i64) -> Record {
         key: (!offset.is_multiple_of(3)).then(|| Bytes::from(format!("key {}", offset % 7))),
         value: Bytes::from(format!("value {offset}")),
         headers: vec![("type".to_owned(), Bytes::from_static(b"\x00\xff")); (offset % 2) as usize],
+        link: None,
     }
 }
 

@@ -4,20 +4,29 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use forestsync_log::chain;
 use forestsync_log::conformance::{Engine, Failure, SecondWriter, run_all};
 use forestsync_log::{AppendError, EmbeddedLog, ForkedLog, Log, NewRecord, Record, StreamName};
 
 struct Fork {
     base: Arc<dyn Log>,
     dir: PathBuf,
+    others: AtomicUsize,
 }
 
 #[async_trait]
 impl Engine for Fork {
     async fn open(&self) -> Result<Arc<dyn Log>, Failure> {
         Ok(Arc::new(ForkedLog::new(Arc::clone(&self.base), &self.dir)?))
+    }
+
+    async fn open_other(&self) -> Result<Arc<dyn Log>, Failure> {
+        let name = format!("other-{}", self.others.fetch_add(1, Ordering::Relaxed));
+        let base = Arc::new(EmbeddedLog::open(self.dir.join("empty"))?);
+        Ok(Arc::new(ForkedLog::new(base, self.dir.with_file_name(name))?))
     }
 
     fn second_writer(&self) -> SecondWriter {
@@ -37,7 +46,7 @@ impl Engine for Fork {
 async fn passes_over_an_empty_base() {
     let dir = tempfile::tempdir().unwrap();
     let base = Arc::new(EmbeddedLog::open(dir.path().join("base")).unwrap());
-    run_all(&Fork { base, dir: dir.path().join("own") }).await.unwrap();
+    run_all(&Fork { base, dir: dir.path().join("own"), others: AtomicUsize::new(0) }).await.unwrap();
 }
 
 fn numbered(numbers: std::ops::Range<u8>) -> Vec<NewRecord> {
@@ -78,6 +87,11 @@ async fn goes_on_from_its_base_and_leaves_it_alone() {
         assert_eq!(all(&fork, &stream, from).await, expected[from as usize..], "from {from}");
     }
     assert_eq!(all(base.as_ref(), &stream, 0).await, [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]);
+    // the chain goes on from that of the base, which has gone on too
+    for log in [&fork as &dyn Log, base.as_ref()] {
+        let verdict = chain::verify(log, &stream, &[], &mut |_, _| ()).await.unwrap();
+        assert!(verdict.broken.is_none() && verdict.proved == 5, "{verdict:?}");
+    }
     let info = fork.stream_info(&stream).await.unwrap();
     assert_eq!((info.first_offset, info.next_offset), (0, 5));
 
@@ -87,6 +101,7 @@ async fn goes_on_from_its_base_and_leaves_it_alone() {
         key: None,
         value: vec![20].into(),
         headers: Vec::new(),
+        link: None,
     };
     for wrong in [1, 7] {
         let error = own.restore(vec![record(wrong)]).await.unwrap_err();

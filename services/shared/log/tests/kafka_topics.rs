@@ -301,3 +301,24 @@ async fn a_reader_finds_its_place_in_a_long_stream() {
         println!("a reader from {from} of {next} after {:?}", start.elapsed());
     }
 }
+
+/// What was wished stays for a while in a topic that we make. One that is there already is taken as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn superseded_wishes_stay_as_long_as_configured() {
+    let Some(brokers) = Brokers::any("history") else { return };
+    let run = kafka::run();
+    let (own, theirs) = (stream(&format!("desired.own-{run}")), stream(&format!("desired.theirs-{run}")));
+    make(&brokers, theirs.as_str(), 1, &[("cleanup.policy", "compact"), ("max.message.bytes", "1048588")]).await;
+    let config = LogConfig { desired_history: Some("2 days".to_owned()), ..brokers.config() };
+    let log = config.open(Path::new(".")).unwrap();
+    for (stream, lag) in [(&own, "172800000"), (&theirs, "0")] {
+        log.writer(stream).await.unwrap().append(vec![NewRecord::new(Some("k"), "v")]).await.unwrap();
+        let topic = ResourceSpecifier::Topic(stream.as_str());
+        let described = admin(&brokers).describe_configs([&topic], &AdminOptions::new()).await.unwrap();
+        let entry = described[0].as_ref().unwrap().get("min.compaction.lag.ms").unwrap().value.clone();
+        assert_eq!(entry.as_deref(), Some(lag), "{stream}");
+    }
+    let wrong = LogConfig { desired_history: Some("for ever".to_owned()), ..brokers.config() };
+    let error = wrong.open(Path::new(".")).unwrap_err().to_string();
+    assert_eq!(error, "log.desired_history: \"for ever\" is no duration; write it as \"400d\", or leave it out");
+}

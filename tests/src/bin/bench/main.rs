@@ -6,11 +6,13 @@
 
 mod collect;
 mod group;
+mod history;
 mod latency;
 mod log;
 mod objects;
 mod project;
 mod quota;
+mod replay;
 mod rules;
 mod sync;
 
@@ -31,6 +33,11 @@ async fn main() {
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first TLS provider");
     forestsync_runtime::telemetry::init(forestsync_runtime::telemetry::LogFormat::Text, "error");
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let [mode, folder] = wanted.as_slice()
+        && mode == replay::CHILD
+    {
+        return replay::child(folder.as_ref()).await;
+    }
     let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str()));
     let mut table = Vec::new();
     if chosen("collector") {
@@ -38,6 +45,9 @@ async fn main() {
     }
     if chosen("projection") {
         table.push(project::against_bare_sled().await);
+    }
+    if chosen("replay") {
+        table.extend(replay::of_a_long_history().await);
     }
     if chosen("rules") {
         table.extend(rules::against_the_default().await);
@@ -55,6 +65,9 @@ async fn main() {
     }
     if chosen("large group") {
         table.push(group::one_more_member().await);
+    }
+    if chosen("audit") {
+        table.extend(history::of_one_among_many().await);
     }
     if chosen("log on Kafka") {
         table.extend(log::against_bare_client().await);

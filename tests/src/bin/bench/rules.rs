@@ -144,7 +144,7 @@ async fn slowest(config: &ProjectorConfig, log: &Arc<EmbeddedLog>, queries: Vec<
                 Answer::Lint(found) => {
                     !found.is_empty() || matches!(&query, Query::Lint(filter) if filter.severity.is_some())
                 }
-                Answer::WhatIf(_) | Answer::Failed(_) => false,
+                Answer::WhatIf(_) | Answer::TakenUp(_) | Answer::Failed(_) => false,
             };
             assert!(is_answered, "{query:?}");
         }

@@ -51,10 +51,12 @@ pub async fn first_difference(
     }
 }
 
-/// Whether two records are the same, to the millisecond that every engine keeps.
+/// Whether two records are the same, to the millisecond that every engine keeps. Their links too: a copy behind records with
+/// other links would be a broken chain.
 fn same(a: &Record, b: &Record) -> bool {
     a.timestamp.as_millisecond() == b.timestamp.as_millisecond()
         && a.key == b.key
         && a.value == b.value
         && a.headers == b.headers
+        && a.link == b.link
 }

@@ -173,7 +173,7 @@ async fn chosen(log: &dyn Log, patterns: &[String]) -> Result<Vec<StreamName>> {
 }
 
 /// Whether a name fits a pattern, in which `*` stands for any text.
-fn fits(pattern: &str, name: &str) -> bool {
+pub fn fits(pattern: &str, name: &str) -> bool {
     let Some((before, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut left) = name.strip_prefix(before) else { return false };
     let mut parts: Vec<&str> = rest.split('*').collect();

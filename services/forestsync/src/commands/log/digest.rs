@@ -3,10 +3,11 @@
 //! A BLAKE3 over the stream's records in their order, each framed so that no two lists of records run together:
 //!
 //! ```text
-//!  offset u64 | time in ms i64 | has key u8 | key | value | count of headers u64 | name | value | ...  | next offset u64
+//!  offset u64 | time in ms i64 | has key u8 | key | value | count of headers u64 | name | value | ...  | link | next offset u64
 //! ```
 //!
-//! Numbers are big-endian, and every text is preceded by its length as u64. Engines compact a stream when they see fit,
+//! A record without a link has nothing in its place, so a log of an earlier version has the digest it had then. Numbers are
+//! big-endian, and every text is preceded by its length as u64. Engines compact a stream when they see fit,
 //! so of a compacted stream only what no later record of the same key supersedes counts: that is what the stream says.
 
 use std::collections::HashMap;
@@ -92,6 +93,10 @@ fn add(hasher: &mut blake3::Hasher, record: &Record) {
     for (name, value) in &record.headers {
         framed(hasher, name.as_bytes());
         framed(hasher, value);
+    }
+    if let Some(link) = record.link {
+        hasher.update(link.prev.as_bytes());
+        hasher.update(link.own.as_bytes());
     }
 }
 

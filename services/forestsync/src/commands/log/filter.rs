@@ -128,6 +128,7 @@ mod tests {
             key: None,
             value: Bytes::from(value),
             headers: Vec::new(),
+            link: None,
         };
         values.into_iter().enumerate().map(record).collect()
     }

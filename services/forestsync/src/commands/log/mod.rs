@@ -4,6 +4,7 @@
 //! - [`copy`] writes: it takes what keeps others from writing either log, keeps every offset, never touches a stream
 //!   that tells anything else than the source, and says that it is done only after reading both sides back.
 
+pub mod compact;
 pub mod compare;
 pub mod copy;
 pub mod digest;
@@ -31,6 +32,7 @@ pub async fn log(command: LogCommand) -> Result<Exit> {
         LogCommand::List(args) => list::list(args).await,
         LogCommand::Tail(args) => tail::tail(args).await,
         LogCommand::Copy(args) => Box::pin(copy::copy(args)).await,
+        LogCommand::Compact(args) => compact::compact(args).await,
         LogCommand::Digest(args) => digest::digest(args).await,
     }
 }
@@ -59,14 +61,14 @@ impl Walk {
 }
 
 /// The streams of ours that there are: a shared cluster holds other topics too.
-async fn our_streams(log: &dyn Log) -> Result<Vec<StreamName>> {
+pub async fn our_streams(log: &dyn Log) -> Result<Vec<StreamName>> {
     let mut streams = log.streams().await?;
     streams.retain(|stream| streams::is_ours(stream.as_str()));
     Ok(streams)
 }
 
 /// What to say about a stream that is not there.
-fn no_such_stream(stream: &str) -> anyhow::Error {
+pub fn no_such_stream(stream: &str) -> anyhow::Error {
     let hint = "see forestsync log list for the streams there are";
     UsageError::new(format!("there is no stream {stream}"), hint).into()
 }

@@ -4,13 +4,13 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{Engine, Failure, ensure, read, stream};
-use crate::{AppendError, MAX_RECORD_BYTES, NewRecord, Record};
+use crate::{AppendError, MAX_RECORD_BYTES, NewRecord, Record, offset_at};
 
 fn record(offset: u64, time_ms: i64) -> Result<Record, Failure> {
     let timestamp = Timestamp::from_millisecond(time_ms).map_err(|e| Failure::Unmet(e.to_string()))?;
     let key = (!offset.is_multiple_of(3)).then(|| Bytes::from(format!("key {offset}")));
     let headers = vec![("h".to_owned(), Bytes::from(offset.to_string()))];
-    Ok(Record { offset, timestamp, key, value: Bytes::from(format!("value {offset}")), headers })
+    Ok(Record { offset, timestamp, key, value: Bytes::from(format!("value {offset}")), headers, link: None })
 }
 
 /// Restored records come back as they were, offsets and times too, and appends go on behind them. What does not follow is
@@ -84,6 +84,41 @@ pub async fn streams_are_made_empty(engine: &dyn Engine) -> Result<(), Failure> 
     log.create(&names).await?;
     for name in &names {
         ensure!(log.tail(name).await? == 1, "making a stream that exists changed it");
+    }
+    Ok(())
+}
+
+/// For any time, the offset is found of the first record that was appended later; where records were superseded, too.
+pub async fn moments_are_found(engine: &dyn Engine) -> Result<(), Failure> {
+    let log = engine.open().await?;
+    let changes = stream(engine, "changes", "moments_are_found")?;
+    let desired = stream(engine, "desired", "moments_are_found")?;
+    let begin = 1_600_000_000_000;
+    // three records share a time each
+    let time = |offset: u64| begin + offset.cast_signed() / 3 * 10;
+    let all: Vec<Record> = (0..40).map(|offset| record(offset, time(offset))).collect::<Result<_, _>>()?;
+    let gaps: Vec<Record> = all.iter().filter(|record| record.offset % 7 > 2).cloned().collect();
+    for (stream, records) in [(&changes, &all), (&desired, &gaps)] {
+        ensure!(
+            offset_at(log.as_ref(), stream, Timestamp::MAX).await? == 0,
+            "{stream}, which does not exist, stands anywhere"
+        );
+        let mut writer = log.writer(stream).await?;
+        for some in records.chunks(7) {
+            writer.restore(some.to_vec()).await?;
+        }
+        drop(writer);
+        let tail = log.tail(stream).await?;
+        for at in
+            [begin - 1, begin, begin + 4, begin + 10, begin + 55, begin + 60, begin + 129, begin + 130, begin + 999]
+        {
+            let moment = Timestamp::from_millisecond(at).map_err(|e| Failure::Unmet(e.to_string()))?;
+            let found = offset_at(log.as_ref(), stream, moment).await?;
+            let is_before = |record: &&Record| record.timestamp <= moment;
+            let least = records.iter().rev().find(is_before).map_or(0, |record| record.offset + 1);
+            let most = records.iter().find(|record| !is_before(record)).map_or(tail, |record| record.offset);
+            ensure!((least..=most).contains(&found), "{stream} at {moment}: {found} is not in {least}..={most}");
+        }
     }
     Ok(())
 }

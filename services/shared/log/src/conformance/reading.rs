@@ -6,6 +6,8 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio::{select, try_join};
 
+use crate::Mark;
+
 use super::{Engine, Failure, check_numbered, ensure, numbers, read, read_to_tail, stream};
 
 /// A stream that does not exist reads as an empty one and is not made by reading; a reader of it sees what comes later.
@@ -37,6 +39,33 @@ pub async fn starts_anywhere(engine: &dyn Engine) -> Result<(), Failure> {
         let records = read(reader.as_mut(), 60 - from as usize, max).await?;
         check_numbered(&records, from)?;
         ensure!(reader.position() == 60, "a reader at the tail stands at {}", reader.position());
+    }
+    Ok(())
+}
+
+/// A reader that begins at a mark reads what one without it reads, and so does one whose mark is wrong.
+pub async fn marks_lead_back(engine: &dyn Engine) -> Result<(), Failure> {
+    let (log, stream) = (engine.open().await?, stream(engine, "changes", "marks_lead_back")?);
+    let mut writer = log.writer(&stream).await?;
+    for from in (0..30).step_by(3) {
+        writer.append(numbers(from..from + 3)).await?;
+    }
+    let (mut reader, mut marks) = (log.reader(&stream, 0).await?, Vec::new());
+    for offset in 0..30 {
+        check_numbered(&read(reader.as_mut(), 1, 1).await?, offset)?;
+        let Some(mark) = reader.mark() else { return Ok(()) };
+        ensure!(mark.offset <= offset, "the mark of record {offset} is of {}", mark.offset);
+        marks.push((offset, mark));
+    }
+    let [.., (_, last)] = marks[..] else { return Ok(()) };
+    let moved = |by: u64| Mark { place: [last.place[0], last.place[1].wrapping_add(by)], ..last };
+    let wrong =
+        [last, moved(1), moved(1 << 40), Mark { offset: 1, ..last }, Mark { offset: last.offset, place: [7, 7] }];
+    marks.extend(wrong.map(|mark| (4, mark)));
+    for (from, mark) in marks {
+        let mut reader = log.reader_near(&stream, from, mark).await?;
+        let records = read(reader.as_mut(), 30 - from as usize, 7).await?;
+        check_numbered(&records, from)?;
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 use super::folder::Folder;
 use super::frame::{HEADER_BYTES, Header, MAGIC, NoHeader};
-use crate::ReadError;
+use crate::{Mark, ReadError};
 
 /// How much is read at a time, in bytes; a longer frame is read whole.
 const CHUNK_BYTES: u64 = 512 * 1024;
@@ -61,6 +61,8 @@ pub(super) struct Cursor {
     position: u64,
     /// Whether to stay in the segment that is open.
     confined: bool,
+    /// Where to look first.
+    near: Option<Mark>,
     open: Option<Open>,
     /// The last frame passed or handed out.
     last: Option<Passed>,
@@ -108,14 +110,19 @@ enum Stop {
 impl Cursor {
     /// A cursor before the first frame that ends after `position`.
     pub(super) fn new(folder: Arc<Folder>, position: u64) -> Self {
-        Self { folder, position, confined: false, open: None, last: None }
+        Self { folder, position, confined: false, near: None, open: None, last: None }
+    }
+
+    /// The same, where a frame that ends after `position` or an earlier one is said to begin at `mark`.
+    pub(super) fn near(folder: Arc<Folder>, position: u64, mark: Mark) -> Self {
+        Self { near: Some(mark), ..Self::new(folder, position) }
     }
 
     /// A cursor over one segment, from its first frame on.
     pub(super) fn within(folder: Arc<Folder>, base: u64) -> Result<Self, ReadError> {
         let file = File::open(folder.segment(base)).map_err(|e| folder.unreadable(e))?;
         let open = Some(Open::new(base, file));
-        Ok(Self { folder, position: base, confined: true, open, last: None })
+        Ok(Self { folder, position: base, confined: true, near: None, open, last: None })
     }
 
     /// The offset after the last frame passed; 0 in a stream that has none.
@@ -180,6 +187,11 @@ impl Cursor {
         loop {
             let bases = self.folder.segments().map_err(|e| self.folder.unreadable(e))?;
             let Some(first) = bases.first().copied() else { return Ok(false) };
+            if let Some(mut open) = self.near.take().and_then(|mark| self.open_near(mark)) {
+                open.closed = bases.last().is_some_and(|last| *last > open.base);
+                self.open = Some(open);
+                return Ok(true);
+            }
             if first > 0 && !self.folder.stream.is_compacted() {
                 return Err(self.folder.damaged(0, 0, format!("records 0 to {} are missing", first - 1)));
             }
@@ -199,6 +211,18 @@ impl Cursor {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.folder.unreadable(error)),
         }
+    }
+
+    /// Opens a segment at the frame that a mark names. A header is valid in one place only, so a mark that is right no more
+    /// is noticed; so is one that leads behind the position.
+    fn open_near(&self, mark: Mark) -> Option<Open> {
+        let [base, at] = mark.place;
+        let mut open = self.open_segment(base).ok().flatten()?;
+        let header = Header::parse(&open.read(at, HEADER_BYTES as u64).ok()?, base, at).ok()?;
+        (header.base == mark.offset && header.base <= self.position).then(|| {
+            (open.at, open.next) = (at, header.base);
+            open
+        })
     }
 
     /// Up to where the open segment may be read.

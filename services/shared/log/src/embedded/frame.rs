@@ -13,13 +13,18 @@
 //! block the disk put elsewhere, are never taken for one. The payload's checksum is part of the header, so the two
 //! together cover every byte.
 //!
-//! A record in the payload: offset minus `base`, in version 2 its time in milliseconds (8 bytes), length of the key (all
+//! A record in the payload: offset minus `base`, from version 2 on its time in milliseconds (8 bytes), in version 3 a byte
+//! that is 0 where no link follows, 1 where one does and 3 where that is marked for the gap before it, and the link (64
+//! bytes: `prev`, `own`); length of the key (all
 //! ones: none), length of the value, count of headers, for each header the lengths of name and value; then the bytes in
 //! the same order, headers last.
+//!
+//! Version 3 is written; the others are read.
 
 use bytes::{Buf, Bytes};
 use jiff::Timestamp;
 
+use crate::chain::{Content, Link, Place};
 use crate::{MAX_APPEND_BYTES, Record};
 
 /// The length of a header in bytes.
@@ -37,7 +42,19 @@ const VERSION: u8 = 1;
 /// Frames whose records have times of their own, each in milliseconds behind its offset: restored ones.
 const VERSION_TIMED: u8 = 2;
 
+/// Frames whose records have times and links.
+const VERSION_LINKED: u8 = 3;
+
+/// What a record takes beside its content, and what each of its headers takes, in bytes.
+pub(super) const RECORD_OVERHEAD: usize = 4 + 8 + 1 + Link::BYTES + 12;
+pub(super) const HEADER_OVERHEAD: usize = 8;
+
 const NO_KEY: u32 = u32::MAX;
+
+/// What the byte before a link says.
+const LINKED: u8 = 1;
+const GAP: u8 = 2;
+const LINKED_BEHIND_GAP: u8 = LINKED | GAP;
 
 /// Why no header was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +78,8 @@ pub(super) struct Header {
     pub(super) end: u64,
     /// When it was appended, in milliseconds since 1970.
     pub(super) time_ms: i64,
-    /// Whether each record has a time of its own.
-    pub(super) timed: bool,
+    /// What a record has beside its content.
+    version: u8,
     payload_crc: u32,
 }
 
@@ -83,13 +100,13 @@ impl Header {
             base: fields.get_u64_le(),
             end: fields.get_u64_le(),
             time_ms: fields.get_i64_le(),
-            timed: version == VERSION_TIMED,
+            version,
             payload_crc: fields.get_u32_le(),
         };
         if magic != MAGIC {
             return Err(NoHeader::Unfit("no frame begins here"));
         }
-        if version > VERSION_TIMED {
+        if version > VERSION_LINKED {
             return Err(NoHeader::Foreign(version));
         }
         if fields.get_u32_le() != expected {
@@ -131,7 +148,6 @@ pub(super) struct FrameBuilder {
     bytes: Vec<u8>,
     base: u64,
     count: u32,
-    timed: bool,
 }
 
 impl FrameBuilder {
@@ -139,24 +155,18 @@ impl FrameBuilder {
     pub(super) fn new(base: u64, payload_bytes: usize) -> Self {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + payload_bytes);
         bytes.resize(HEADER_BYTES, 0);
-        Self { bytes, base, count: 0, timed: false }
+        Self { bytes, base, count: 0 }
     }
 
     /// Adds a record. The caller has checked its size.
-    pub(super) fn push(&mut self, offset: u64, key: Option<&[u8]>, value: &[u8], headers: &[(String, Bytes)]) {
-        self.put(offset.saturating_sub(self.base) as u32);
-        self.put_rest(key, value, headers);
-    }
-
-    /// Adds a record that keeps its own time. A frame has such records only, or none.
-    pub(super) fn push_timed(&mut self, record: &Record) {
-        self.timed = true;
-        self.put(record.offset.saturating_sub(self.base) as u32);
-        self.bytes.extend_from_slice(&record.timestamp.as_millisecond().to_le_bytes());
-        self.put_rest(record.key.as_deref(), &record.value, &record.headers);
-    }
-
-    fn put_rest(&mut self, key: Option<&[u8]>, value: &[u8], headers: &[(String, Bytes)]) {
+    pub(super) fn push(&mut self, place: Place, link: Option<Link>, content: Content<'_>) {
+        let Content { key, value, headers } = content;
+        self.put(place.offset.saturating_sub(self.base) as u32);
+        self.bytes.extend_from_slice(&place.time_ms.to_le_bytes());
+        self.bytes.push(link.map_or(0, |link| LINKED | if link.gap { GAP } else { 0 }));
+        if let Some(link) = link {
+            self.bytes.extend_from_slice(&link.to_bytes());
+        }
         self.put(key.map_or(NO_KEY, |key| key.len() as u32));
         self.put(value.len() as u32);
         self.put(headers.len() as u32);
@@ -171,6 +181,13 @@ impl FrameBuilder {
             self.bytes.extend_from_slice(value);
         }
         self.count += 1;
+    }
+
+    /// Adds a record that there was already.
+    pub(super) fn push_record(&mut self, record: &Record) {
+        let place = Place { offset: record.offset, time_ms: record.timestamp.as_millisecond() };
+        let content = Content { key: record.key.as_deref(), value: &record.value, headers: &record.headers };
+        self.push(place, record.link, content);
     }
 
     fn put(&mut self, number: u32) {
@@ -192,7 +209,7 @@ impl FrameBuilder {
         let (header, payload) = self.bytes.split_at_mut(HEADER_BYTES);
         let mut fields = Vec::with_capacity(HEADER_BYTES);
         fields.extend_from_slice(&MAGIC);
-        fields.extend_from_slice(&[if self.timed { VERSION_TIMED } else { VERSION }, 0, 0, 0]);
+        fields.extend_from_slice(&[VERSION_LINKED, 0, 0, 0]);
         fields.extend_from_slice(&(payload.len() as u32).to_le_bytes());
         fields.extend_from_slice(&self.count.to_le_bytes());
         fields.extend_from_slice(&self.base.to_le_bytes());
@@ -216,7 +233,7 @@ pub(super) struct Records {
     span: (u64, u64),
     broken: bool,
     timestamp: Timestamp,
-    timed: bool,
+    version: u8,
 }
 
 /// The payload does not hold what its header says.
@@ -228,8 +245,8 @@ impl Records {
     pub(super) fn new(header: &Header, payload: Bytes) -> Self {
         let timestamp = Timestamp::from_millisecond(header.time_ms).unwrap_or_default();
         let span = (header.base, header.end);
-        let (left, base, timed) = (header.count, header.base, header.timed);
-        Self { payload, left, base, span, broken: false, timestamp, timed }
+        let (left, base, version) = (header.count, header.base, header.version);
+        Self { payload, left, base, span, broken: false, timestamp, version }
     }
 
     /// The next record, or none after the last. After an error there is never a record again.
@@ -248,7 +265,8 @@ impl Records {
             return Err(Malformed);
         }
         self.span.0 = offset + 1;
-        let timestamp = if self.timed { self.time()? } else { self.timestamp };
+        let timestamp = if self.version >= VERSION_TIMED { self.time()? } else { self.timestamp };
+        let link = if self.version >= VERSION_LINKED { self.link()? } else { None };
         let key_bytes = self.number()?;
         let value_bytes = self.number()?;
         let header_count = self.number()? as usize;
@@ -267,7 +285,7 @@ impl Records {
             headers.push((name, self.bytes(value)?));
         }
         self.left -= 1;
-        Ok(Some(Record { offset, timestamp, key, value, headers }))
+        Ok(Some(Record { offset, timestamp, key, value, headers, link }))
     }
 
     fn number(&mut self) -> Result<u32, Malformed> {
@@ -277,6 +295,17 @@ impl Records {
     fn time(&mut self) -> Result<Timestamp, Malformed> {
         let time_ms = self.payload.try_get_i64_le().map_err(|_| Malformed)?;
         Timestamp::from_millisecond(time_ms).map_err(|_| Malformed)
+    }
+
+    fn link(&mut self) -> Result<Option<Link>, Malformed> {
+        let flags = self.payload.try_get_u8().map_err(|_| Malformed)?;
+        match flags {
+            0 => return Ok(None),
+            LINKED | LINKED_BEHIND_GAP => {}
+            _ => return Err(Malformed),
+        }
+        let link = Link::from_bytes(&self.bytes(Link::BYTES as u32)?).ok_or(Malformed)?;
+        Ok(Some(Link { gap: flags == LINKED_BEHIND_GAP, ..link }))
     }
 
     fn bytes(&mut self, count: u32) -> Result<Bytes, Malformed> {
@@ -289,10 +318,17 @@ impl Records {
 mod tests {
     use super::*;
 
+    fn link() -> Link {
+        let hash = |byte| [byte; 32].into();
+        Link { prev: hash(1), own: hash(2), gap: true }
+    }
+
     fn frame() -> Vec<u8> {
         let mut builder = FrameBuilder::new(7, 0);
-        builder.push(7, Some(b"k"), b"v", &[("h".to_owned(), Bytes::from_static(b"\x00\xff"))]);
-        builder.push(8, None, b"", &[]);
+        let headers = [("h".to_owned(), Bytes::from_static(b"\x00\xff"))];
+        let (first, second) = (Place { offset: 7, time_ms: 1234 }, Place { offset: 8, time_ms: 1235 });
+        builder.push(first, Some(link()), Content { key: Some(b"k"), value: b"v", headers: &headers });
+        builder.push(second, None, Content { key: None, value: b"", headers: &[] });
         builder.finish(9, 1234, 5, 100)
     }
 
@@ -307,9 +343,10 @@ mod tests {
         let first = records.take().unwrap().unwrap();
         assert_eq!((first.offset, first.key.as_deref(), &first.value[..]), (7, Some(&b"k"[..]), &b"v"[..]));
         assert_eq!(first.headers, [("h".to_owned(), Bytes::from_static(b"\x00\xff"))]);
-        assert_eq!(first.timestamp.as_millisecond(), 1234);
+        assert_eq!((first.timestamp.as_millisecond(), first.link), (1234, Some(link())));
         let second = records.take().unwrap().unwrap();
-        assert_eq!((second.offset, second.key), (8, None));
+        assert_eq!((second.offset, second.key, second.link), (8, None, None));
+        assert_eq!(second.timestamp.as_millisecond(), 1235);
         assert!(records.take().unwrap().is_none());
     }
 

@@ -15,7 +15,7 @@ use tokio::time::{Duration, sleep};
 use super::cursor::{Committed, Cursor, Frame};
 use super::folder::Folder;
 use super::frame::Records;
-use crate::{LogReader, ReadError, Record, StreamName};
+use crate::{LogReader, Mark, ReadError, Record, StreamName};
 
 type Fetch = JoinHandle<(Cursor, Result<Vec<Frame>, ReadError>)>;
 
@@ -31,6 +31,8 @@ pub(super) struct EmbeddedReader {
     frames: VecDeque<Frame>,
     /// What is left of the frame taken up last, with its place.
     records: Option<(Records, u64, u64)>,
+    /// Where the frame of the record given last stands.
+    mark: Option<Mark>,
     state: State,
 }
 
@@ -53,7 +55,13 @@ impl EmbeddedReader {
         let state = State::Idle(Box::new(Cursor::new(Arc::clone(&folder), from)));
         let committed = sender.subscribe();
         let frames = VecDeque::new();
-        Self { folder, committed, _sender: sender, interval, position: from, frames, records: None, state }
+        Self { folder, committed, _sender: sender, interval, position: from, frames, records: None, mark: None, state }
+    }
+
+    /// Begins at a place where a reader was before.
+    pub(super) fn near(mut self, mark: Mark) -> Self {
+        self.state = State::Idle(Box::new(Cursor::near(Arc::clone(&self.folder), self.position, mark)));
+        self
     }
 
     /// Gets frames, if there are any. True when the answer is from a fetch that began in this call.
@@ -85,6 +93,7 @@ impl EmbeddedReader {
         while taken.len() < max {
             if self.records.is_none() {
                 let Some(frame) = self.frames.pop_front() else { break };
+                self.mark = Some(Mark { offset: frame.header.base, place: [frame.segment, frame.at] });
                 self.records = Some((Records::new(&frame.header, frame.payload), frame.segment, frame.at));
             }
             let Some((records, segment, at)) = self.records.as_mut() else { break };
@@ -114,6 +123,10 @@ impl LogReader for EmbeddedReader {
 
     fn position(&self) -> u64 {
         self.position
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        self.mark
     }
 
     async fn next(&mut self, max: usize) -> Result<Vec<Record>, ReadError> {

@@ -13,7 +13,8 @@ use super::EmbeddedOptions;
 use super::compact;
 use super::cursor::{Committed, Cursor};
 use super::folder::{Folder, sync_folder};
-use super::frame::{FrameBuilder, HEADER_BYTES, Header, MAX_PAYLOAD_BYTES};
+use super::frame::{FrameBuilder, HEADER_BYTES, HEADER_OVERHEAD, Header, MAX_PAYLOAD_BYTES, RECORD_OVERHEAD, Records};
+use crate::chain::{ChainHash, Content, Link, Place};
 use crate::{AppendError, LogWriter, NewRecord, Record, StreamName, WriterError, record};
 
 /// The writer of a stream of the embedded log.
@@ -35,6 +36,8 @@ struct Core {
     segment: u64,
     bytes: u64,
     next: u64,
+    /// The chain's value at the last record.
+    own: ChainHash,
     /// Released by the system when it is closed, by whatever death.
     lock: File,
 }
@@ -55,8 +58,9 @@ impl EmbeddedWriter {
         }
         let end = Tail::repair(&folder)?;
         let end = if compact::compact(&folder, end.next, &options)? { Tail::repair(&folder)? } else { end };
+        let own = chain_end(&folder)?;
         let Tail { file, segment, bytes, next } = end;
-        let core = Core { folder: Arc::clone(&folder), sender, options, file, segment, bytes, next, lock };
+        let core = Core { folder: Arc::clone(&folder), sender, options, file, segment, bytes, next, own, lock };
         core.publish();
         Ok(Self { folder, next, core: Some(core) })
     }
@@ -74,7 +78,7 @@ pub(super) fn make(folder: &Folder) -> Result<(), WriterError> {
 }
 
 /// Makes the folder and takes its lock.
-fn lock(folder: &Folder) -> Result<File, WriterError> {
+pub(super) fn lock(folder: &Folder) -> Result<File, WriterError> {
     let io = |source| folder.unwritable(source);
     make(folder)?;
     let path = folder.path.join("lock");
@@ -87,7 +91,7 @@ fn lock(folder: &Folder) -> Result<File, WriterError> {
 }
 
 /// Files that a compaction left half written.
-fn remove_leftovers(folder: &Folder) -> io::Result<()> {
+pub(super) fn remove_leftovers(folder: &Folder) -> io::Result<()> {
     for entry in fs::read_dir(&folder.path)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == compact::UNFINISHED) {
@@ -95,6 +99,34 @@ fn remove_leftovers(folder: &Folder) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The chain's value at the last record of the stream. Where that has no link, the chain begins with the next one.
+fn chain_end(folder: &Arc<Folder>) -> Result<ChainHash, WriterError> {
+    let damage = |error| folder.as_writer_error(error);
+    let bases = folder.segments().map_err(|source| folder.unwritable(source))?;
+    // the last segment may be new and the ones before may keep nothing
+    for base in bases.into_iter().rev() {
+        let mut cursor = Cursor::within(Arc::clone(folder), base).map_err(damage)?;
+        let mut last = None;
+        while let Some(frame) = cursor.fetch(Committed::default()).map_err(damage)?.pop() {
+            last = Some(frame);
+        }
+        let Some(frame) = last else { continue };
+        let mut own = ChainHash::BEGIN;
+        let mut records = Records::new(&frame.header, frame.payload);
+        let malformed = |_| folder.damaged(frame.segment, frame.at, "the records do not fill their frame");
+        while let Some(record) = records.take().map_err(malformed).map_err(damage)? {
+            own = record.link.map_or(ChainHash::BEGIN, |link| link.own);
+        }
+        return Ok(own);
+    }
+    Ok(ChainHash::BEGIN)
+}
+
+/// The offset the next record will get, once a torn end is cut off. The caller holds the lock.
+pub(super) fn next_offset(folder: &Arc<Folder>) -> Result<u64, WriterError> {
+    Ok(Tail::repair(folder)?.next)
 }
 
 /// The last segment, whole to its last byte.
@@ -139,14 +171,12 @@ impl Tail {
 
 /// Keeps a copy of an end that is more than the beginning of a frame: a death of the process alone does not leave that.
 fn keep_suspicious(folder: &Folder, file: &mut File, segment: u64, at: u64) -> io::Result<()> {
+    if is_torn(file, segment, at)? {
+        return Ok(());
+    }
     let mut torn = Vec::new();
     file.seek(SeekFrom::Start(at))?;
     file.take((MAX_PAYLOAD_BYTES + HEADER_BYTES) as u64).read_to_end(&mut torn)?;
-    let beginning =
-        torn.len() < HEADER_BYTES || Header::parse(&torn, segment, at).is_ok_and(|header| header.total() > torn.len());
-    if beginning {
-        return Ok(());
-    }
     let copy = folder.beside(segment, &format!("{at}.cut"));
     tracing::warn!(stream = %folder.stream, file = %copy.display(), "the end of the stream is unlike a torn append; \
         a copy is kept beside it: check the disk, then delete the copy");
@@ -155,29 +185,44 @@ fn keep_suspicious(folder: &Folder, file: &mut File, segment: u64, at: u64) -> i
     file.sync_all()
 }
 
+/// Whether the bytes from `at` to the end of the file are the beginning of a frame and nothing else.
+pub(super) fn is_torn(file: &mut File, segment: u64, at: u64) -> io::Result<bool> {
+    let bytes = file.metadata()?.len().saturating_sub(at);
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    file.seek(SeekFrom::Start(at))?;
+    file.take(HEADER_BYTES as u64).read_to_end(&mut header)?;
+    let short = header.len() < HEADER_BYTES;
+    Ok(short || Header::parse(&header, segment, at).is_ok_and(|header| header.total() as u64 > bytes))
+}
+
 impl Core {
     /// Writes the frame and waits for the disk. On an error this side goes, and the writer with it.
     fn append(self, records: &[NewRecord], payload_bytes: usize) -> io::Result<Self> {
         let mut frame = FrameBuilder::new(self.next, payload_bytes);
-        let mut offset = self.next;
+        let (mut offset, mut own) = (self.next, self.own);
+        let time_ms = clock::now().as_millisecond();
         for record in records {
-            frame.push(offset, record.key.as_deref(), &record.value, &record.headers);
-            offset += 1;
+            let place = Place { offset, time_ms };
+            let content = Content { key: record.key.as_deref(), value: &record.value, headers: &record.headers };
+            let link = Link::of(own, &self.folder.stream, place, content);
+            frame.push(place, Some(link), content);
+            (offset, own) = (offset + 1, link.own);
         }
-        self.write(frame, offset, clock::now().as_millisecond())
+        self.write(frame, offset, time_ms, own)
     }
 
-    /// [`Core::append`] for records that have offsets and a time already.
+    /// [`Core::append`] for records that have offsets, times and links already.
     fn restore(self, records: &[Record], end: u64, payload_bytes: usize) -> io::Result<Self> {
         let mut frame = FrameBuilder::new(self.next, payload_bytes);
         for record in records {
-            frame.push_timed(record);
+            frame.push_record(record);
         }
         let time = records.last().map_or(0, |record| record.timestamp.as_millisecond());
-        self.write(frame, end, time)
+        let own = records.last().and_then(|record| record.link).map_or(ChainHash::BEGIN, |link| link.own);
+        self.write(frame, end, time, own)
     }
 
-    fn write(mut self, frame: FrameBuilder, end: u64, time_ms: i64) -> io::Result<Self> {
+    fn write(mut self, frame: FrameBuilder, end: u64, time_ms: i64, own: ChainHash) -> io::Result<Self> {
         if self.bytes > 0 && self.bytes + frame.len() as u64 > self.options.segment_bytes {
             self.file = self.folder.create_segment(self.next)?;
             self.segment = self.next;
@@ -192,6 +237,7 @@ impl Core {
         self.file.sync_data()?;
         self.bytes += frame.len() as u64;
         self.next = end;
+        self.own = own;
         self.publish();
         Ok(self)
     }
@@ -244,12 +290,12 @@ impl LogWriter for EmbeddedWriter {
             return Ok(());
         }
         record::check_record_sizes(stream, &records)?;
-        let encoded: usize = records.iter().map(|record| record.size() + 24 + 8 * record.headers.len()).sum();
-        if encoded > MAX_PAYLOAD_BYTES {
+        let bytes: usize = records.iter().map(|record| encoded(record.size(), record.headers.len())).sum();
+        if bytes > MAX_PAYLOAD_BYTES {
             let what = "an append, with the lengths of its parts,";
-            return Err(record::too_large(stream, what, records.first(), encoded, MAX_PAYLOAD_BYTES));
+            return Err(record::too_large(stream, what, records.first(), bytes, MAX_PAYLOAD_BYTES));
         }
-        self.run(move |core| core.restore(&records, end, encoded)).await
+        self.run(move |core| core.restore(&records, end, bytes)).await
     }
 }
 
@@ -269,15 +315,20 @@ impl EmbeddedWriter {
     }
 }
 
+/// The bytes a record takes in a frame.
+fn encoded(content: usize, headers: usize) -> usize {
+    content + RECORD_OVERHEAD + HEADER_OVERHEAD * headers
+}
+
 /// The bytes the records take in a frame, if none is too large and all together are not.
 fn check_sizes(stream: &StreamName, records: &[NewRecord]) -> Result<usize, AppendError> {
     record::check_record_sizes(stream, records)?;
-    let encoded = records.iter().map(|record| record.size() + 16 + 8 * record.headers.len()).sum();
-    if encoded > MAX_PAYLOAD_BYTES {
+    let bytes = records.iter().map(|record| encoded(record.size(), record.headers.len())).sum();
+    if bytes > MAX_PAYLOAD_BYTES {
         let what = "an append, with the lengths of its parts,";
-        return Err(record::too_large(stream, what, records.first(), encoded, MAX_PAYLOAD_BYTES));
+        return Err(record::too_large(stream, what, records.first(), bytes, MAX_PAYLOAD_BYTES));
     }
-    Ok(encoded)
+    Ok(bytes)
 }
 
 #[cfg(test)]

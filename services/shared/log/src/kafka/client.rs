@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -31,6 +32,8 @@ pub(super) struct Settings {
     pub(super) prefix: String,
     /// Replicas of a new topic; -1 lets the cluster decide.
     pub(super) replication: i32,
+    /// How long superseded records of a compacted stream stay at least.
+    pub(super) desired_history: Duration,
     common: Vec<(&'static str, String)>,
     password: Option<SecretString>,
     token: Option<Token>,
@@ -64,6 +67,7 @@ impl Settings {
             bootstrap,
             prefix,
             replication: from.replication.unwrap_or(-1),
+            desired_history: from.history()?,
             common: Vec::new(),
             password: None,
             token: None,

@@ -4,6 +4,10 @@
 //! bytes, most significant first. Kafka's own offsets cannot be that: each transaction takes one more for its end, and an
 //! aborted one takes some for nothing.
 //!
+//! Before it stands a header with the record's link: 64 bytes, one more where it is marked for the gap before it, or none
+//! where the record has no link. A topic that an earlier
+//! version wrote has messages without that header.
+//!
 //! A compacted topic takes no message without a key. There a record without one gets one that no other record has, so that
 //! compaction keeps it, and a ninth byte in the header says that the key is none.
 
@@ -13,13 +17,22 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 
+use crate::chain::{ChainHash, Link};
 use crate::{NewRecord, Record};
 
 /// The name of the header that holds the offset. It is the last of a message, so that others may have this name too.
 const OFFSET_HEADER: &str = "forestsync-offset";
 
+/// What stands behind a link that is marked for the gap before it, and the bytes of both.
+const GAP: u8 = 1;
+const MARKED: usize = Link::BYTES + 1;
+
+/// The name of the header that holds the link: the one before the last.
+const LINK_HEADER: &str = "forestsync-link";
+
 /// What a message takes beside key, value and headers at the most, and what each header takes, in bytes.
-const MESSAGE_OVERHEAD: usize = 36 + NO_KEY.len() + 8 + OFFSET_HEADER.len() + 9 + HEADER_OVERHEAD;
+const MESSAGE_OVERHEAD: usize =
+    36 + NO_KEY.len() + 8 + OFFSET_HEADER.len() + 9 + LINK_HEADER.len() + MARKED + 2 * HEADER_OVERHEAD;
 const HEADER_OVERHEAD: usize = 10;
 
 /// The size of a message.
@@ -31,11 +44,20 @@ pub(super) fn message_bytes(content: usize, headers: usize) -> usize {
 const NO_KEY: &[u8] = b"\0forestsync-no-key";
 
 /// Key and headers of a message.
-pub(super) fn encode(offset: u64, record: &NewRecord, compacted: bool) -> (Option<Bytes>, OwnedHeaders) {
-    let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 1);
+pub(super) fn encode(
+    offset: u64,
+    link: Option<Link>,
+    record: &NewRecord,
+    compacted: bool,
+) -> (Option<Bytes>, OwnedHeaders) {
+    let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 2);
     for (name, value) in &record.headers {
         headers = headers.insert(Header { key: name, value: Some(&value[..]) });
     }
+    // there even where it says nothing, so that a header of the record's own is never taken for it
+    let mut bytes = link.map_or_else(Vec::new, |link| link.to_bytes().to_vec());
+    bytes.extend(link.filter(|link| link.gap).map(|_| GAP));
+    headers = headers.insert(Header { key: LINK_HEADER, value: Some(&bytes[..]) });
     let mut place = offset.to_be_bytes().to_vec();
     let mut key = record.key.clone();
     if compacted && key.is_none() {
@@ -49,9 +71,19 @@ pub(super) fn encode(offset: u64, record: &NewRecord, compacted: bool) -> (Optio
 pub(super) fn record(message: &BorrowedMessage<'_>) -> Result<Record, &'static str> {
     let place = place(message)?;
     let mut headers = Vec::new();
+    let mut link = None;
     if let Some(all) = message.headers() {
         guarded(|| {
-            for header in all.iter().take(all.count().saturating_sub(1)) {
+            let mut own = all.count().saturating_sub(1);
+            let last = own.checked_sub(1).and_then(|last| all.try_get(last));
+            let found = last.map_or(Linked::Foreign, |header| linked(&header));
+            if !matches!(found, Linked::Foreign) {
+                own -= 1;
+            }
+            if let Linked::By(found) = found {
+                link = Some(found);
+            }
+            for header in all.iter().take(own) {
                 headers.push((header.key.to_owned(), Bytes::copy_from_slice(header.value.unwrap_or_default())));
             }
         })?;
@@ -63,7 +95,42 @@ pub(super) fn record(message: &BorrowedMessage<'_>) -> Result<Record, &'static s
         key: message.key().filter(|_| place.keyed).map(Bytes::copy_from_slice),
         value: message.payload().map(Bytes::copy_from_slice).unwrap_or_default(),
         headers,
+        link,
     })
+}
+
+/// What a header says of the link.
+enum Linked {
+    /// Nothing: it is a header of the record.
+    Foreign,
+    /// The record has none.
+    Not,
+    By(Link),
+}
+
+fn linked(header: &Header<'_, &[u8]>) -> Linked {
+    let value = header.value.unwrap_or_default();
+    if header.key != LINK_HEADER {
+        return Linked::Foreign;
+    }
+    let (link, behind) = value.split_at_checked(Link::BYTES).unwrap_or_default();
+    match (behind, Link::from_bytes(link)) {
+        ([], Some(link)) => Linked::By(link),
+        ([GAP], Some(link)) => Linked::By(Link { gap: true, ..link }),
+        _ if value.is_empty() => Linked::Not,
+        _ => Linked::Foreign,
+    }
+}
+
+/// The chain's value at a message.
+pub(super) fn own(message: &BorrowedMessage<'_>) -> Result<ChainHash, &'static str> {
+    let Some(all) = message.headers() else { return Ok(ChainHash::BEGIN) };
+    let header = || all.count().checked_sub(2).and_then(|at| all.try_get(at));
+    let own = |header: Header<'_, &[u8]>| match linked(&header) {
+        Linked::By(link) => link.own,
+        Linked::Foreign | Linked::Not => ChainHash::BEGIN,
+    };
+    guarded(|| header().map_or(ChainHash::BEGIN, own))
 }
 
 /// The offset of a message's record.

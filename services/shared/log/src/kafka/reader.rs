@@ -17,7 +17,7 @@ use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::Shared;
 use super::client::{Context, as_io, refuses};
-use super::tail::{LIMIT, Tail, assign, blocking, damaged, follows, timed_out};
+use super::tail::{LIMIT, Tail, assign, blocking, damaged, follows, is_damage, timed_out};
 use crate::{LogReader, ReadError, Record, StreamName};
 
 /// How often a reader looks whether its stream has come to be.
@@ -128,7 +128,7 @@ impl KafkaReader {
                 Some(Err(error)) if by_token && is_stale(&error, refused) => {
                     tracing::debug!(stream = %stream, error = %error, "a reader waits for its next token");
                 }
-                Some(Err(error)) => *trouble = serious(stream, &error),
+                Some(Err(error)) => *trouble = serious(stream, topic, *position, &error),
                 None => break,
             }
             // kept at once: the next wait may be where this call is dropped
@@ -201,8 +201,13 @@ fn is_stale(error: &KafkaError, refused: &mut Option<Instant>) -> bool {
 }
 
 /// What reading on does not get over.
-fn serious(stream: &StreamName, error: &KafkaError) -> Option<ReadError> {
+fn serious(stream: &StreamName, topic: &str, position: u64, error: &KafkaError) -> Option<ReadError> {
     let code = error.rdkafka_error_code()?;
+    if is_damage(error) {
+        let place = format!("topic {topic} at record {position} or behind it");
+        let detail = format!("a batch of the topic is damaged ({code})");
+        return Some(ReadError::Damaged { stream: stream.clone(), place, detail });
+    }
     let lost = matches!(
         code,
         RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::Fatal

@@ -27,6 +27,7 @@ use tokio::time::{Duration, Instant};
 
 use super::client::{Context, as_io, refuses};
 use super::{Shared, codec};
+use crate::chain::ChainHash;
 use crate::{ReadError, Record, StreamName};
 
 /// How long an answer about a stream may take. A dead writer's transaction is aborted by its coordinator within twenty
@@ -46,7 +47,7 @@ const NEAR: i64 = 400;
 const POOLED: usize = 2;
 
 /// The end of a stream.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tail {
     /// The offset the next record will get.
     pub(super) next: u64,
@@ -58,6 +59,14 @@ pub(super) struct Tail {
     high: i64,
     /// When the last record was written.
     pub(super) time: Option<Timestamp>,
+    /// The chain's value at the last record.
+    pub(super) own: ChainHash,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Self { next: 0, low: 0, stable: 0, high: 0, time: None, own: ChainHash::BEGIN }
+    }
 }
 
 /// A record as a lookup sees it.
@@ -66,6 +75,7 @@ pub(super) struct Place {
     kafka: i64,
     pub(super) own: u64,
     time: Option<i64>,
+    chain: ChainHash,
 }
 
 impl Shared {
@@ -95,7 +105,8 @@ impl Shared {
             return Err(damaged(stream, &topic, low, detail));
         }
         let time = last.and_then(|last| last.time).and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        let tail = Tail { next: last.map_or(0, |last| last.own + 1), low, stable, high, time };
+        let own = last.map_or(ChainHash::BEGIN, |last| last.chain);
+        let tail = Tail { next: last.map_or(0, |last| last.own + 1), low, stable, high, time, own };
         self.know(stream, tail);
         Ok(Some(tail))
     }
@@ -291,8 +302,10 @@ fn scan(
                 if kafka >= range.1 {
                     break;
                 }
-                let own = codec::offset(&message).map_err(|detail| damaged(stream, topic, kafka, detail))?;
-                let place = Place { kafka, own, time: message.timestamp().to_millis() };
+                let wrong = |detail| damaged(stream, topic, kafka, detail);
+                let own = codec::offset(&message).map_err(wrong)?;
+                let chain = codec::own(&message).map_err(wrong)?;
+                let place = Place { kafka, own, time: message.timestamp().to_millis(), chain };
                 if max == usize::MAX {
                     found.clear();
                 }
@@ -302,6 +315,10 @@ fn scan(
                 }
             }
             Some(Err(KafkaError::PartitionEOF(_))) => break,
+            Some(Err(error)) if is_damage(&error) => {
+                let at = found.last().map_or(range.0, |place| place.kafka + 1);
+                return Err(damaged(stream, topic, at, format!("a batch there or behind it cannot be read ({error})")));
+            }
             Some(Err(error)) => pass(stream, &error, deadline)?,
             None if Instant::now() > deadline => {
                 return Err(timed_out(stream, format!("topic {topic} cannot be read at {}; try again", range.0)));
@@ -310,6 +327,11 @@ fn scan(
         }
     }
     Ok(found)
+}
+
+/// Whether a batch came from the broker damaged: the client would go on behind it.
+pub(super) fn is_damage(error: &KafkaError) -> bool {
+    matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::BadMessage | RDKafkaErrorCode::BadCompression))
 }
 
 /// Lets a passing error pass, until the deadline.
@@ -353,12 +375,13 @@ pub(super) fn timed_out(stream: &StreamName, text: String) -> ReadError {
     ReadError::Io { stream: stream.clone(), source: std::io::Error::new(std::io::ErrorKind::TimedOut, text) }
 }
 
-/// Makes sure that a record is the one due: `expected` or, in a compacted stream, a later one.
+/// Makes sure that a record is the one due: `expected` or, in a compacted stream and behind a gap that was made on purpose, a
+/// later one.
 pub(super) fn follows(stream: &StreamName, record: &Record, expected: u64) -> Result<(), String> {
     if record.offset < expected {
         return Err(format!("record {} comes again where {expected} belongs", record.offset));
     }
-    if record.offset > expected && !stream.is_compacted() {
+    if record.offset > expected && !stream.is_compacted() && !record.link.is_some_and(|link| link.gap) {
         return Err(format!("record {} stands where {expected} belongs", record.offset));
     }
     Ok(())

@@ -17,6 +17,9 @@ use crate::{StreamName, WriterError, WrongSetting};
 /// a broker takes where nothing is said.
 pub(super) const MAX_MESSAGE_BYTES: usize = 1_000_000;
 
+/// How long a compacted topic keeps records that were superseded, in milliseconds.
+const COMPACTION_LAG: &str = "min.compaction.lag.ms";
+
 /// How long the making of a topic may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -82,8 +85,12 @@ impl Shared {
             return Err(WriterError::Refused { stream: stream.clone(), detail });
         }
         let mut new = NewTopic::new(topic, 1, TopicReplication::Fixed(self.settings.replication));
+        let lag = self.compaction_lag();
         for (setting, value) in wanted(stream) {
             new = new.set(setting, value);
+        }
+        if stream.is_compacted() {
+            new = new.set(COMPACTION_LAG, &lag);
         }
         let options = AdminOptions::new().operation_timeout(Some(LIMIT)).request_timeout(Some(LIMIT));
         let admin = self.admin().map_err(|e| unwritable(stream, &e))?;
@@ -139,7 +146,33 @@ impl Shared {
                 })));
             }
         }
+        self.advise_lag(stream, &topic, &found);
         Ok(())
+    }
+
+    /// What [`COMPACTION_LAG`] should be.
+    fn compaction_lag(&self) -> String {
+        self.settings.desired_history.as_millis().to_string()
+    }
+
+    /// A topic that an earlier version made gives its superseded records away at once. That loses no state, so it is no
+    /// reason to stop: whoever wants them for an audit is told what to do, once.
+    fn advise_lag(&self, stream: &StreamName, topic: &str, found: &ConfigResource) {
+        if !stream.is_compacted() {
+            return;
+        }
+        let found = found.get(COMPACTION_LAG).and_then(|entry| entry.value.as_deref()).unwrap_or("0");
+        let is_long = found.parse::<u128>().is_ok_and(|ms| ms >= self.settings.desired_history.as_millis());
+        if !is_long && self.unchecked.lock().unwrap_or_else(PoisonError::into_inner).insert(stream.clone()) {
+            tracing::warn!(
+                topic,
+                found,
+                wanted = self.compaction_lag(),
+                "superseded records of a topic go before log.desired_history is over, and an audit will miss them: set it by \
+                 kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config {COMPACTION_LAG}={}",
+                self.compaction_lag()
+            );
+        }
     }
 
     async fn describe(&self, stream: &StreamName, topic: &str) -> Result<ConfigResource, WriterError> {

@@ -26,6 +26,7 @@ use tokio::time::{Duration, Instant};
 use super::client::{Context, as_io, log_error, log_line, refuses};
 use super::topic::{MAX_MESSAGE_BYTES, unwritable};
 use super::{Shared, codec};
+use crate::chain::{self, ChainHash, Content, Link};
 use crate::{AppendError, LogWriter, NewRecord, Record, StreamName, WriterError, record};
 
 /// How long a transaction may stay open before its coordinator aborts it; nothing of an append takes that long while the
@@ -61,6 +62,8 @@ struct Core {
     stream: StreamName,
     topic: String,
     next: u64,
+    /// The chain's value at the last record.
+    own: ChainHash,
     producer: Option<ThreadedProducer<Deliveries>>,
 }
 
@@ -82,7 +85,17 @@ impl fmt::Debug for KafkaWriter {
 struct Placed {
     offset: u64,
     time_ms: i64,
+    link: Linked,
     record: NewRecord,
+}
+
+/// Where a record's link comes from.
+#[derive(Clone, Copy)]
+enum Linked {
+    /// It is made when the record is sent, behind the one before.
+    Made,
+    /// It is what it was in another log.
+    Kept(Option<Link>),
 }
 
 /// How an append failed.
@@ -153,13 +166,14 @@ impl Core {
         let deliveries = Deliveries { context: shared.settings.context(), state: Arc::default() };
         let producer: ThreadedProducer<Deliveries> =
             config.create_with_context(deliveries).map_err(|e| unwritable(stream, &e))?;
-        let mut core = Self { stream: stream.clone(), topic, next: 0, producer: Some(producer) };
+        let mut core = Self { stream: stream.clone(), topic, next: 0, own: ChainHash::BEGIN, producer: Some(producer) };
         core.take_over()?;
         let tail = shared.tail(stream).map_err(|error| match error {
             crate::ReadError::Damaged { stream, place, detail } => WriterError::Damaged { stream, place, detail },
             other => WriterError::Io { stream: stream.clone(), source: io::Error::other(other) },
         })?;
-        core.next = tail.map_or(0, |tail| tail.next);
+        let tail = tail.unwrap_or_default();
+        (core.next, core.own) = (tail.next, tail.own);
         Ok(core)
     }
 
@@ -192,8 +206,11 @@ impl Core {
         };
         let written = self.send(&producer, records);
         let (usable, outcome) = match written {
-            Ok(()) => match commit(&producer) {
-                Ok(()) => (true, Ok(())),
+            Ok(own) => match commit(&producer) {
+                Ok(()) => {
+                    self.own = own;
+                    (true, Ok(()))
+                }
                 Err(error) => (false, Err(Failed::Unknown(error))),
             },
             // The client has been seen to purge what is sent next after an abort, so it is not used again.
@@ -208,13 +225,24 @@ impl Core {
         (Some(self).filter(|_| usable || fenced), outcome)
     }
 
-    /// Has all records delivered within a new transaction.
-    fn send(&self, producer: &ThreadedProducer<Deliveries>, records: &[Placed]) -> Result<(), KafkaError> {
+    /// Has all records delivered within a new transaction; returns the chain's value at the last of them.
+    fn send(&self, producer: &ThreadedProducer<Deliveries>, records: &[Placed]) -> Result<ChainHash, KafkaError> {
         producer.begin_transaction()?;
         let deliveries = producer.context();
         let append = deliveries.expect(records.len());
-        for Placed { offset, time_ms, record } in records {
-            let (key, headers) = codec::encode(*offset, record, self.stream.is_compacted());
+        let mut own = self.own;
+        for Placed { offset, time_ms, link, record } in records {
+            let link = match link {
+                Linked::Kept(link) => *link,
+                Linked::Made => {
+                    let place = chain::Place { offset: *offset, time_ms: *time_ms };
+                    let content =
+                        Content { key: record.key.as_deref(), value: &record.value, headers: &record.headers };
+                    Some(Link::of(own, &self.stream, place, content))
+                }
+            };
+            own = link.map_or(ChainHash::BEGIN, |link| link.own);
+            let (key, headers) = codec::encode(*offset, link, record, self.stream.is_compacted());
             let mut message: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(&self.topic, append);
             message = message.partition(0);
             message = message.payload(&record.value[..]).timestamp(*time_ms).headers(headers);
@@ -225,7 +253,8 @@ impl Core {
                 return Err(error);
             }
         }
-        deliveries.wait()
+        deliveries.wait()?;
+        Ok(own)
     }
 
     /// Aborts what was sent. Whatever comes of that, it is never committed.
@@ -381,7 +410,12 @@ impl LogWriter for KafkaWriter {
         check(&self.stream, records.iter().map(|record| (record.size(), record)))?;
         let time_ms = clock::now().as_millisecond();
         let end = first + records.len() as u64;
-        let placed = records.into_iter().zip(first..).map(|(record, offset)| Placed { offset, time_ms, record });
+        let placed = records.into_iter().zip(first..).map(|(record, offset)| Placed {
+            offset,
+            time_ms,
+            link: Linked::Made,
+            record,
+        });
         self.run(placed.collect(), end).await?;
         Ok(first)
     }
@@ -394,9 +428,10 @@ impl LogWriter for KafkaWriter {
         record::check_record_sizes(&self.stream, &records)?;
         let placed: Vec<Placed> = records
             .into_iter()
-            .map(|Record { offset, timestamp, key, value, headers }| Placed {
+            .map(|Record { offset, timestamp, key, value, headers, link }| Placed {
                 offset,
                 time_ms: timestamp.as_millisecond(),
+                link: Linked::Kept(link),
                 record: NewRecord { key, value, headers },
             })
             .collect();
