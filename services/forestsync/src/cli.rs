@@ -8,6 +8,7 @@ pub mod remove;
 pub mod replay;
 pub mod rules;
 pub mod sync;
+pub mod what_if;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub use remove::{ObjectsArg, RemoveArgs};
 pub use replay::ReplayArgs;
 pub use rules::{ExplainArgs, FunctionsArgs, LintArgs, ListFormat, RulesCommand, ShowArgs};
 pub use sync::SyncObjectArgs;
+pub use what_if::WhatIfArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -117,6 +119,8 @@ pub enum Command {
     State(StateArgs),
     /// Show what is different of an object between two moments.
     Diff(DiffArgs),
+    /// Show what a changed configuration would have done differently, over the recorded history, and do nothing.
+    WhatIf(WhatIfArgs),
     /// Show the event log, or copy it to another place.
     #[command(subcommand)]
     Log(LogCommand),

@@ -51,6 +51,7 @@ pub fn log_level(command: &Command) -> &'static str {
         | Command::Lint(_)
         | Command::Rules(_)
         | Command::Audit(_)
+        | Command::WhatIf(_)
         | Command::State(_)
         | Command::Diff(_)
         | Command::Log(_)

@@ -19,6 +19,7 @@ pub mod state;
 pub mod status;
 pub mod sync_object;
 pub mod take_over;
+pub mod what_if;
 
 use anyhow::Result;
 
@@ -45,6 +46,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Plan(args) => Box::pin(plan::plan(args)).await,
         Command::TakeOver(args) => Box::pin(take_over::take_over(args)).await,
         Command::Rules(command) => rules::rules(command),
+        Command::WhatIf(args) => Box::pin(what_if::what_if(args)).await,
         Command::Audit(command) => Box::pin(audit::audit(command)).await,
         Command::State(args) => Box::pin(state::state(args)).await,
         Command::Diff(args) => Box::pin(diff::diff(args)).await,

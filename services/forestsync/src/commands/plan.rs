@@ -40,7 +40,7 @@ pub async fn plan(args: PlanArgs) -> Result<Exit> {
 }
 
 /// The changed configuration: another file for the same configuration, and thus the same log and tenant.
-fn changed(settings: &Settings, file: &Path) -> Result<Settings> {
+pub(super) fn changed(settings: &Settings, file: &Path) -> Result<Settings> {
     let changed = config::load(file)?;
     let hint = "a plan compares two files of one configuration; copy the file in force and change the copy";
     if changed.configuration != settings.configuration {
@@ -100,13 +100,18 @@ pub(super) fn provisioner_config(settings: &Settings, directory: PathBuf) -> Res
     Ok(ProvisionerConfig { configuration: settings.configuration.clone(), directory, tenant, notify })
 }
 
-/// Projects the history anew by the changed configuration, into the fork. Returns what holds it.
-async fn project(settings: &Settings, changed: &Settings, fork: &Arc<dyn Log>, folder: &Path) -> Result<Vec<String>> {
+/// The projection of a changed configuration, over the log of the file in force.
+pub(super) async fn projection_of(settings: &Settings, changed: &Settings, log: &dyn Log) -> Result<ProjectorConfig> {
     // what was read was read into the log of the file in force
     let mut settings_of_log = changed.clone();
     settings_of_log.data.clone_from(&settings.data);
     settings_of_log.log.clone_from(&settings.log);
-    let config = projector_config_from_log(&settings_of_log, fork.as_ref()).await?;
+    projector_config_from_log(&settings_of_log, log).await
+}
+
+/// Projects the history anew by the changed configuration, into the fork. Returns what holds it.
+async fn project(settings: &Settings, changed: &Settings, fork: &Arc<dyn Log>, folder: &Path) -> Result<Vec<String>> {
+    let config = projection_of(settings, changed, fork.as_ref()).await?;
     // as it will be in force, also where it is to come back
     let config = ProjectorConfig { directory: folder.join("projection"), removed: None, ..config };
     let mut projector = Projector::open(config, Arc::clone(fork)).await.context("the projection")?;

@@ -38,6 +38,21 @@ impl ForkedLog {
         Ok(Self { base, own: EmbeddedLog::open(folder.as_ref())?, forks: Mutex::new(HashMap::new()) })
     }
 
+    /// The same, where these streams leave the base before its end.
+    pub(crate) fn at(
+        base: Arc<dyn Log>,
+        folder: impl AsRef<Path>,
+        forks: impl IntoIterator<Item = (StreamName, u64)>,
+    ) -> Result<Self, ReadError> {
+        let forks = Mutex::new(forks.into_iter().collect());
+        Ok(Self { base, own: EmbeddedLog::open(folder.as_ref())?, forks })
+    }
+
+    /// Whether it is known already where the stream leaves its base.
+    pub(crate) async fn is_fork(&self, stream: &StreamName) -> bool {
+        self.forks.lock().await.contains_key(stream)
+    }
+
     /// The offset at which the stream left its base.
     pub async fn fork_of(&self, stream: &StreamName) -> Result<u64, ReadError> {
         let mut forks = self.forks.lock().await;

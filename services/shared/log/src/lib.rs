@@ -44,6 +44,7 @@ mod error;
 mod fork;
 mod moment;
 mod name;
+mod past;
 mod record;
 mod traits;
 
@@ -60,5 +61,6 @@ pub use fork::ForkedLog;
 pub use membership::{Change, GroupMember, GroupStatus, Lease, Member, Membership, MembershipError, Report};
 pub use moment::{offset_at, offsets_at};
 pub use name::{StreamName, StreamNameError};
+pub use past::PastLog;
 pub use record::{MAX_APPEND_BYTES, MAX_RECORD_BYTES, NewRecord, Record};
 pub use traits::{Log, LogReader, LogWriter, Mark, StreamInfo};

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use forestsync_log::chain;
 use forestsync_log::conformance::{Engine, Failure, SecondWriter, run_all};
-use forestsync_log::{AppendError, EmbeddedLog, ForkedLog, Log, NewRecord, Record, StreamName};
+use forestsync_log::{AppendError, EmbeddedLog, ForkedLog, Log, NewRecord, PastLog, Record, StreamName, WriterError};
 
 struct Fork {
     base: Arc<dyn Log>,
@@ -113,4 +114,41 @@ async fn goes_on_from_its_base_and_leaves_it_alone() {
     fork.create(std::slice::from_ref(&other)).await.unwrap();
     assert_eq!(fork.streams().await.unwrap(), [other, stream.clone()]);
     assert_eq!(base.streams().await.unwrap(), [stream]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_past_ends_where_it_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let base: Arc<dyn Log> = Arc::new(EmbeddedLog::open(dir.path().join("base")).unwrap());
+    let [changes, decisions, control]: [StreamName; 3] =
+        ["changes.a.b", "decisions.c", "control.d"].map(|name| name.parse().unwrap());
+    for stream in [&changes, &decisions, &control] {
+        base.writer(stream).await.unwrap().append(numbered(0..9)).await.unwrap();
+    }
+    let forks = BTreeMap::from([(decisions.clone(), 4)]);
+    let past = PastLog::new(Arc::clone(&base), dir.path().join("own"), forks).unwrap();
+    let until = |limit: u64| BTreeMap::from([(changes.clone(), limit)]);
+    past.advance(&until(3));
+    let mut follows = past.reader(&changes, 1).await.unwrap();
+    for limit in [3, 5, 4, 8] {
+        past.advance(&until(limit));
+        // never back
+        let limit = limit.max(if limit == 4 { 5 } else { 0 });
+        assert_eq!(past.tail(&changes).await.unwrap(), limit);
+        assert_eq!(past.stream_info(&changes).await.unwrap().next_offset, limit);
+        let mut seen = Vec::new();
+        while follows.position() < limit {
+            seen.extend(follows.next(2).await.unwrap().into_iter().map(|record| record.offset));
+        }
+        assert!(seen.last().is_none_or(|last| *last == limit - 1), "{seen:?} up to {limit}");
+        assert!(follows.poll(2).await.unwrap().is_empty());
+        assert_eq!(all(&past, &changes, 0).await.len() as u64, limit);
+    }
+    assert!(matches!(past.writer(&changes).await.unwrap_err(), WriterError::Refused { .. }));
+    // what has records of its own leaves the base where it is told, and the rest is as it is
+    let mut own = past.writer(&decisions).await.unwrap();
+    assert_eq!(own.append(numbered(20..22)).await.unwrap(), 4);
+    assert_eq!(all(&past, &decisions, 3).await, [(3, 3), (4, 20), (5, 21)]);
+    assert_eq!(all(&past, &control, 0).await.len(), 9);
+    assert_eq!(all(base.as_ref(), &decisions, 0).await.len(), 9);
 }
